@@ -1,0 +1,173 @@
+"""The seams of the loop, on one page.
+
+A protocol stands only where a second implementation exists or is planned; implementations fit and
+do not inherit. Letters: N candidates, E ensemble members, T tokens.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from threading import Event
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from storage.records import (
+    Completion,
+    Message,
+    PolicyVersion,
+    PolicyVersionId,
+    Preference,
+    Question,
+    RoundReport,
+    Sampling,
+)
+
+
+@runtime_checkable
+class DecodingBatch(Protocol):
+    """N candidates of one prompt decoding together, pinned to one policy version."""
+
+    dropped_messages: int
+    """Oldest messages that did not fit into the context."""
+
+    @property
+    def running(self) -> bool:
+        """Whether any row still decodes."""
+        ...
+
+    def step(self) -> None:
+        """Add one token to every running row."""
+        ...
+
+    def texts(self) -> list[str]:
+        """The text of each row so far, never ending inside a character."""
+        ...
+
+    def lengths(self) -> list[int]:
+        """Tokens of each row so far."""
+        ...
+
+    def done(self, row: int) -> bool: ...
+
+    def completions(self) -> list[Completion]:
+        """The rows as records; a running row is ABORTED."""
+        ...
+
+
+@runtime_checkable
+class PolicyEngine(Protocol):
+    """Decodes under one of several resident policy versions. Belongs to one thread."""
+
+    @property
+    def policy_version(self) -> PolicyVersionId: ...
+
+    def load(self, version: PolicyVersion) -> None:
+        """Make ``version`` speak from the next ``start`` on; running batches keep theirs.
+
+        Raises AdapterError where its folder is broken; the engine then still speaks the old one.
+        """
+        ...
+
+    def start(
+        self, prompt: Sequence[Message], n: int, sampling: Sampling, seed: int
+    ) -> DecodingBatch:
+        """Prefill once and be ready to decode ``n`` candidates; row i draws from ``seed + i``."""
+        ...
+
+
+@runtime_checkable
+class FeatureExtractor(Protocol):
+    """Features of the frozen base, adapters off, so that they do not drift as the policy learns."""
+
+    def extract(
+        self, prompt: Sequence[Message], completions: Sequence[Sequence[int]]
+    ) -> Float[Tensor, "N D"]:
+        """Mean-pooled hidden state of each completion's tokens, float32."""
+        ...
+
+
+@runtime_checkable
+class RewardEnsemble(Protocol):
+    def score(
+        self, prompt: Sequence[Message], completions: Sequence[Completion]
+    ) -> Float[Tensor, "E N"]:
+        """Rewards in logits; only differences within one prompt mean anything."""
+        ...
+
+    def fit(self, preferences: Sequence[Preference]) -> dict[str, float]: ...
+
+
+class Stage(StrEnum):
+    WAITING = "waiting"
+    """Another reply is being written."""
+    DRAFTING = "drafting"
+    """Candidates are drafted unseen; it is not yet decided what is shown."""
+    STREAMING = "streaming"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What a person may see right now: one text, or the two of a pair."""
+
+    stage: Stage
+    texts: tuple[str, ...] = ()
+    drafted_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyPlan:
+    """What came of one message: the reply or the pair that is shown, and the way to the rest."""
+
+    shown: tuple[Completion, ...]
+    """One reply, or the two of a pair in the order shown."""
+    question: Question | None
+    """Set exactly where two are shown."""
+    finish_others: Callable[[Event], tuple[Completion, ...]]
+    """Decode the candidates that are not shown to their end, for the learner; call it once, on the
+    same thread, after the shown ones are stored. Returns early, with ABORTED rows, when the event
+    is set because somebody waits."""
+    dropped_messages: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.shown) != (1 if self.question is None else 2):
+            raise ValueError(f"{len(self.shown)} replies shown, question: {self.question}")
+
+
+@runtime_checkable
+class ReplyMaker(Protocol):
+    """Samples, scores, decides whether to ask; runs on the model thread."""
+
+    def reply(
+        self,
+        prompt: Sequence[Message],
+        version: PolicyVersion,
+        seed: int,
+        emit: Callable[[Draft], None],
+        cancel: Event,
+    ) -> ReplyPlan:
+        """Write a reply or a pair, emitting drafts; on cancel one reply, ABORTED, and no question.
+
+        ``prompt`` ends with a user message. Raises AdapterError where ``version`` can't be loaded.
+        """
+        ...
+
+    def refit(self, preferences: Sequence[Preference]) -> dict[str, float]:
+        """Refit the reward ensemble on all live picks, in milliseconds; returns metrics."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    accepted: bool
+    reason: str
+    metrics: dict[str, float]
+
+
+@runtime_checkable
+class Learner(Protocol):
+    def step(self) -> RoundReport | None:
+        """One round if enough new picks wait, else None."""
+        ...

@@ -1,0 +1,274 @@
+"""The values twofold keeps: frozen, plain, checked on construction.
+
+No SQL and no tensors live here, so every other module may speak this language. Ids are
+``NewType``s, so that a candidate's id is refused where a comparison's is wanted. ``first`` and
+``second`` always mean the order in which a pair was *shown*; that is what makes a position bias
+measurable afterwards.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import NewType
+
+UserId = NewType("UserId", str)
+ConversationId = NewType("ConversationId", int)
+TurnId = NewType("TurnId", int)
+CandidateId = NewType("CandidateId", int)
+ComparisonId = NewType("ComparisonId", int)
+PreferenceId = NewType("PreferenceId", int)
+PolicyVersionId = NewType("PolicyVersionId", int)
+
+BASE_VERSION = PolicyVersionId(0)
+"""The base model, without an adapter. Always there, always servable."""
+
+
+class Role(StrEnum):
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+class FinishReason(StrEnum):
+    STOP = "stop"
+    """The policy ended the reply itself."""
+    LENGTH = "length"
+    """``max_new_tokens`` was reached."""
+    ABORTED = "aborted"
+    """The person stopped it, or the process ended."""
+    ERROR = "error"
+
+
+class TurnState(StrEnum):
+    FINAL = "final"
+    ABORTED = "aborted"
+
+
+class AskReason(StrEnum):
+    BURN_IN = "burn_in"
+    """Too few answers so far to be sure of anything."""
+    UNCERTAIN = "uncertain"
+    """The ensemble disagrees about which reply is better."""
+    RANDOM = "random"
+    """The small random share: unbiased data for calibration and win rates."""
+    ALWAYS = "always"
+    """Asking was set to always."""
+
+
+class Choice(StrEnum):
+    FIRST = "first"
+    SECOND = "second"
+    TIE = "tie"
+    BOTH_BAD = "both_bad"
+    SKIP = "skip"
+    WITHDRAWN = "withdrawn"
+    """Undo: a new row, nothing is deleted."""
+
+
+class RoundStatus(StrEnum):
+    ACCEPTED = "accepted"
+    """The gate let the new version through."""
+    REFUSED = "refused"
+    """The gate said no; the round is kept, its picks come back with the next one."""
+    FAILED = "failed"
+    """An exception ended the round; nothing counts as attempted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    id: ConversationId
+    title: str
+    started_at: datetime
+    learn: bool
+    held_out: bool
+    """Fixed at creation by a hash of the id: held-out answers measure, they never train."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One message of a conversation's tree; siblings share a parent."""
+
+    id: TurnId
+    conversation_id: ConversationId
+    parent_id: TurnId | None
+    message: Message
+    state: TurnState
+    candidate_id: "CandidateId | None"
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How a completion was drawn. ``temperature`` 0 means greedy."""
+
+    temperature: float = 0.9
+    top_k: int = 50
+    top_p: float = 0.95
+    max_new_tokens: int = 128
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.temperature <= 5.0:
+            raise ValueError(f"temperature must lie in [0, 5], got {self.temperature}")
+        if self.top_k < 1:
+            raise ValueError(f"top_k must be at least 1, got {self.top_k}")
+        if not 0.0 < self.top_p <= 1.0:
+            raise ValueError(f"top_p must lie in (0, 1], got {self.top_p}")
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """One sampled answer with all that is needed to score it again later.
+
+    ``token_ids`` exclude the end-of-sequence token; ``logprobs`` are in nats, one per token, under
+    the *sampling policy's* untempered distribution. ``feature`` is the frozen base model's pooled
+    hidden state as little-endian float16 bytes, None while not computed.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish_reason: FinishReason
+    policy_version: PolicyVersionId
+    seed: int
+    sampling: Sampling
+    feature: bytes | None = None
+    reward_mean: float | None = None
+    """Ensemble mean at generation time, a logit."""
+    reward_std: float | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.token_ids) != len(self.logprobs):
+            raise ValueError(
+                f"{len(self.token_ids)} token ids but {len(self.logprobs)} log-probabilities"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A stored completion."""
+
+    id: CandidateId
+    prompt_turn_id: TurnId
+    completion: Completion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """Why a pair was worth asking about, decided before the person saw it."""
+
+    reason: AskReason
+    propensity: float
+    """P(ask) times P(this pair | ask), for unbiased estimates from logged picks."""
+    disagreement: float
+    """Standard deviation over the ensemble of P(first is better)."""
+    first_better_prob: float
+    """The ensemble's mean P(first is better)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A pair as shown to one person."""
+
+    id: ComparisonId
+    token: str
+    """Unguessable; all that the page sends back besides the choice."""
+    conversation_id: ConversationId
+    prompt_turn_id: TurnId
+    prompt: tuple[Message, ...]
+    """The messages before the reply, oldest first."""
+    first: Candidate
+    second: Candidate
+    question: Question
+    asked_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preference:
+    """A person's answer to a comparison: the newest one counts."""
+
+    id: PreferenceId
+    comparison: Comparison
+    choice: Choice
+    decision_ms: int
+    decided_at: datetime
+
+    @property
+    def chosen(self) -> Candidate | None:
+        """The better reply, or None where no winner was named."""
+        if self.choice is Choice.FIRST:
+            return self.comparison.first
+        return self.comparison.second if self.choice is Choice.SECOND else None
+
+    @property
+    def rejected(self) -> Candidate | None:
+        """The worse reply, or None where no winner was named."""
+        if self.choice is Choice.FIRST:
+            return self.comparison.second
+        return self.comparison.first if self.choice is Choice.SECOND else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What the store answers to a choice, after COMMIT."""
+
+    preference_id: PreferenceId
+    choice: Choice
+    already_saved: bool
+    """True where the comparison had been answered before: ``choice`` is then the stored one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidatePool:
+    """All finished candidates of one user message, for pairs labelled by the reward model."""
+
+    prompt_turn_id: TurnId
+    prompt: tuple[Message, ...]
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyVersion:
+    id: PolicyVersionId
+    parent: PolicyVersionId | None
+    adapter_path: Path | None
+    """PEFT safetensors folder; None for the base."""
+    created_at: datetime
+    metrics: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    def __post_init__(self) -> None:
+        if (self.id == BASE_VERSION) != (self.parent is None):
+            raise ValueError(f"only the base has no parent, got version {self.id} of {self.parent}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundReport:
+    """One pass of the learner, whatever came of it. A version takes its round's number."""
+
+    number: int
+    parent: PolicyVersionId
+    status: RoundStatus
+    preference_ids: tuple[PreferenceId, ...]
+    """The picks this round trained on."""
+    attempted_through: PreferenceId
+    """The newest pick this round knew of; the next round waits for newer ones."""
+    update_rule: str
+    seed: int
+    reason: str
+    """Why it was accepted, refused or failed, for people."""
+    metrics: Mapping[str, float]
+    seconds: float
+
+    @property
+    def version(self) -> PolicyVersionId | None:
+        """The version this round made, None if it was refused or failed."""
+        return PolicyVersionId(self.number) if self.status is RoundStatus.ACCEPTED else None
