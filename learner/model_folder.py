@@ -1,0 +1,98 @@
+"""A folder that holds a model twofold may load, and the checks it must pass first.
+
+A model is data here, never code: weights are safetensors (a pickle can run anything), a
+configuration that asks for its own Python is refused, and a tokenizer must bring a chat template,
+since a base model without one does not know when to stop. Knows files only; imports no torch.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class ModelError(Exception):
+    """No usable model; the text is one sentence for the person who started twofold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFolder:
+    """A checked model on disk: safetensors, configuration, tokenizer, chat template."""
+
+    path: Path
+    name: str
+    """What people call it: the Hub id, or the folder's name."""
+    sha256: str
+    """Hex digest over the names and contents of all weight files. Adapters and cached features
+    belong to exactly one such digest."""
+
+
+def open_model(folder: Path, *, name: str, digests: Path) -> ModelFolder:
+    """Check ``folder`` and take its digest.
+
+    ``digests`` is a small JSON file that remembers digests by path, size and time of change, so
+    that only the first start reads half a gigabyte. Raises ModelError.
+    """
+    weights = _checked_weights(folder, name)
+    return ModelFolder(path=folder, name=name, sha256=_remembered_digest(weights, digests))
+
+
+def _checked_weights(folder: Path, name: str) -> list[Path]:
+    configuration = folder / "config.json"
+    if not configuration.is_file():
+        raise ModelError(f"{name} is not a model folder: it has no config.json.")
+    if "auto_map" in _read_json(configuration, name):
+        raise ModelError(f"{name} needs Python code of its own, which twofold never runs.")
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise ModelError(
+            f"{name} has no safetensors weights; pickled ones (.bin, .pt) can run code when loaded,"
+            " so twofold does not read them."
+        )
+    if not _has_chat_template(folder, name):
+        raise ModelError(
+            f"{name} has no chat template, so it cannot hold a conversation; choose an 'instruct' "
+            "or 'chat' variant."
+        )
+    return weights
+
+
+def _has_chat_template(folder: Path, name: str) -> bool:
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    settings = folder / "tokenizer_config.json"
+    return settings.is_file() and "chat_template" in _read_json(settings, name)
+
+
+def _read_json(path: Path, name: str) -> dict[str, object]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{name} is damaged: {path.name} is not valid JSON.") from error
+
+
+def _remembered_digest(weights: list[Path], digests: Path) -> str:
+    state = [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in weights]
+    key = str(weights[0].parent.resolve())
+    try:
+        known = json.loads(digests.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # a memory, not a record: start afresh
+        known = {}
+    if key in known and known[key]["state"] == state:
+        return known[key]["sha256"]
+    known[key] = {"state": state, "sha256": _digest(weights)}
+    digests.parent.mkdir(parents=True, exist_ok=True)
+    digests.write_text(json.dumps(known, indent=1), encoding="utf-8")
+    return known[key]["sha256"]
+
+
+def _digest(weights: list[Path]) -> str:
+    """One digest for all shards: sha256 over the lines that ``sha256sum`` would print."""
+    lines = [f"{file_sha256(path)}  {path.name}\n" for path in weights]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of one file's contents."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
