@@ -10,9 +10,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-
-class ModelError(Exception):
-    """No usable model; the text is one sentence for the person who started twofold."""
+from learner.errors import ModelError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

