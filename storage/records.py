@@ -24,6 +24,9 @@ PolicyVersionId = NewType("PolicyVersionId", int)
 BASE_VERSION = PolicyVersionId(0)
 """The base model, without an adapter. Always there, always servable."""
 
+LOCAL_USER = UserId("local-person")
+"""The one person of an installation without accounts; the schema creates the row."""
+
 
 class Role(StrEnum):
     SYSTEM = "system"
@@ -85,11 +88,14 @@ class Message:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
     id: ConversationId
+    key: str
+    """Unguessable and url-safe; names the conversation in the page's address."""
     title: str
+    """The start of the first message until it is renamed; empty before there is one."""
     started_at: datetime
     learn: bool
     held_out: bool
-    """Fixed at creation by a hash of the id: held-out answers measure, they never train."""
+    """Fixed at creation by a hash of the key: held-out answers measure, they never train."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +115,7 @@ class Turn:
 class Sampling:
     """How a completion was drawn. ``temperature`` 0 means greedy."""
 
-    temperature: float = 0.9
+    temperature: float = 0.8
     top_k: int = 50
     top_p: float = 0.95
     max_new_tokens: int = 128

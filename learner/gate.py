@@ -1,0 +1,125 @@
+"""The gate: what a new version must hold before it may speak to a person.
+
+It samples the fixed guard prompts with the adapter in training and measures what a broken policy
+gets wrong: perplexity of neutral text, KL to the base, length, empty and repetitive replies. The
+first failed check names the reason. docs/how-it-learns.md section 5.
+"""
+
+import math
+from importlib.resources import files
+
+from learner.config import GateConfig
+from learner.engine.backbone import Backbone
+from learner.engine.hf import HfEngine
+from learner.measures import (
+    ScoredText,
+    kl_to_reference,
+    perplexity,
+    repetition,
+    supervised_ids,
+)
+from learner.protocols import Verdict
+from storage.records import Completion, Message, PolicyVersion, PolicyVersionId, Role, Sampling
+
+NEUTRAL_TOKENS = 320
+"""Neutral text measured; more says little and costs time on a small machine."""
+
+
+class Gate:
+    """Judges the adapter in training on ``engine``'s backbone. Deterministic."""
+
+    def __init__(self, engine: HfEngine, config: GateConfig, *, seed: int) -> None:
+        self._engine = engine
+        self._config = config
+        self._seed = seed
+        backbone = engine.backbone
+        texts = files("learner.guard")
+        lines = texts.joinpath("prompts.txt").read_text(encoding="utf-8").splitlines()
+        self._prompts = [
+            (Message(role=Role.USER, content=line),) for line in lines[: config.prompts]
+        ]
+        neutral = texts.joinpath("neutral.txt").read_text(encoding="utf-8")
+        self._neutral: list[int] = backbone.tokenizer(neutral)["input_ids"][:NEUTRAL_TOKENS]
+        with backbone.reference():
+            self._base_perplexity = perplexity(backbone, self._neutral)
+        self._length_of: dict[PolicyVersionId, float] = {}
+
+    def judge(self, parent: PolicyVersion) -> Verdict:
+        """Measure the adapter in training against the base and its parent."""
+        self._engine.load_training()
+        completions = self._sample()
+        metrics = self._measure(completions)
+        metrics["length_ratio"] = metrics["mean_length_tokens"] / self._mean_length(parent)
+        failed = [reason for holds, reason in self._checks(metrics) if not holds]
+        reason = failed[0] if failed else "all checks held"
+        return Verdict(accepted=not failed, reason=reason, metrics=metrics)
+
+    def _checks(self, m: dict[str, float]) -> list[tuple[bool, str]]:
+        c = self._config
+        return [
+            (all(map(math.isfinite, m.values())), "a measure is not finite"),
+            (
+                m["perplexity_ratio"] <= c.max_perplexity_ratio,
+                f"perplexity on neutral text rose to {m['perplexity_ratio']:.2f} of the base's, "
+                f"{c.max_perplexity_ratio:.2f} is the limit",
+            ),
+            (
+                m["kl_per_token"] <= c.max_kl_per_token,
+                f"KL to the base is {m['kl_per_token']:.3f} nats a token, "
+                f"{c.max_kl_per_token:.3f} is the limit",
+            ),
+            (
+                c.min_length_ratio <= m["length_ratio"] <= c.max_length_ratio,
+                f"replies became {m['length_ratio']:.2f} times as long as the version before, "
+                f"allowed is {c.min_length_ratio:.2f} to {c.max_length_ratio:.2f}",
+            ),
+            (
+                m["empty_share"] <= c.max_empty_share,
+                f"{m['empty_share']:.0%} of replies are empty, {c.max_empty_share:.0%} allowed",
+            ),
+            (
+                m["repetition"] <= c.max_repetition,
+                f"{m['repetition']:.0%} of word pairs repeat, {c.max_repetition:.0%} allowed",
+            ),
+        ]
+
+    def _measure(self, completions: list[Completion]) -> dict[str, float]:
+        """Figures of the version that speaks now, the one that wrote ``completions``."""
+        backbone = self._engine.backbone
+        sampling = self._sampling()
+        texts = [
+            ScoredText(
+                prompt_ids=self._engine.render(prompt, sampling).token_ids,
+                reply_ids=supervised_ids(backbone, completion),
+            )
+            for prompt, completion in zip(self._prompts, completions, strict=True)
+        ]
+        n = len(completions)
+        return {
+            "perplexity_ratio": perplexity(backbone, self._neutral) / self._base_perplexity,
+            "kl_per_token": sum(kl_to_reference(backbone, texts)) / n,
+            "mean_length_tokens": _mean_length(completions),
+            "empty_share": sum(not c.text.strip() for c in completions) / n,
+            "repetition": sum(repetition(c.text) for c in completions) / n,
+        }
+
+    def _mean_length(self, parent: PolicyVersion) -> float:
+        """The parent's mean length on the same prompts and seeds, in tokens, at least 1."""
+        if parent.id not in self._length_of:
+            self._engine.load(parent)
+            self._length_of = {parent.id: max(1.0, _mean_length(self._sample()))}
+        return self._length_of[parent.id]
+
+    def _sample(self) -> list[Completion]:
+        seeds = [self._seed + i for i in range(len(self._prompts))]
+        batch = self._engine.start_many(self._prompts, 1, self._sampling(), seeds)
+        while batch.running:
+            batch.step()
+        return batch.completions()
+
+    def _sampling(self) -> Sampling:
+        return Sampling(max_new_tokens=self._config.max_new_tokens)
+
+
+def _mean_length(completions: list[Completion]) -> float:
+    return sum(len(c.token_ids) for c in completions) / len(completions)

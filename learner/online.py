@@ -1,0 +1,117 @@
+"""One round of the online learner: the file to read first.
+
+``step`` reads the picks that the live version's lineage has not learned from, refits the reward
+ensemble, trains a new adapter on those picks and on pairs the ensemble labels, lets the gate judge
+it, and leaves a folder. It keeps no progress of its own: what was tried and what was learned is
+read from the log each time, so a crash, a restart or a person's roll-back needs no word to it.
+"""
+
+import json
+import logging
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from learner.config import OnlineConfig
+from learner.gate import Gate
+from learner.protocols import Verdict
+from learner.reward.head import BayesianRewardHead
+from learner.updates.online_dpo import OnlineDpo
+from learner.updates.pairs import TrainingPair, human_pairs, reward_pairs
+from storage import rounds
+from storage.feedback import FeedbackReader
+from storage.policies import PolicyReader
+from storage.records import PolicyVersion, Preference, RoundReport, RoundStatus
+
+log = logging.getLogger(__name__)
+
+POOLS = 64
+"""Newest prompts whose stored candidates the reward ensemble may label."""
+
+
+class OnlineLearner:
+    """Turns picks into versions. ``step`` may be called from a process of its own or from a test."""
+
+    def __init__(
+        self,
+        *,
+        feedback: FeedbackReader,
+        policies: PolicyReader,
+        round_folder: Path,
+        reward: BayesianRewardHead,
+        rule: OnlineDpo,
+        gate: Gate,
+        config: OnlineConfig,
+        base_sha256: str,
+    ) -> None:
+        self._feedback = feedback
+        self._policies = policies
+        self._round_folder = round_folder
+        self._reward = reward
+        self._rule = rule
+        self._gate = gate
+        self._config = config
+        self._base_sha256 = base_sha256
+
+    def step(self) -> RoundReport | None:
+        """One round if enough new picks wait, else None."""
+        if self._policies.uncollected():
+            return None  # its picks are not booked yet; they would be learned twice
+        parent = self._policies.current()
+        picks = self._feedback.unlearned()
+        attempted = self._policies.attempted_through()
+        if sum(pick.id > attempted for pick in picks) < self._config.min_preferences:
+            return None
+
+        began = time.perf_counter()
+        number = self._policies.next_round()
+        seed = self._config.seed + number
+        reward_metrics = self._reward.fit(self._feedback.preferences())
+        pairs = self._pairs(picks, seed)
+        update_metrics = self._rule.update(parent, pairs, seed)
+        try:
+            verdict = self._gate.judge(parent)
+            report = RoundReport(
+                number=number,
+                parent=parent.id,
+                status=RoundStatus.ACCEPTED if verdict.accepted else RoundStatus.REFUSED,
+                preference_ids=tuple(pick.id for pick in picks),
+                attempted_through=picks[-1].id,
+                update_rule=self._rule.name,
+                seed=seed,
+                reason=verdict.reason,
+                metrics=reward_metrics | update_metrics | verdict.metrics,
+                seconds=time.perf_counter() - began,
+            )
+            self._leave(report, parent, verdict)
+        finally:
+            self._rule.close()
+        return report
+
+    def _pairs(self, picks: list[Preference], seed: int) -> list[TrainingPair]:
+        dpo = self._config.dpo
+        human = human_pairs(picks, dpo.label_smoothing)
+        if len(self._feedback.preferences()) < dpo.reward_pairs_after:
+            return human
+        generator = torch.Generator().manual_seed(seed)
+        pools = self._feedback.pools(limit=POOLS)
+        return human + reward_pairs(pools, self._reward, dpo.reward_pairs, generator)
+
+    def _leave(self, report: RoundReport, parent: PolicyVersion, verdict: Verdict) -> None:
+        rounds.leave(
+            self._round_folder,
+            report,
+            base_sha256=self._base_sha256,
+            config_json=json.dumps(asdict(self._config)),
+            write_adapter=self._rule.save if verdict.accepted else None,
+        )
+        log.info(
+            "round %d on version %d: %s (%s), %.1f s",
+            report.number,
+            parent.id,
+            report.status.value,
+            report.reason,
+            report.seconds,
+        )
