@@ -19,8 +19,7 @@ from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from transformers.utils import logging as transformers_logging
 
-from learner.errors import ModelError
-from learner.model_folder import file_sha256
+from learner.model_folder import ModelError, file_sha256
 
 
 def dequantise_once(gguf: Path, sha256: str, folder: Path, progress: Callable[[str], None]) -> None:

@@ -10,7 +10,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from learner.errors import ModelError
+from learner.errors import LearnerError
+
+
+class ModelError(LearnerError):
+    """No usable base model; the text is one sentence for the person who started twofold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

