@@ -1,0 +1,1 @@
+"""What twofold keeps: conversations, answers, policy versions. Knows neither learner nor page."""

@@ -1,0 +1,286 @@
+"""Conversations as trees of turns, and every candidate that was written for them.
+
+A retry is a sibling, so nothing that was said is ever overwritten; ``head`` is the leaf now shown,
+and the path from the root to it is what the person reads. Whether a conversation is held out
+follows from its random key, so it is fixed before the first word.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Callable, Sequence
+
+from sqlite_utils import Database
+
+from storage.database import Reader, Store
+from storage.errors import UnknownConversationError, UnknownTurnError
+from storage.records import (
+    LOCAL_USER,
+    Candidate,
+    Comparison,
+    ComparisonId,
+    Completion,
+    Conversation,
+    ConversationId,
+    Message,
+    Question,
+    Role,
+    Turn,
+    TurnId,
+    UserId,
+)
+from storage.rows import (
+    CONVERSATIONS,
+    TURNS,
+    add_candidate,
+    add_text,
+    add_turn,
+    comparisons_by_id,
+    conversation_of,
+    insert,
+    messages_to,
+    show_candidate,
+    turn_of,
+)
+from storage.sqlite import Row, fetch
+from storage.text import clean_text, title_of
+
+HELD_OUT_SHARE = 0.1
+
+
+def random_key() -> str:
+    """Return 43 url-safe characters that nobody can guess."""
+    return secrets.token_urlsafe(32)
+
+
+def is_held_out(key: str) -> bool:
+    """Return whether the conversation of this key only measures: true for a tenth of the keys."""
+    first_8_bytes = hashlib.sha256(key.encode()).digest()[:8]
+    return int.from_bytes(first_8_bytes, "big") < HELD_OUT_SHARE * 2**64
+
+
+class ConversationReader:
+    """Conversations that were not erased. An unknown id raises an UnknownError."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def list(self, *, limit: int = 200, user_id: UserId = LOCAL_USER) -> list[Conversation]:
+        """Return a person's conversations, newest first."""
+        found = fetch(
+            self._reader.read(),
+            f"{CONVERSATIONS} AND user_id = ? ORDER BY conversation_id DESC LIMIT ?",
+            [user_id, limit],
+        )
+        return [conversation_of(row) for row in found]
+
+    def get(self, conversation_id: ConversationId) -> Conversation:
+        return conversation_of(_conversation(self._reader.read(), conversation_id))
+
+    def by_key(self, key: str) -> Conversation | None:
+        """Return the conversation of the page's address, None if there is none."""
+        found = fetch(self._reader.read(), f"{CONVERSATIONS} AND key = ?", [key])
+        return conversation_of(found[0]) if found else None
+
+    def path(self, conversation_id: ConversationId) -> "list[Turn]":
+        """Return the turns now shown, from the root to the head; empty before the first."""
+        db = self._reader.read()
+        _conversation(db, conversation_id)
+        found = fetch(
+            db,
+            f"""
+            WITH RECURSIVE path (turn_id) AS (
+              SELECT head_turn_id FROM conversations
+               WHERE conversation_id = ? AND head_turn_id IS NOT NULL
+              UNION ALL
+              SELECT parent_id FROM path JOIN turns USING (turn_id) WHERE parent_id IS NOT NULL)
+            {TURNS} WHERE turn_id IN path ORDER BY turn_id
+            """,  # noqa: S608 - a constant; a parent's id is smaller than its child's
+            [conversation_id],
+        )
+        return [turn_of(row) for row in found]
+
+    def messages(self, turn_id: TurnId) -> tuple[Message, ...]:
+        """Return what was said from the root to this turn, itself included."""
+        db = self._reader.read()
+        _turn(db, turn_id)
+        return messages_to(db, [turn_id])[turn_id]
+
+    def siblings(self, turn_id: TurnId) -> "list[Turn]":
+        """Return the turns that stand where this one stands, itself included, oldest first."""
+        db = self._reader.read()
+        turn = _turn(db, turn_id)
+        found = fetch(
+            db,
+            f"{TURNS} WHERE conversation_id = ? AND parent_id IS ? ORDER BY turn_id",
+            [turn.conversation_id, turn.parent_id],
+        )
+        return [turn_of(row) for row in found]
+
+
+class ConversationLog(ConversationReader):
+    """Writes them, too. Every method is one transaction: it has happened, or it has not.
+
+    ``new_key`` makes the keys of conversations and the tokens of comparisons.
+    """
+
+    def __init__(self, store: Store, *, new_key: Callable[[], str] = random_key) -> None:
+        super().__init__(store)
+        self._store = store
+        self._new_key = new_key
+
+    def start(self, *, learn: bool = True, user_id: UserId = LOCAL_USER) -> Conversation:
+        """Begin a conversation; with ``learn`` off its answers never train."""
+        key = self._new_key()
+        with self._store.write() as db:
+            conversation_id = insert(
+                db,
+                "conversations",
+                {
+                    "key": key,
+                    "user_id": user_id,
+                    "learn": learn,
+                    "held_out": is_held_out(key),
+                    "created_ms": self._store.now_ms(),
+                },
+            )
+            return conversation_of(_conversation(db, ConversationId(conversation_id)))
+
+    def rename(self, conversation_id: ConversationId, title: str) -> None:
+        """Set the title; an empty one lets the next message title the conversation."""
+        with self._store.write() as db:
+            _conversation(db, conversation_id)
+            db.execute(
+                "UPDATE conversations SET title = ? WHERE conversation_id = ?",
+                [title_of(clean_text(title)), conversation_id],
+            )
+
+    def set_learn(self, conversation_id: ConversationId, learn: bool) -> None:
+        """Let the conversation's answers, past ones included, teach or not from the next round."""
+        with self._store.write() as db:
+            _conversation(db, conversation_id)
+            db.execute(
+                "UPDATE conversations SET learn = ? WHERE conversation_id = ?",
+                [learn, conversation_id],
+            )
+
+    def say(self, conversation_id: ConversationId, text: str) -> Turn:
+        """Add a person's message under the head; the first one titles the conversation."""
+        body = clean_text(text)
+        with self._store.write() as db:
+            row = _conversation(db, conversation_id)
+            if not row["title"]:
+                db.execute(
+                    "UPDATE conversations SET title = ? WHERE conversation_id = ?",
+                    [title_of(body), conversation_id],
+                )
+            return add_turn(
+                db,
+                conversation_id=conversation_id,
+                parent_id=row["head_turn_id"],
+                role=Role.USER,
+                text_id=add_text(db, _owner(db, conversation_id), body),
+                now_ms=self._store.now_ms(),
+            )
+
+    def reply(self, prompt_turn_id: TurnId, completion: Completion) -> Turn:
+        """Keep a reply and show it: the head moves to it where it still is the prompt."""
+        with self._store.write() as db:
+            candidate = self._add(db, prompt_turn_id, [completion])[0]
+            return show_candidate(db, candidate.id, self._store.now_ms())
+
+    def ask(
+        self, prompt_turn_id: TurnId, first: Completion, second: Completion, question: Question
+    ) -> Comparison:
+        """Keep two replies, in the order shown, and the question about them. Moves no head."""
+        with self._store.write() as db:
+            candidates = self._add(db, prompt_turn_id, [first, second])
+            comparison_id = insert(
+                db,
+                "comparisons",
+                {
+                    "token": self._new_key(),
+                    "user_id": _owner(db, _turn(db, prompt_turn_id).conversation_id),
+                    "first_id": candidates[0].id,
+                    "second_id": candidates[1].id,
+                    "reason": question.reason,
+                    "propensity": question.propensity,
+                    "disagreement": question.disagreement,
+                    "first_better_prob": question.first_better_prob,
+                    "created_ms": self._store.now_ms(),
+                },
+            )
+            return comparisons_by_id(db, [comparison_id])[ComparisonId(comparison_id)]
+
+    def add_candidates(
+        self, prompt_turn_id: TurnId, completions: Sequence[Completion]
+    ) -> "list[Candidate]":
+        """Keep replies that are not shown, for the learner."""
+        with self._store.write() as db:
+            return self._add(db, prompt_turn_id, completions)
+
+    def rewind(self, conversation_id: ConversationId, turn_id: TurnId | None) -> None:
+        """Show the conversation up to this turn; None is before its first message.
+
+        The next message or reply becomes a sibling of what followed.
+        """
+        with self._store.write() as db:
+            _conversation(db, conversation_id)
+            if turn_id is not None and _turn(db, turn_id).conversation_id != conversation_id:
+                raise UnknownTurnError(f"Message {turn_id} belongs to another conversation.")
+            db.execute(
+                "UPDATE conversations SET head_turn_id = ? WHERE conversation_id = ?",
+                [turn_id, conversation_id],
+            )
+
+    def erase(self, conversation_id: ConversationId) -> None:
+        """Erase all that was said, and its tokens and features; ids and digests stay.
+
+        Its answers never train again. What a version has learned from them stays in that version.
+        """
+        with self._store.write() as db:
+            _conversation(db, conversation_id)
+            now_ms = self._store.now_ms()
+            db.execute(
+                """
+                UPDATE texts SET body = NULL, erased_ms = :now
+                 WHERE erased_ms IS NULL AND text_id IN (
+                  SELECT text_id FROM turns WHERE conversation_id = :id
+                  UNION
+                  SELECT c.text_id FROM candidates c JOIN turns t ON t.turn_id = c.prompt_turn_id
+                   WHERE t.conversation_id = :id)
+                """,
+                {"now": now_ms, "id": conversation_id},
+            )
+            db.execute(
+                """
+                UPDATE conversations SET title = '', learn = 0, head_turn_id = NULL, erased_ms = ?
+                 WHERE conversation_id = ?
+                """,
+                [now_ms, conversation_id],
+            )
+
+    def _add(
+        self, db: Database, prompt_turn_id: TurnId, completions: Sequence[Completion]
+    ) -> "list[Candidate]":
+        owner = _owner(db, _turn(db, prompt_turn_id).conversation_id)
+        now_ms = self._store.now_ms()
+        return [add_candidate(db, prompt_turn_id, owner, one, now_ms) for one in completions]
+
+
+def _conversation(db: Database, conversation_id: ConversationId) -> Row:
+    found = fetch(db, f"{CONVERSATIONS} AND conversation_id = ?", [conversation_id])
+    if not found:
+        raise UnknownConversationError(f"There is no conversation {conversation_id} (any more).")
+    return found[0]
+
+
+def _turn(db: Database, turn_id: TurnId) -> Turn:
+    found = fetch(db, f"{TURNS} WHERE turn_id = ?", [turn_id])
+    if not found:
+        raise UnknownTurnError(f"There is no message {turn_id}.")
+    return turn_of(found[0])
+
+
+def _owner(db: Database, conversation_id: ConversationId) -> UserId:
+    sql = "SELECT user_id FROM conversations WHERE conversation_id = ?"
+    return UserId(fetch(db, sql, [conversation_id])[0]["user_id"])

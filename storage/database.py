@@ -1,0 +1,140 @@
+"""Who may read and who may write the one database file.
+
+A ``Reader`` is all that the learner's process is given: it cannot write. A ``Store`` adds the one
+writing connection, which the app holds, behind a lock; every transaction is ``BEGIN IMMEDIATE``,
+since one that reads before it writes fails at once, whatever the timeout, if somebody commits in
+between. Leaving ``write()`` means committed and on disk: only then may a person be told "saved".
+
+Each reading thread has its own connection. A connection does not survive a fork; processes are
+spawned.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from filelock import FileLock, Timeout
+from sqlite_utils import Database
+
+from storage.errors import DataFolderError
+from storage.migrations import migrations
+from storage.sqlite import check_sound, open_reader, open_writer, translated
+
+MIGRATION_TIMEOUT_S = 60.0
+
+
+class Reader:
+    """Reading connections to the database at ``path``, one per thread, opened when first used."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._process = os.getpid()
+        self._own = threading.local()
+        self._all: dict[threading.Thread, Database] = {}
+        self._all_lock = threading.Lock()
+
+    def read(self) -> Database:
+        """Return this thread's read-only connection. Raises DataFolderError if there is no file."""
+        self._check_process()
+        db: Database | None = getattr(self._own, "db", None)
+        if db is None:
+            db = self._own.db = open_reader(self.path)
+            with self._all_lock:
+                # Web servers retire their worker threads: their connections go with them.
+                for thread in [thread for thread in self._all if not thread.is_alive()]:
+                    self._all.pop(thread).close()
+                self._all[threading.current_thread()] = db
+        return db
+
+    def close(self) -> None:
+        """Close every thread's connection; call it once the reading threads are done."""
+        with self._all_lock:
+            while self._all:
+                self._all.popitem()[1].close()
+        self._own = threading.local()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                "a database connection does not survive a fork: open it in the child"
+            )
+
+
+class Store(Reader):
+    """The writing connection as well. Creates folder and file, and brings the schema up to date.
+
+    ``clock`` returns Unix time in seconds. Raises DataFolderError, ForeignDatabaseError,
+    NewerDatabaseError or DamagedDatabaseError.
+    """
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(path)
+        self._clock = clock
+        self._write_lock = threading.RLock()  # a nested write fails in SQLite, not in a deadlock
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Without it, of several processes that migrate together all but one fail.
+            with FileLock(f"{path}.migrating", timeout=MIGRATION_TIMEOUT_S):
+                self._writer = self._opened()
+        except Timeout as error:
+            raise DataFolderError(
+                f"Another twofold keeps preparing {path}: wait for it, or end it."
+            ) from error
+        except OSError as error:
+            raise DataFolderError(
+                f"{path.parent} cannot be written ({error.strerror}): choose another folder."
+            ) from error
+
+    @contextmanager
+    def write(self) -> Generator[Database]:
+        """One transaction: committed and on disk after the block, undone if the block raises."""
+        self._check_process()
+        with self._write_lock, translated():
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                self._writer.rollback()  # does nothing where SQLite rolled back by itself
+                raise
+
+    def now_ms(self) -> int:
+        """Return the time of the store's clock: Unix time in milliseconds."""
+        return int(self._clock() * 1000)
+
+    def close(self) -> None:
+        """Close readers, then the writer: the last one out folds the log into the file."""
+        super().close()
+        with self._write_lock, translated():
+            self._writer.execute("PRAGMA optimize")
+            self._writer.close()
+
+    def _opened(self) -> Database:
+        writer = open_writer(self.path)
+        try:
+            with translated():
+                writer.execute("BEGIN IMMEDIATE")
+                migrations.apply(writer)
+                writer.execute("COMMIT")
+            check_sound(writer)
+        except BaseException:
+            writer.rollback()
+            writer.close()
+            raise
+        return writer

@@ -1,0 +1,294 @@
+"""The answers to comparisons: an append-only log in which the newest answer to each one counts.
+
+A first answer is idempotent: its key follows from the question, so a double click, a second tab or
+a retry after a lost acknowledgement finds the stored answer and changes nothing. A change of mind
+and an undo are new rows that supersede the newest one. Which picks a version has learned follows
+from the rounds on the serving lineage (the view ``eligible``), so a roll-back frees them by itself.
+"""
+
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+
+from storage import chain
+from storage.database import Reader, Store
+from storage.errors import UnansweredError, UnknownComparisonError
+from storage.records import (
+    LOCAL_USER,
+    CandidateId,
+    CandidatePool,
+    Choice,
+    Comparison,
+    ComparisonId,
+    ConversationId,
+    Preference,
+    PreferenceId,
+    Receipt,
+    TurnId,
+    UserId,
+)
+from storage.rows import (
+    candidates_by_id,
+    comparisons_by_id,
+    insert,
+    messages_to,
+    preferences_of,
+    show_candidate,
+)
+from storage.sqlite import Row, fetch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackCounts:
+    """How much was asked and answered, in all conversations that are not erased."""
+
+    replies: int
+    """Times the policy spoke: a plain reply counts one, and so does a pair."""
+    asked: int
+    """Pairs shown."""
+    answered: int
+    """Of these, answered and not withdrawn, whatever the choice."""
+    decided: int
+    """Of these, with a winner."""
+    first_chosen: int
+    """Of these, where it was the first."""
+    waiting: int
+    """Picks that the serving version has not learned: ``len(unlearned())``."""
+
+
+class FeedbackReader:
+    """Answers as the learner and the page read them."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def preferences(self) -> list[Preference]:
+        """Return the answers that count and may train, with or without a winner, by id."""
+        return self._preferences("SELECT * FROM live WHERE held_out = 0 ORDER BY seq")
+
+    def held_out(self) -> list[Preference]:
+        """Return the answers that count and only measure, by id."""
+        return self._preferences("SELECT * FROM live WHERE held_out = 1 ORDER BY seq")
+
+    def unlearned(self) -> list[Preference]:
+        """Return the picks that may train and that the serving version has not learned, by id."""
+        return self._preferences("SELECT * FROM eligible ORDER BY seq")
+
+    def open_question(self, conversation_id: ConversationId) -> Comparison | None:
+        """Return the newest unanswered comparison about the message at the head, if any."""
+        db = self._reader.read()
+        found = fetch(
+            db,
+            """
+            SELECT c.comparison_id
+              FROM conversations v
+              JOIN candidates a ON a.prompt_turn_id = v.head_turn_id
+              JOIN comparisons c ON c.first_id = a.candidate_id
+             WHERE v.conversation_id = ?
+               AND NOT EXISTS (SELECT 1 FROM preferences p WHERE p.comparison_id = c.comparison_id)
+             ORDER BY c.comparison_id DESC LIMIT 1
+            """,
+            [conversation_id],
+        )
+        ids = [ComparisonId(row["comparison_id"]) for row in found]
+        return comparisons_by_id(db, ids)[ids[0]] if ids else None
+
+    def comparison(self, token: str) -> Comparison:
+        """Return what was asked. Raises UnknownComparisonError."""
+        db = self._reader.read()
+        id_ = ComparisonId(_question(db, token)["comparison_id"])
+        return comparisons_by_id(db, [id_])[id_]
+
+    def answer_of(self, comparison_id: ComparisonId) -> Preference | None:
+        """Return the newest answer, WITHDRAWN included; None if there was never one."""
+        db = self._reader.read()
+        newest = _newest(db, comparison_id)
+        return preferences_of(db, [newest])[0] if newest else None
+
+    def pools(self, *, limit: int) -> list[CandidatePool]:
+        """Return the newest ``limit`` messages with two or more finished, featured candidates.
+
+        Held-out conversations and those that must not teach are left out. Newest message first.
+        """
+        db = self._reader.read()
+        found = fetch(
+            db,
+            """
+            SELECT c.prompt_turn_id, group_concat(c.candidate_id) AS candidate_ids
+              FROM candidates c
+              JOIN candidate_cache USING (candidate_id)
+              JOIN turns t ON t.turn_id = c.prompt_turn_id
+              JOIN conversations USING (conversation_id)
+             WHERE finish IN ('stop', 'length') AND feature IS NOT NULL
+               AND learn = 1 AND held_out = 0
+             GROUP BY c.prompt_turn_id HAVING count(*) >= 2
+             ORDER BY c.prompt_turn_id DESC LIMIT ?
+            """,
+            [limit],
+        )
+        ids = {
+            TurnId(row["prompt_turn_id"]): sorted(map(int, row["candidate_ids"].split(",")))
+            for row in found
+        }
+        prompts = messages_to(db, ids)
+        candidates = candidates_by_id(db, (one for pool in ids.values() for one in pool))
+        return [
+            CandidatePool(
+                prompt_turn_id=turn_id,
+                prompt=prompts[turn_id],
+                candidates=tuple(candidates[CandidateId(one)] for one in pool),
+            )
+            for turn_id, pool in ids.items()
+        ]
+
+    def counts(self) -> FeedbackCounts:
+        [row] = fetch(
+            self._reader.read(),
+            """
+            WITH asked AS (
+                   SELECT comparison_id, first_id, second_id
+                     FROM comparisons c
+                     JOIN candidates a ON a.candidate_id = c.first_id
+                     JOIN turns t ON t.turn_id = a.prompt_turn_id
+                     JOIN conversations v USING (conversation_id)
+                    WHERE v.erased_ms IS NULL),
+                 plain AS (
+                   SELECT 1 FROM turns t JOIN conversations v USING (conversation_id)
+                    WHERE t.role = 'assistant' AND v.erased_ms IS NULL
+                      AND t.candidate_id NOT IN (SELECT first_id FROM comparisons)
+                      AND t.candidate_id NOT IN (SELECT second_id FROM comparisons)),
+                 answered AS (
+                   SELECT choice FROM newest JOIN asked USING (comparison_id)
+                    WHERE choice <> 'withdrawn')
+            SELECT (SELECT count(*) FROM plain) + (SELECT count(*) FROM asked) AS replies,
+                   (SELECT count(*) FROM asked) AS asked,
+                   (SELECT count(*) FROM answered) AS answered,
+                   (SELECT count(*) FROM answered WHERE choice IN ('first', 'second')) AS decided,
+                   (SELECT count(*) FROM answered WHERE choice = 'first') AS first_chosen,
+                   (SELECT count(*) FROM eligible) AS waiting
+            """,
+        )
+        return FeedbackCounts(**dict(row))
+
+    def _preferences(self, sql: str) -> list[Preference]:
+        db = self._reader.read()
+        return preferences_of(db, fetch(db, sql))
+
+
+class FeedbackLog(FeedbackReader):
+    """Writes answers. A returned receipt means committed and on disk."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._store = store
+
+    def answer(
+        self,
+        token: str,
+        choice: Choice,
+        *,
+        decision_ms: int,
+        continue_with: CandidateId,
+        user_id: UserId = LOCAL_USER,
+    ) -> Receipt:
+        """Keep the first answer to a comparison, and go on with one of its two replies.
+
+        The reply becomes the head where the head still is the message it answers. If there was an
+        answer before, nothing is written and the receipt says what is stored. Raises
+        UnknownComparisonError, also to somebody who was not asked.
+        """
+        _check_answer(choice)
+        with self._store.write() as db:
+            question = _question(db, token, user_id)
+            if continue_with not in (question["first_id"], question["second_id"]):
+                raise ValueError(f"candidate {continue_with} is not of comparison {token!r}")
+            newest = _newest(db, question["comparison_id"])
+            if newest:
+                return _receipt(newest, already_saved=True)
+            receipt = self._append(db, question, choice, decision_ms, superseded=None)
+            if question["head_turn_id"] == question["prompt_turn_id"]:
+                show_candidate(db, continue_with, self._store.now_ms())
+            return receipt
+
+    def change(
+        self, token: str, choice: Choice, *, decision_ms: int, user_id: UserId = LOCAL_USER
+    ) -> Receipt:
+        """Replace the answer, also a withdrawn one. Raises UnansweredError before the first."""
+        _check_answer(choice)
+        return self._supersede(token, choice, decision_ms, user_id)
+
+    def withdraw(self, token: str, *, user_id: UserId = LOCAL_USER) -> Receipt:
+        """Undo the answer: it no longer counts. Raises UnansweredError before the first."""
+        return self._supersede(token, Choice.WITHDRAWN, 0, user_id)
+
+    def verify_chain(self) -> None:
+        """Raise BrokenChainError, naming the first answer or text that was edited."""
+        chain.verify(self._store.read())
+
+    def _supersede(self, token: str, choice: Choice, decision_ms: int, user_id: UserId) -> Receipt:
+        with self._store.write() as db:
+            question = _question(db, token, user_id)
+            newest = _newest(db, question["comparison_id"])
+            if newest is None:
+                raise UnansweredError("This pair was not answered yet: pick a reply first.")
+            if newest["choice"] == choice:
+                return _receipt(newest, already_saved=True)
+            return self._append(db, question, choice, decision_ms, superseded=newest["seq"])
+
+    def _append(
+        self,
+        db: Database,
+        question: Row,
+        choice: Choice,
+        decision_ms: int,
+        *,
+        superseded: int | None,
+    ) -> Receipt:
+        row = {
+            "idem_key": f"{question['token']}:{superseded or 0}",
+            "comparison_id": question["comparison_id"],
+            "user_id": question["user_id"],
+            "choice": choice,
+            "supersedes": superseded,
+            "decide_ms": decision_ms,
+            "created_ms": self._store.now_ms(),
+            "prev_hash": chain.last_hash(db),
+        }
+        seq = insert(db, "preferences", row | {"row_hash": chain.row_hash(db, row)})
+        return Receipt(preference_id=PreferenceId(seq), choice=choice, already_saved=False)
+
+
+def _check_answer(choice: Choice) -> None:
+    if choice is Choice.WITHDRAWN:
+        raise ValueError("an answer is withdrawn by withdraw()")
+
+
+def _question(db: Database, token: str, user_id: UserId | None = None) -> Row:
+    found = fetch(
+        db,
+        """
+        SELECT c.*, a.prompt_turn_id, v.head_turn_id
+          FROM comparisons c
+          JOIN candidates a ON a.candidate_id = c.first_id
+          JOIN turns t ON t.turn_id = a.prompt_turn_id
+          JOIN conversations v ON v.conversation_id = t.conversation_id
+         WHERE c.token = :token AND (:user IS NULL OR c.user_id = :user)
+        """,
+        {"token": token, "user": user_id},
+    )
+    if not found:
+        raise UnknownComparisonError("This pair is not known here: reload the page.")
+    return found[0]
+
+
+def _newest(db: Database, comparison_id: int) -> Row | None:
+    sql = "SELECT * FROM newest WHERE comparison_id = ?"
+    return next(iter(fetch(db, sql, [comparison_id])), None)
+
+
+def _receipt(row: Row, *, already_saved: bool) -> Receipt:
+    return Receipt(
+        preference_id=PreferenceId(row["seq"]),
+        choice=Choice(row["choice"]),
+        already_saved=already_saved,
+    )

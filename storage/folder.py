@@ -1,0 +1,91 @@
+"""The one folder that holds everything a person's twofold knows, and who may use it.
+
+twofold.db       conversations, answers, versions (storage/schema/)
+rounds/          one folder per round of the learner (storage/rounds.py)
+learner.json     the learner's live progress, replaced atomically, never depended on
+server.lock      held by the one running server
+server.json      who that is, for the message to a second one
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import platformdirs
+from filelock import FileLock, Timeout
+
+from storage.errors import DataFolderError
+
+
+class Claim:
+    """The right to serve from a folder, held until its ``with`` block ends."""
+
+    def __init__(self, note: Path) -> None:
+        self._note = note
+
+    def note_port(self, port: int | None) -> None:
+        """Leave word where this server listens, for the message to a second one."""
+        self._note.write_text(json.dumps({"pid": os.getpid(), "port": port}), encoding="utf-8")
+
+
+class DataFolder:
+    """Makes ``root``, readable by its owner only. Raises DataFolderError if it is unwritable."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.database = root / "twofold.db"
+        self.rounds = root / "rounds"
+        self.progress = root / "learner.json"
+        try:
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.rounds.mkdir(exist_ok=True)
+            with tempfile.TemporaryFile(dir=root):
+                pass  # the only honest test: permissions lie for root and on network mounts
+        except OSError as error:
+            raise DataFolderError(
+                f"The data folder {root} cannot be written ({error.strerror}): "
+                "choose another one with TWOFOLD_HOME."
+            ) from error
+
+    @staticmethod
+    def default_root() -> Path:
+        """Return TWOFOLD_HOME, or the place where this system keeps a person's data."""
+        home = os.environ.get("TWOFOLD_HOME")
+        return Path(home) if home else platformdirs.user_data_path("twofold", appauthor=False)
+
+    @contextmanager
+    def claim(self) -> Generator[Claim]:
+        """Hold the folder for one server. Raises DataFolderError if another one has it."""
+        note = self.root / "server.json"
+        lock = FileLock(self.root / "server.lock", blocking=False)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise DataFolderError(
+                f"Another twofold{_described(note)} is using {self.root}: "
+                "close it, or choose another folder with TWOFOLD_HOME."
+            ) from error
+        try:
+            claim = Claim(note)
+            claim.note_port(None)
+            yield claim
+        finally:
+            note.unlink(missing_ok=True)
+            lock.release()
+
+
+def _described(note: Path) -> str:
+    """Return " (process 12, port 34)", as far as the holder has noted it yet."""
+    try:
+        holder = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    port = holder["port"]
+    return (
+        f" (process {holder['pid']})"
+        if port is None
+        else f" (process {holder['pid']}, port {port})"
+    )

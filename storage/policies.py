@@ -1,0 +1,282 @@
+"""Which policy version serves, what it descends from, and every round that was tried.
+
+``active_pointer`` is the truth about who speaks; an activation moves it and counts its epoch up.
+Versions form a tree rooted at the base model. A version that was rejected or tainted never serves
+again, which the schema enforces; its descendants may, since each holds its weights itself.
+"""
+
+import json
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from storage.database import Reader, Store
+from storage.errors import AdapterError, NotServableError, UnknownVersionError
+from storage.manifest import adapter_folder, read, round_folder, round_folders, verify
+from storage.records import (
+    BASE_VERSION,
+    PolicyVersion,
+    PolicyVersionId,
+    PreferenceId,
+    RoundReport,
+    RoundStatus,
+)
+from storage.rows import insert, moment
+from storage.sqlite import Row, fetch
+
+_VERSIONS = """
+    SELECT version, v.parent, v.created_ms, coalesce(metrics_json, '{}') AS metrics_json
+      FROM policy_versions v LEFT JOIN rounds ON number = version
+"""
+
+
+class PolicyReader:
+    """Versions and rounds; ``rounds`` is the folder with the rounds' folders."""
+
+    def __init__(self, reader: Reader, rounds: Path) -> None:
+        self._reader = reader
+        self.rounds = rounds
+
+    def current(self) -> PolicyVersion:
+        """Return the version that serves."""
+        [row] = fetch(self._reader.read(), f"{_VERSIONS} JOIN active_pointer USING (version)")
+        return self._version(row)
+
+    def get(self, version: PolicyVersionId) -> PolicyVersion:
+        """Return a version. Raises UnknownVersionError."""
+        found = fetch(self._reader.read(), f"{_VERSIONS} WHERE version = ?", [version])
+        if not found:
+            raise UnknownVersionError(f"There is no policy version {version}.")
+        return self._version(found[0])
+
+    def versions(self) -> list[PolicyVersion]:
+        """Return every version, the base first, whether or not it may serve."""
+        found = fetch(self._reader.read(), f"{_VERSIONS} ORDER BY version")
+        return [self._version(row) for row in found]
+
+    def servable(self) -> list[PolicyVersionId]:
+        """Return the versions that may be activated, the base first."""
+        return _servable(self._reader.read())
+
+    def lineage(self) -> tuple[PolicyVersionId, ...]:
+        """Return the serving version and its ancestors, the base last."""
+        found = fetch(self._reader.read(), "SELECT version FROM lineage ORDER BY version DESC")
+        return tuple(PolicyVersionId(row["version"]) for row in found)
+
+    def rounds_log(self) -> list[RoundReport]:
+        """Return every collected round, oldest first."""
+        db = self._reader.read()
+        items: dict[int, list[PreferenceId]] = {}
+        for row in fetch(db, "SELECT number, seq FROM round_items ORDER BY number, seq"):
+            items.setdefault(row["number"], []).append(PreferenceId(row["seq"]))
+        return [
+            RoundReport(
+                number=row["number"],
+                parent=PolicyVersionId(row["parent"]),
+                status=RoundStatus(row["status"]),
+                preference_ids=tuple(items.get(row["number"], ())),
+                attempted_through=PreferenceId(row["attempted_through"]),
+                update_rule=row["update_rule"],
+                seed=row["seed"],
+                reason=row["reason"],
+                metrics=json.loads(row["metrics_json"]),
+                seconds=row["seconds"],
+            )
+            for row in fetch(db, "SELECT * FROM rounds ORDER BY number")
+        ]
+
+    def next_round(self) -> int:
+        """Return a number that neither a row nor a folder has."""
+        [row] = fetch(self._reader.read(), "SELECT coalesce(max(number), 0) AS number FROM rounds")
+        return 1 + max([row["number"], *round_folders(self.rounds)])
+
+    def attempted_through(self) -> PreferenceId:
+        """Return the newest pick that an accepted or refused round knew of, 0 if none did.
+
+        Rounds whose folders are not collected yet count; failed ones do not.
+        """
+        [row] = fetch(
+            self._reader.read(),
+            """
+            SELECT coalesce(max(attempted_through), 0) AS seq FROM rounds WHERE status <> 'failed'
+            """,
+        )
+        return PreferenceId(max([row["seq"], *map(_attempted_through, self.waiting().values())]))
+
+    def verify(self, version: PolicyVersionId, *, contents: bool = True) -> None:
+        """Raise AdapterError unless the version's folder is the one that was recorded.
+
+        Without ``contents`` only names and sizes are compared. The base has no folder.
+        """
+        found = fetch(
+            self._reader.read(),
+            "SELECT manifest_sha256 FROM policy_versions WHERE version = ? AND version > 0",
+            [version],
+        )
+        if not found:
+            raise UnknownVersionError(f"There is no policy version {version} with a folder.")
+        folder = round_folder(self.rounds, version)
+        verify(folder, contents=contents, sha256=found[0]["manifest_sha256"])
+
+    def waiting(self) -> dict[int, Path]:
+        """Return the folders without a row, by round number, in order."""
+        found = fetch(self._reader.read(), "SELECT number FROM rounds")
+        collected = {row["number"] for row in found}
+        folders = round_folders(self.rounds)
+        return {number: folders[number] for number in sorted(folders.keys() - collected)}
+
+    def _version(self, row: Row) -> PolicyVersion:
+        version = PolicyVersionId(row["version"])
+        return PolicyVersion(
+            id=version,
+            parent=None if row["parent"] is None else PolicyVersionId(row["parent"]),
+            adapter_path=None if version == BASE_VERSION else adapter_folder(self.rounds, version),
+            created_at=moment(row["created_ms"]),
+            metrics=json.loads(row["metrics_json"]),
+        )
+
+
+class PolicyRegistry(PolicyReader):
+    """Turns rounds into rows and moves the pointer."""
+
+    def __init__(self, store: Store, rounds: Path) -> None:
+        super().__init__(store, rounds)
+        self._store = store
+
+    def record(
+        self, report: RoundReport, manifest_sha256: str, base_sha256: str, config_json: str
+    ) -> None:
+        """Keep a finished round; an accepted one becomes a version and serves from now on.
+
+        It does so only if its parent serves still; after a roll-back it is kept without serving.
+        One transaction. Raises InvariantError where the report contradicts what is stored.
+        """
+        with self._store.write() as db:
+            now_ms = self._store.now_ms()
+            _insert_round(db, report, manifest_sha256, config_json, now_ms)
+            version = report.version
+            if version is None:
+                return
+            insert(
+                db,
+                "policy_versions",
+                {
+                    "version": version,
+                    "parent": report.parent,
+                    "manifest_sha256": manifest_sha256,
+                    "base_sha256": base_sha256,
+                    "created_ms": now_ms,
+                },
+            )
+            for state in ("written", "verified", "ready"):
+                self._log(db, version, state, report.reason)
+            if _active(db) == report.parent:
+                self._point_to(db, version, report.reason)
+
+    def activate(self, version: PolicyVersionId, *, reason: str) -> None:
+        """Let an older or newer version serve, by hand.
+
+        Raises UnknownVersionError, NotServableError, or AdapterError for a broken folder.
+        """
+        if version != BASE_VERSION:
+            self.verify(version)
+        with self._store.write() as db:
+            if version not in _servable(db):
+                raise NotServableError(f"Version {version} was rejected: choose another one.")
+            if version != _active(db):
+                self._point_to(db, version, reason)
+
+    def reject(self, version: PolicyVersionId, *, reason: str) -> None:
+        """Never let this version serve again; its nearest servable ancestor takes over."""
+        self._ban(version, "rejected", reason)
+
+    def taint(self, version: PolicyVersionId, *, reason: str) -> None:
+        """The same for a version whose folder is broken."""
+        self._ban(version, "tainted", reason)
+
+    def _ban(self, version: PolicyVersionId, state: str, reason: str) -> None:
+        if self.get(version).id == BASE_VERSION:
+            raise ValueError("the base model cannot be rejected: everything falls back to it")
+        with self._store.write() as db:
+            self._log(db, version, state, reason)
+            if _active(db) == version:
+                servable = _servable(db)
+                line = fetch(db, "SELECT version FROM lineage ORDER BY version DESC")
+                self._point_to(
+                    db, next(row["version"] for row in line if row["version"] in servable), reason
+                )
+
+    def _point_to(self, db: Database, version: PolicyVersionId, reason: str) -> None:
+        before = _active(db)
+        rolled_back = before not in _ancestors(db, version)
+        db.execute(
+            "UPDATE active_pointer SET version = ?, epoch = epoch + 1, changed_ms = ?",
+            [version, self._store.now_ms()],
+        )
+        self._log(db, before, "rolled_back" if rolled_back else "retired", reason)
+        self._log(db, version, "active", reason)
+
+    def _log(self, db: Database, version: PolicyVersionId, state: str, reason: str) -> None:
+        now_ms = self._store.now_ms()
+        insert(
+            db,
+            "version_states",
+            {"version": version, "state": state, "reason": reason, "created_ms": now_ms},
+        )
+
+
+def _insert_round(
+    db: Database, report: RoundReport, manifest_sha256: str, config_json: str, now_ms: int
+) -> None:
+    insert(
+        db,
+        "rounds",
+        {
+            "number": report.number,
+            "parent": report.parent,
+            "status": report.status,
+            "attempted_through": report.attempted_through,
+            "update_rule": report.update_rule,
+            "seed": report.seed,
+            "reason": report.reason,
+            "metrics_json": json.dumps(dict(report.metrics)),
+            "config_json": config_json,
+            "seconds": report.seconds,
+            "manifest_sha256": manifest_sha256,
+            "created_ms": now_ms,
+        },
+    )
+    for seq in report.preference_ids:
+        insert(db, "round_items", {"number": report.number, "seq": seq})
+
+
+def _active(db: Database) -> PolicyVersionId:
+    return PolicyVersionId(fetch(db, "SELECT version FROM active_pointer")[0]["version"])
+
+
+def _servable(db: Database) -> list[PolicyVersionId]:
+    found = fetch(db, "SELECT version FROM servable ORDER BY version")
+    return [PolicyVersionId(row["version"]) for row in found]
+
+
+def _ancestors(db: Database, version: PolicyVersionId) -> set[int]:
+    found = fetch(
+        db,
+        """
+        WITH RECURSIVE l (version) AS (
+          SELECT parent FROM policy_versions WHERE version = ?
+          UNION ALL
+          SELECT v.parent FROM policy_versions v JOIN l USING (version))
+        SELECT version FROM l WHERE version IS NOT NULL
+        """,
+        [version],
+    )
+    return {row["version"] for row in found}
+
+
+def _attempted_through(folder: Path) -> int:
+    try:
+        report, _ = read(folder)
+    except AdapterError:
+        return 0  # collected as failed, or swept
+    return 0 if report.status is RoundStatus.FAILED else report.attempted_through

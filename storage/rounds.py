@@ -1,0 +1,178 @@
+"""Round folders: how the learner's work reaches the app. Files first, rows second.
+
+The learner *leaves* a folder: written under a temporary name, synced, its manifest last, then
+renamed. The app *collects* it into rows in one transaction. A crash between any two of these steps
+leaves a temporary folder, which ``sweep`` removes, or a finished one, which the next ``collect``
+finds; never a row that points at nothing. A finished folder never changes and its number is never
+used again.
+"""
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import mkdtemp
+
+from storage.errors import AdapterError, DiskError, DiskFullError, InvariantError
+from storage.manifest import (
+    ADAPTER,
+    MANIFEST,
+    REPORT,
+    Manifest,
+    files_in,
+    manifest_bytes,
+    read,
+    report_bytes,
+    round_folder,
+    seal_of,
+    verify,
+)
+from storage.policies import PolicyRegistry
+from storage.records import BASE_VERSION, PolicyVersionId, RoundReport, RoundStatus
+
+__all__ = ["Manifest", "collect", "leave", "read", "sweep", "verify"]
+
+TRASH = "trash"
+_TEMPORARY = ".tmp-"
+
+
+def leave(
+    rounds: Path,
+    report: RoundReport,
+    *,
+    base_sha256: str,
+    config_json: str,
+    write_adapter: Callable[[Path], None] | None,
+    clock: Callable[[], float] = time.time,
+) -> Path:
+    """Write a round's folder and return it once it is on disk under its final name.
+
+    ``write_adapter`` fills the empty folder it is given; an accepted round must have one. On any
+    error nothing is left behind. Raises DiskFullError or DiskError, and AdapterError where a round
+    of this number stands already.
+    """
+    if report.version is not None and write_adapter is None:
+        raise ValueError(f"round {report.number} is accepted but brings no adapter")
+    final = round_folder(rounds, report.number)
+    if os.path.lexists(final):
+        raise AdapterError(f"{final} stands already: a round's number is used once.")
+    with _disk_errors():
+        rounds.mkdir(exist_ok=True)
+        draft = Path(mkdtemp(prefix=f"{_TEMPORARY}{final.name}-", dir=rounds))
+    try:
+        with _disk_errors():
+            (draft / REPORT).write_bytes(report_bytes(report))
+            if write_adapter is not None:
+                (draft / ADAPTER).mkdir()
+                write_adapter(draft / ADAPTER)
+            manifest = manifest_bytes(
+                {name: seal_of(path) for name, path in files_in(draft).items()},
+                made_ms=int(clock() * 1000),
+                base_sha256=base_sha256,
+                config_json=config_json,
+            )
+            _sync_all(draft)  # before the manifest exists: what it vouches for is on disk
+            (draft / MANIFEST).write_bytes(manifest)
+            _sync(draft / MANIFEST)
+            _sync(draft)
+            draft.rename(final)
+            _sync(rounds)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    return final
+
+
+def collect(registry: PolicyRegistry) -> list[RoundReport]:
+    """Turn finished folders into rows, in order of number, and return what was recorded.
+
+    An accepted round whose folder is broken, or whose report contradicts the rows, is recorded as
+    failed, with the reason. A folder that cannot even be recorded so is left to ``sweep``.
+    """
+    reports = [_collect(registry, folder) for folder in registry.waiting().values()]
+    return [report for report in reports if report is not None]
+
+
+def sweep(registry: PolicyRegistry) -> None:
+    """Put the rounds folder in order; at start, while no learner runs.
+
+    Collects what can be. What was never finished or cannot be read goes to ``rounds/trash``, which
+    the sweep after this one empties. Versions whose folder is broken are tainted: the one that
+    serves is read in full, of the others names and sizes are compared (``activate`` reads them).
+    """
+    trash = registry.rounds / TRASH
+    shutil.rmtree(trash, ignore_errors=True)
+    trash.mkdir(parents=True)
+    for path in registry.rounds.glob(f"{_TEMPORARY}*"):
+        path.rename(trash / path.name)
+    for folder in registry.waiting().values():
+        if _collect(registry, folder) is None:
+            folder.rename(trash / folder.name)
+    for version in registry.servable():
+        _taint_if_broken(registry, version, contents=False)
+    while (current := registry.current()).id != BASE_VERSION:
+        if not _taint_if_broken(registry, current.id, contents=True):
+            break
+
+
+def _collect(registry: PolicyRegistry, folder: Path) -> RoundReport | None:
+    try:
+        report, manifest = read(folder)
+    except AdapterError:
+        return None
+    if manifest.made_at < registry.get(BASE_VERSION).created_at:
+        return None  # left over from a database that was removed: its ids mean other picks
+    try:
+        if report.status is RoundStatus.ACCEPTED:
+            verify(folder)
+        _record(registry, report, manifest)
+    except (AdapterError, InvariantError) as error:
+        report = replace(report, status=RoundStatus.FAILED, preference_ids=(), reason=str(error))
+        try:
+            _record(registry, report, manifest)
+        except InvariantError:
+            return None
+    return report
+
+
+def _record(registry: PolicyRegistry, report: RoundReport, manifest: Manifest) -> None:
+    registry.record(report, manifest.sha256, manifest.base_sha256, manifest.config_json)
+
+
+def _taint_if_broken(registry: PolicyRegistry, version: PolicyVersionId, *, contents: bool) -> bool:
+    if version == BASE_VERSION:
+        return False
+    try:
+        registry.verify(version, contents=contents)
+    except AdapterError as error:
+        registry.taint(version, reason=str(error))
+        return True
+    return False
+
+
+@contextmanager
+def _disk_errors() -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError("The disk is full: the round could not be kept.") from error
+        raise DiskError(f"The round could not be written ({error}).") from error
+
+
+def _sync_all(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        _sync(path)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
