@@ -258,6 +258,7 @@ class ConversationLog(ConversationReader):
                 """,
                 [now_ms, conversation_id],
             )
+        self._store.checkpoint()
 
     def _add(
         self, db: Database, prompt_turn_id: TurnId, completions: Sequence[Completion]
@@ -275,9 +276,16 @@ def _conversation(db: Database, conversation_id: ConversationId) -> Row:
 
 
 def _turn(db: Database, turn_id: TurnId) -> Turn:
-    found = fetch(db, f"{TURNS} WHERE turn_id = ?", [turn_id])
+    found = fetch(
+        db,
+        f"""
+        {TURNS} JOIN conversations v USING (conversation_id)
+         WHERE turn_id = ? AND v.erased_ms IS NULL
+        """,
+        [turn_id],
+    )
     if not found:
-        raise UnknownTurnError(f"There is no message {turn_id}.")
+        raise UnknownTurnError(f"There is no message {turn_id} (any more).")
     return turn_of(found[0])
 
 

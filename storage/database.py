@@ -114,6 +114,11 @@ class Store(Reader):
                 self._writer.rollback()  # does nothing where SQLite rolled back by itself
                 raise
 
+    def checkpoint(self) -> None:
+        """Fold the log into the file and empty it, so that what was erased is in neither."""
+        with self._write_lock, translated():
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def now_ms(self) -> int:
         """Return the time of the store's clock: Unix time in milliseconds."""
         return int(self._clock() * 1000)

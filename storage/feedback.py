@@ -273,6 +273,7 @@ def _question(db: Database, token: str, user_id: UserId | None = None) -> Row:
           JOIN turns t ON t.turn_id = a.prompt_turn_id
           JOIN conversations v ON v.conversation_id = t.conversation_id
          WHERE c.token = :token AND (:user IS NULL OR c.user_id = :user)
+           AND v.erased_ms IS NULL
         """,
         {"token": token, "user": user_id},
     )

@@ -110,6 +110,8 @@ def read(folder: Path) -> tuple[RoundReport, Manifest]:
 
     Raises AdapterError where that cannot be believed.
     """
+    if folder.is_symlink():
+        raise AdapterError(f"{folder} is a link, so it is not trusted.")
     try:
         manifest = _manifest(_plain_bytes(folder / MANIFEST))
         content = _plain_bytes(folder / REPORT)
@@ -160,13 +162,16 @@ def _manifest(content: bytes) -> Manifest:
 
 def _report(values: dict[str, Any]) -> RoundReport:
     return RoundReport(
-        **values
-        | {
-            "parent": PolicyVersionId(values["parent"]),
-            "status": RoundStatus(values["status"]),
-            "preference_ids": tuple(map(PreferenceId, values["preference_ids"])),
-            "attempted_through": PreferenceId(values["attempted_through"]),
-        }
+        number=values["number"],
+        parent=PolicyVersionId(values["parent"]),
+        status=RoundStatus(values["status"]),
+        preference_ids=tuple(map(PreferenceId, values["preference_ids"])),
+        attempted_through=PreferenceId(values["attempted_through"]),
+        update_rule=values["update_rule"],
+        seed=values["seed"],
+        reason=values["reason"],
+        metrics=values["metrics"],
+        seconds=values["seconds"],
     )
 
 

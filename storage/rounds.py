@@ -8,7 +8,9 @@ used again.
 """
 
 import errno
+import logging
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Generator
@@ -16,6 +18,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
+
+from filelock import FileLock
 
 from storage.errors import AdapterError, DiskError, DiskFullError, InvariantError
 from storage.manifest import (
@@ -36,8 +40,11 @@ from storage.records import BASE_VERSION, PolicyVersionId, RoundReport, RoundSta
 
 __all__ = ["Manifest", "collect", "leave", "read", "sweep", "verify"]
 
+log = logging.getLogger(__name__)
+
 TRASH = "trash"
 _TEMPORARY = ".tmp-"
+_LOCK = ".collecting"
 
 
 def leave(
@@ -91,27 +98,26 @@ def collect(registry: PolicyRegistry) -> list[RoundReport]:
     """Turn finished folders into rows, in order of number, and return what was recorded.
 
     An accepted round whose folder is broken, or whose report contradicts the rows, is recorded as
-    failed, with the reason. A folder that cannot even be recorded so is left to ``sweep``.
+    failed, with the reason. A folder that cannot even be recorded so goes to ``rounds/trash``.
     """
-    reports = [_collect(registry, folder) for folder in registry.waiting().values()]
+    if not registry.waiting():
+        return []
+    with FileLock(registry.rounds / _LOCK):  # two collectors would take one folder for a clash
+        reports = [_collect(registry, folder) for folder in registry.waiting().values()]
     return [report for report in reports if report is not None]
 
 
 def sweep(registry: PolicyRegistry) -> None:
     """Put the rounds folder in order; at start, while no learner runs.
 
-    Collects what can be. What was never finished or cannot be read goes to ``rounds/trash``, which
-    the sweep after this one empties. Versions whose folder is broken are tainted: the one that
-    serves is read in full, of the others names and sizes are compared (``activate`` reads them).
+    Empties the trash, moves what was never finished there, and collects the rest. Versions whose
+    folder is broken are tainted: the one that serves is read in full, of the others names and sizes
+    are compared (``activate`` reads them).
     """
-    trash = registry.rounds / TRASH
-    shutil.rmtree(trash, ignore_errors=True)
-    trash.mkdir(parents=True)
+    shutil.rmtree(registry.rounds / TRASH, ignore_errors=True)
     for path in registry.rounds.glob(f"{_TEMPORARY}*"):
-        path.rename(trash / path.name)
-    for folder in registry.waiting().values():
-        if _collect(registry, folder) is None:
-            folder.rename(trash / folder.name)
+        _discard(registry.rounds, path)
+    collect(registry)
     for version in registry.servable():
         _taint_if_broken(registry, version, contents=False)
     while (current := registry.current()).id != BASE_VERSION:
@@ -122,20 +128,29 @@ def sweep(registry: PolicyRegistry) -> None:
 def _collect(registry: PolicyRegistry, folder: Path) -> RoundReport | None:
     try:
         report, manifest = read(folder)
-    except AdapterError:
+        _check_made_here(registry, folder, manifest)
+        return _recorded(registry, folder, report, manifest)
+    except (AdapterError, InvariantError) as error:
+        log.warning("A round is discarded: %s", error)
+        _discard(registry.rounds, folder)
         return None
+
+
+def _check_made_here(registry: PolicyRegistry, folder: Path, manifest: Manifest) -> None:
     if manifest.made_at < registry.get(BASE_VERSION).created_at:
-        return None  # left over from a database that was removed: its ids mean other picks
+        raise AdapterError(f"{folder} is older than the database: its ids mean other picks.")
+
+
+def _recorded(
+    registry: PolicyRegistry, folder: Path, report: RoundReport, manifest: Manifest
+) -> RoundReport:
     try:
         if report.status is RoundStatus.ACCEPTED:
             verify(folder)
         _record(registry, report, manifest)
     except (AdapterError, InvariantError) as error:
         report = replace(report, status=RoundStatus.FAILED, preference_ids=(), reason=str(error))
-        try:
-            _record(registry, report, manifest)
-        except InvariantError:
-            return None
+        _record(registry, report, manifest)
     return report
 
 
@@ -152,6 +167,12 @@ def _taint_if_broken(registry: PolicyRegistry, version: PolicyVersionId, *, cont
         registry.taint(version, reason=str(error))
         return True
     return False
+
+
+def _discard(rounds: Path, path: Path) -> None:
+    trash = rounds / TRASH
+    trash.mkdir(parents=True, exist_ok=True)
+    path.rename(trash / f"{path.name}-{secrets.token_hex(4)}")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
 from sqlite_utils import Database
 
@@ -304,7 +304,7 @@ def _packed(kind: str, values: Iterable[float]) -> bytes:
     return numbers.tobytes()
 
 
-def _unpacked(kind: str, blob: bytes) -> tuple[float, ...]:
+def _unpacked(kind: str, blob: bytes) -> tuple[Any, ...]:
     numbers = array(kind, blob)
     if sys.byteorder == "big":
         numbers.byteswap()

@@ -2,7 +2,7 @@
 
 Two SQLite libraries on one file in one process break each other's locks, so the library is the
 one that sqlite-utils takes: pysqlite3 where it is installed, else Python's own. Some versions can
-lose commits in WAL mode (https://sqlite.org/wal.html, "The WAL-Reset Bug"); with those the file
+lose commits in WAL mode (the "WAL-reset bug", https://sqlite.org/wal.html); with those the file
 falls back to a rollback journal, which is slower and safe.
 
 Every connection reads its settings back after setting them, since SQLite ignores what it cannot
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlite_utils import Database
-from sqlite_utils.utils import sqlite3
+from sqlite_utils.utils import sqlite3  # pyright: ignore[reportPrivateImportUsage]
 
 from storage.errors import (
     BusyError,
@@ -50,12 +50,17 @@ _ALWAYS = (
 _WRITER = (("wal_autocheckpoint", 1_000), ("journal_size_limit", 64 * 2**20))
 
 
-def wal_is_safe(version: tuple[int, ...]) -> bool:
+def wal_is_safe(version: tuple[int, int, int]) -> bool:
     """Return whether this SQLite has the fix of the WAL-reset bug, which 3.7.0 to 3.51.2 lack."""
-    if version[:2] == (3, 52):
-        return False  # withdrawn
-    fixed_in = {(3, 44): (3, 44, 6), (3, 50): (3, 50, 7)}.get(version[:2], (3, 51, 3))
-    return version >= fixed_in
+    match version:
+        case (3, 44, patch):
+            return patch >= 6
+        case (3, 50, patch):
+            return patch >= 7
+        case (3, 52, _):
+            return False  # withdrawn
+        case _:
+            return version >= (3, 51, 3)
 
 
 def open_writer(path: Path) -> Database:
@@ -87,6 +92,8 @@ def open_reader(path: Path) -> Database:
         conn = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         try:
             check_ours(conn, path)
+            if _get(conn, "user_version") < SCHEMA_VERSION:
+                raise DataFolderError(f"{path} is not up to date: start twofold there first.")
             return _configured(conn, (*_ALWAYS, ("query_only", 1)))
         except BaseException:
             conn.close()
