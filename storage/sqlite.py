@@ -74,7 +74,7 @@ def open_writer(path: Path) -> Database:
         conn = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             _set(conn, "busy_timeout", BUSY_TIMEOUT_MS)
-            check_ours(conn, path)
+            _check_ours(conn, path, oldest=0)
             _set_journal_mode(conn, path)
             return _configured(conn, (*_ALWAYS, *_WRITER))
         except BaseException:
@@ -91,9 +91,7 @@ def open_reader(path: Path) -> Database:
         uri = f"{path.absolute().as_uri()}?mode=ro"
         conn = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         try:
-            check_ours(conn, path)
-            if _get(conn, "user_version") < SCHEMA_VERSION:
-                raise DataFolderError(f"{path} is not up to date: start twofold there first.")
+            _check_ours(conn, path, oldest=SCHEMA_VERSION)
             return _configured(conn, (*_ALWAYS, ("query_only", 1)))
         except BaseException:
             conn.close()
@@ -104,19 +102,6 @@ def fetch(db: Database, sql: str, parameters: Sequence[Any] | Mapping[str, Any] 
     """Return all rows of a query, so that no read transaction outlives the call."""
     with translated():
         return db.conn.execute(sql, parameters).fetchall()
-
-
-def check_ours(conn: "sqlite3.Connection", path: Path) -> None:
-    """Raise unless the file is empty, or ours and of this or an older schema."""
-    application_id, version = _get(conn, "application_id"), _get(conn, "user_version")
-    is_empty = conn.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-    if application_id != APPLICATION_ID and not is_empty:
-        raise ForeignDatabaseError(f"{path} is not a twofold database: choose another folder.")
-    if version > SCHEMA_VERSION:
-        raise NewerDatabaseError(
-            f"{path} was written by a newer twofold (schema {version}, this one knows "
-            f"{SCHEMA_VERSION}): update twofold, or choose another folder."
-        )
 
 
 def check_sound(db: Database) -> None:
@@ -170,6 +155,21 @@ _MEANINGS = {
         "The file is not a twofold database: choose another folder.",
     ),
 }
+
+
+def _check_ours(conn: "sqlite3.Connection", path: Path, *, oldest: int) -> None:
+    """Raise unless the file is empty or ours, and of a schema that we can read."""
+    application_id, version = _get(conn, "application_id"), _get(conn, "user_version")
+    is_empty = conn.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+    if application_id != APPLICATION_ID and not is_empty:
+        raise ForeignDatabaseError(f"{path} is not a twofold database: choose another folder.")
+    if version > SCHEMA_VERSION:
+        raise NewerDatabaseError(
+            f"{path} was written by a newer twofold (schema {version}, this one knows "
+            f"{SCHEMA_VERSION}): update twofold, or choose another folder."
+        )
+    if version < oldest:
+        raise DataFolderError(f"{path} is not up to date: start twofold there first.")
 
 
 def _configured(conn: "sqlite3.Connection", settings: Sequence[tuple[str, int]]) -> Database:
