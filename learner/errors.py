@@ -1,6 +1,7 @@
 """What can go wrong in the learner, each with a sentence for the person.
 
 LearnerError
+├── ModelError             no usable base model (model_folder.py)
 ├── PromptTooLongError     one message is longer than the context
 └── AdapterLoadError       a version's adapter folder can't be served
 """

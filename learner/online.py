@@ -9,6 +9,7 @@ read from the log each time, so a crash, a restart or a person's roll-back needs
 import json
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -45,7 +46,9 @@ class OnlineLearner:
         gate: Gate,
         config: OnlineConfig,
         base_sha256: str,
+        announce: Callable[[int], None] = lambda _: None,
     ) -> None:
+        """``announce`` is called with a round's number when it begins."""
         self._feedback = feedback
         self._policies = policies
         self._round_folder = round_folder
@@ -54,10 +57,11 @@ class OnlineLearner:
         self._gate = gate
         self._config = config
         self._base_sha256 = base_sha256
+        self._announce = announce
 
     def step(self) -> RoundReport | None:
         """One round if enough new picks wait, else None."""
-        if self._policies.uncollected():
+        if self._policies.waiting():
             return None  # its picks are not booked yet; they would be learned twice
         parent = self._policies.current()
         picks = self._feedback.unlearned()
@@ -68,6 +72,7 @@ class OnlineLearner:
         began = time.perf_counter()
         number = self._policies.next_round()
         seed = self._config.seed + number
+        self._announce(number)
         reward_metrics = self._reward.fit(self._feedback.preferences())
         pairs = self._pairs(picks, seed)
         update_metrics = self._rule.update(parent, pairs, seed)

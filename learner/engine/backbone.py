@@ -24,6 +24,8 @@ from storage.records import BASE_VERSION, PolicyVersion, PolicyVersionId
 TRAINING_VERSION = PolicyVersionId(-1)
 """Stands for the adapter in training, which has no version yet; never stored."""
 
+_TRAINING = "in_training"  # "training" alone would hide torch's own Module.training
+
 RESIDENT_ADAPTERS = 3
 """Adapter versions kept in memory: the live one and those that running replies still need."""
 
@@ -143,7 +145,7 @@ class Backbone:
         if version == BASE_VERSION:
             self._require_peft().base_model.disable_adapter_layers()
         elif version == TRAINING_VERSION:
-            self._speak("training")
+            self._speak(_TRAINING)
         else:
             self._speak(self._resident[version])
         self._active = version
@@ -179,22 +181,22 @@ class Backbone:
             with torch.random.fork_rng():  # PEFT draws its start from the process-wide generator
                 torch.manual_seed(seed)
                 if self._peft is None:
-                    self._peft = get_peft_model(self.base, config, adapter_name="training")
+                    self._peft = get_peft_model(self.base, config, adapter_name=_TRAINING)
                 else:
-                    self._peft.add_adapter("training", config)
+                    self._peft.add_adapter(_TRAINING, config)
             self._active = None
         else:
-            self._load(parent.adapter_path, "training", trainable=True)
+            self._load(parent.adapter_path, _TRAINING, trainable=True)
         self.use(TRAINING_VERSION)
         named = self._require_peft().named_parameters()
-        return [p.requires_grad_(True) for n, p in named if ".training." in n]
+        return [p.requires_grad_(True) for n, p in named if f".{_TRAINING}." in n]
 
     def save_training(self, folder: Path) -> None:
         """Write the adapter in training as a PEFT safetensors folder."""
         peft = self._require_peft()
-        peft.save_pretrained(folder, selected_adapters=["training"], save_embedding_layers=False)
+        peft.save_pretrained(folder, selected_adapters=[_TRAINING], save_embedding_layers=False)
         # PEFT puts adapters other than "default" into a folder of their own name.
-        nested = folder / "training"
+        nested = folder / _TRAINING
         for file in nested.iterdir():
             file.rename(folder / file.name)
         nested.rmdir()
@@ -204,8 +206,8 @@ class Backbone:
         """Forget the adapter in training; the base speaks afterwards."""
         if self._peft is None:
             return
-        if "training" in self._peft.peft_config:
-            self._peft.delete_adapter("training")
+        if _TRAINING in self._peft.peft_config:
+            self._peft.delete_adapter(_TRAINING)
             self._active = None  # PEFT moves on to another adapter by itself
         self.use(BASE_VERSION)
 

@@ -1,0 +1,1 @@
+"""Measuring: a policy against its base, and the reward ensemble on recorded choices."""

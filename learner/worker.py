@@ -1,0 +1,171 @@
+"""The learner's own process: idle priority, polls the log, never disturbs the chat.
+
+Nothing but rows and folders crosses between the app and this process. It is spawned (a fork would
+inherit open databases and OpenMP threads), asks for idle priority before torch starts a thread,
+leaves when its parent is gone, and is started again with growing pauses if it dies. Killing it at
+any moment loses at most the round in progress.
+"""
+
+import logging
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from multiprocessing.synchronize import Event as ProcessEvent
+from pathlib import Path
+
+from learner.progress import LearnerState, write_progress
+from learner.protocols import Learner
+
+log = logging.getLogger(__name__)
+
+BACK_OFF_S = 2.0
+"""First pause after a failure; it doubles."""
+STOP_WITHIN_S = 5.0
+
+# OpenMP threads that spin at a barrier would burn the cores that decoding needs.
+_PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+
+
+def lower_priority() -> None:
+    """Run only where nobody else wants the processor. Threads started later inherit it."""
+    if hasattr(os, "SCHED_IDLE"):  # Linux only
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    else:
+        os.nice(19)
+
+
+class LearnerProcess:
+    """Starts the process, watches it, starts it again. Owned by the app."""
+
+    def __init__(
+        self,
+        build: Callable[[], Learner],
+        progress_path: Path,
+        *,
+        poll_s: float = 0.5,
+        max_failures: int = 3,
+    ) -> None:
+        """``build`` is pickled, and called in the child: it opens the reader and the models."""
+        self._build = build
+        self._progress_path = progress_path
+        self._poll_s = poll_s
+        self._max_failures = max_failures
+        self._context = multiprocessing.get_context("spawn")
+        self._stop_child: ProcessEvent = self._context.Event()
+        self._stopping = threading.Event()
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._watcher = threading.Thread(target=self._watch, name="learner-watch", daemon=True)
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.is_alive()
+
+    def start(self) -> None:
+        self._spawn()
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """Ask it to leave, then make it; a round in progress is lost, its picks are not."""
+        self._stopping.set()
+        self._stop_child.set()
+        if self._process is not None:
+            self._process.join(STOP_WITHIN_S)
+            if self._process.is_alive():
+                self._process.kill()
+                self._process.join()
+        self._watcher.join()
+
+    def _spawn(self) -> None:
+        options = (self._build, self._progress_path, self._stop_child)
+        process = self._context.Process(
+            target=run,
+            args=(*options, self._poll_s, self._max_failures),
+            name="twofold-learner",
+            daemon=True,
+        )
+        before = {key: os.environ.get(key) for key in _PASSIVE}
+        os.environ.update(_PASSIVE)  # read when the child loads OpenMP; this process already has
+        try:
+            process.start()
+        finally:
+            for key, value in before.items():
+                if value is None:
+                    del os.environ[key]
+                else:
+                    os.environ[key] = value
+        self._process = process
+
+    def _watch(self) -> None:
+        deaths = 0
+        while not self._stopping.is_set():
+            process = self._process
+            if process is None:
+                return
+            process.join(timeout=0.5)
+            if process.is_alive() or self._stopping.is_set():
+                continue
+            if process.exitcode == 0:
+                return  # it paused by itself, and said so
+            deaths += 1
+            log.warning("the learner process died (exit code %s)", process.exitcode)
+            if deaths >= self._max_failures:
+                write_progress(
+                    self._progress_path,
+                    LearnerState.PAUSED,
+                    detail="The learner died too often. Restart twofold to try again.",
+                )
+                return
+            if not self._stopping.wait(BACK_OFF_S * 2**deaths):
+                self._spawn()
+
+
+def run(
+    build: Callable[[], Learner],
+    progress_path: Path,
+    stop: ProcessEvent,
+    poll_s: float,
+    max_failures: int,
+) -> None:
+    """The child's main: build, then step until told to stop."""
+    lower_priority()
+    _leave_with_parent()
+    logging.basicConfig(level=logging.INFO, format="learner: %(message)s")
+    learner = build()
+    failures = 0
+    write_progress(progress_path, LearnerState.IDLE)
+    while not stop.wait(poll_s if failures == 0 else BACK_OFF_S * 2**failures):
+        try:
+            report = learner.step()
+        except Exception as error:  # the one place: a failed round must not end learning
+            failures += 1
+            log.exception("a round failed")
+            gave_up = failures >= max_failures
+            state = LearnerState.PAUSED if gave_up else LearnerState.FAILED
+            write_progress(progress_path, state, detail=f"The last lesson failed: {error}")
+            if gave_up:
+                return
+            continue
+        if report is not None:
+            failures = 0
+            write_progress(
+                progress_path, LearnerState.IDLE, number=report.number, detail=report.reason
+            )
+
+
+def _leave_with_parent() -> None:
+    """End at once when the app is gone, however hard it went."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
