@@ -24,7 +24,6 @@ from learner.reward.head import BayesianRewardHead
 from storage.records import (
     Choice,
     Completion,
-    FinishReason,
     Message,
     PolicyVersion,
     Preference,
@@ -167,9 +166,7 @@ class AskingReplyMaker:
     ) -> list[Completion]:
         pooled = self._features.extract(prompt, [c.token_ids for c in completions])
         rows = pooled.half().numpy()
-        return [
-            replace(c, feature=row.tobytes()) for c, row in zip(completions, rows, strict=True)
-        ]
+        return [replace(c, feature=row.tobytes()) for c, row in zip(completions, rows, strict=True)]
 
     def _usable(self, batch: HfBatch) -> Bool[Tensor, "N N"]:
         """Pairs that differ enough to be worth a person's look."""
@@ -225,6 +222,4 @@ class AskingReplyMaker:
         while batch.running:
             batch.step()
         final = batch.completions()
-        return [
-            BestReply(shown=final[b], plain=final[a]) for b, a in zip(best, plain, strict=True)
-        ]
+        return [BestReply(shown=final[b], plain=final[a]) for b, a in zip(best, plain, strict=True)]

@@ -54,7 +54,9 @@ class RewardConfig:
         if self.draws < 2:
             raise ValueError(f"draws must be at least 2, got {self.draws}")
         if self.hidden_components < 0:
-            raise ValueError(f"hidden_components must not be negative, got {self.hidden_components}")
+            raise ValueError(
+                f"hidden_components must not be negative, got {self.hidden_components}"
+            )
         for name in ("style_prior_std", "hidden_prior_std", "position_prior_std", "tie_strength"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
@@ -89,7 +91,9 @@ class AskConfig:
         if not 2 <= self.candidates <= 16:
             raise ValueError(f"candidates must be 2 to 16, got {self.candidates}")
         if self.commit_after_tokens < 1:
-            raise ValueError(f"commit_after_tokens must be positive, got {self.commit_after_tokens}")
+            raise ValueError(
+                f"commit_after_tokens must be positive, got {self.commit_after_tokens}"
+            )
         if self.burn_in < 0:
             raise ValueError(f"burn_in must not be negative, got {self.burn_in}")
         for name in ("budget_share", "random_share", "near_duplicate_ratio", "min_disagreement"):
@@ -112,14 +116,14 @@ class DpoConfig:
 
     beta: float = 0.1
     """Strength of the pull to the reference policy."""
-    learning_rate: float = 3e-4
+    learning_rate: float = 5e-4
     label_smoothing: float = 0.1
     """Assumed chance that a human pick is wrong (conservative DPO)."""
     reward_pairs: int = 8
     """Pairs labelled by the reward ensemble beside the human ones of a round."""
     reward_pairs_after: int = 8
     """No reward-labelled pairs before this many human picks."""
-    steps: int = 2
+    steps: int = 1
     """Optimizer steps a round; each sees all of the round's pairs."""
     micro_batch: int = 4
     """Pairs per forward pass."""

@@ -9,7 +9,6 @@ import math
 from importlib.resources import files
 
 from learner.config import GateConfig
-from learner.engine.backbone import Backbone
 from learner.engine.hf import HfEngine
 from learner.measures import (
     ScoredText,

@@ -23,7 +23,6 @@ from storage.records import (
     CandidateId,
     Choice,
     Completion,
-    FinishReason,
     Message,
     Preference,
 )
@@ -147,7 +146,9 @@ class BayesianRewardHead:
                 continue
             sign = -1.0 if preference.choice is Choice.SECOND else 1.0
             first, second = comparison.first, comparison.second
-            rows.style.append(sign * (self._stored_style(preference, 0) - self._stored_style(preference, 1)))
+            rows.style.append(
+                sign * (self._stored_style(preference, 0) - self._stored_style(preference, 1))
+            )
             rows.hidden.append(sign * (_hidden(first.completion) - _hidden(second.completion)))
             rows.position.append(sign)
             rows.tie.append(preference.choice is Choice.TIE)

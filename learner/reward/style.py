@@ -54,7 +54,9 @@ def style_features(
     """
     words = [w.lower() for w in _WORD.findall(text)]
     bigrams = list(zip(words, words[1:], strict=False))
-    asked = {w.lower() for m in prompt[-1:] if m.role is Role.USER for w in _WORD.findall(m.content)}
+    asked = {
+        w.lower() for m in prompt[-1:] if m.role is Role.USER for w in _WORD.findall(m.content)
+    }
     raw = (
         math.log1p(n_tokens),
         math.log1p(len(_LIST_LINE.findall(text))),

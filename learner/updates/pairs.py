@@ -66,7 +66,5 @@ def reward_pairs(
         )
     if not pairs or count == 0:
         return []
-    drawn = torch.multinomial(
-        torch.tensor(sureness), min(count, len(pairs)), generator=generator
-    )
+    drawn = torch.multinomial(torch.tensor(sureness), min(count, len(pairs)), generator=generator)
     return [pairs[i] for i in drawn.tolist()]

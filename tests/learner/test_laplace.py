@@ -85,9 +85,7 @@ def test_more_picks_mean_less_doubt():
 def test_a_pick_of_weight_two_counts_as_two():
     picks = picks_of(12)
     doubled = Picks(z=picks.z, tie=picks.tie, weight=2 * picks.weight)
-    repeated = Picks(
-        z=picks.z.repeat(2, 1), tie=picks.tie.repeat(2), weight=picks.weight.repeat(2)
-    )
+    repeated = Picks(z=picks.z.repeat(2, 1), tie=picks.tie.repeat(2), weight=picks.weight.repeat(2))
     one = fit_posterior(doubled, prior(), eps=0.1, nu=0.5)
     other = fit_posterior(repeated, prior(), eps=0.1, nu=0.5)
     torch.testing.assert_close(one.mean, other.mean)

@@ -11,7 +11,9 @@ B = 8
 @pytest.fixture
 def logps():
     generator = torch.Generator().manual_seed(0)
-    return [-20.0 + 5.0 * torch.randn(B, generator=generator, dtype=torch.float64) for _ in range(4)]
+    return [
+        -20.0 + 5.0 * torch.randn(B, generator=generator, dtype=torch.float64) for _ in range(4)
+    ]
 
 
 def test_the_loss_is_ln_2_where_policy_and_reference_agree(logps):

@@ -55,9 +55,7 @@ def test_draws_follow_the_tempered_distribution():
     counts = torch.zeros(5)
     for _ in range(4000):
         counts[sample_next(logits, [generator], sampling)[0]] += 1
-    torch.testing.assert_close(
-        counts / 4000, (logits[0] / 1.5).softmax(dim=0), atol=0.03, rtol=0.0
-    )
+    torch.testing.assert_close(counts / 4000, (logits[0] / 1.5).softmax(dim=0), atol=0.03, rtol=0.0)
 
 
 def test_log_probabilities_are_those_of_the_untempered_policy():

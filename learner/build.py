@@ -1,0 +1,74 @@
+"""The parts of ``learner`` put together, once for the app and once for the learner's process."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers.utils import logging as transformers_logging
+
+from learner.asking import AskingReplyMaker
+from learner.config import AskConfig, EngineConfig, OnlineConfig, RewardConfig
+from learner.engine.backbone import Backbone
+from learner.engine.hf import HfEngine
+from learner.features import FrozenFeatures
+from learner.gate import Gate
+from learner.model_folder import ModelFolder
+from learner.online import OnlineLearner
+from learner.progress import LearnerState, write_progress
+from learner.reward.head import BayesianRewardHead
+from learner.updates.online_dpo import OnlineDpo
+from storage.database import Reader
+from storage.feedback import FeedbackReader
+from storage.folder import DataFolder
+from storage.policies import PolicyReader
+
+
+def load_engine(model: ModelFolder, config: EngineConfig) -> HfEngine:
+    """Load the base model. Raises ModelError."""
+    transformers_logging.disable_progress_bar()  # our own line says it, once
+    return HfEngine(Backbone(model.path, config), config)
+
+
+def build_replies(
+    model: ModelFolder, *, engine: EngineConfig, ask: AskConfig, reward: RewardConfig
+) -> AskingReplyMaker:
+    """Everything that writes replies. Raises ModelError."""
+    loaded = load_engine(model, engine)
+    return AskingReplyMaker(
+        engine=loaded,
+        features=FrozenFeatures(loaded),
+        reward=BayesianRewardHead(reward, seed=engine.seed),
+        ask=ask,
+        sampling=engine.sampling,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnerBuild:
+    """Picklable; calling it opens the log and loads the model in the learner's process."""
+
+    data: Path
+    model: ModelFolder
+    engine: EngineConfig
+    online: OnlineConfig
+
+    def __call__(self) -> OnlineLearner:
+        """Raises ModelError and StorageError."""
+        folder = DataFolder(self.data)
+        reader = Reader(folder.database)
+        engine = load_engine(self.model, self.engine)
+        limit = self.engine.max_prompt_tokens
+
+        def announce(number: int) -> None:
+            write_progress(folder.progress, LearnerState.LEARNING, number=number)
+
+        return OnlineLearner(
+            feedback=FeedbackReader(reader),
+            policies=PolicyReader(reader, folder.rounds),
+            round_folder=folder.rounds,
+            reward=BayesianRewardHead(self.online.reward, seed=self.engine.seed),
+            rule=OnlineDpo(engine.backbone, self.online.dpo, max_prompt_tokens=limit),
+            gate=Gate(engine, self.online.gate, seed=self.online.seed),
+            config=self.online,
+            base_sha256=self.model.sha256,
+            announce=announce,
+        )
