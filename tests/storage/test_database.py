@@ -1,0 +1,188 @@
+"""One writer, a reader per thread, and a schema that appears whole or not at all."""
+
+import multiprocessing
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from storage import database, migrations
+from storage.database import Reader, Store
+from storage.errors import DataFolderError
+from storage.sqlite import fetch, open_writer
+from tests.storage.builders import World
+from tests.storage.children import open_together, say_and_die
+
+
+def count(reader: Reader, table: str) -> int:
+    return reader.read().table(table).count
+
+
+def test_a_new_folder_is_private_to_its_owner(tmp_path: Path) -> None:
+    with Store(tmp_path / "deep" / "data" / "twofold.db"):
+        assert (tmp_path / "deep" / "data").stat().st_mode & 0o777 == 0o700
+
+
+def test_what_raises_leaves_nothing_behind(world: World) -> None:
+    conversation = world.start()
+
+    def half() -> None:
+        with world.store.write() as db:
+            db.execute("UPDATE conversations SET title = 'half'")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        half()
+    assert world.log.get(conversation.id).title == ""
+    world.pick()
+
+
+def test_a_transaction_inside_a_transaction_fails_and_undoes_both(world: World) -> None:
+    conversation = world.start()
+
+    def nested() -> None:
+        with world.store.write() as db:
+            db.execute("UPDATE conversations SET title = 'half'")
+            world.log.say(conversation.id, "inside")
+
+    with pytest.raises(Exception, match="within a transaction"):
+        nested()
+    assert world.log.get(conversation.id).title == ""
+    assert world.log.path(conversation.id) == []
+
+
+def test_readers_see_what_was_committed_and_nothing_else(world: World) -> None:
+    world.store.read()
+    conversation = world.start()
+    with world.store.write() as db:
+        db.execute("UPDATE conversations SET title = 'not yet'")
+        with ThreadPoolExecutor() as pool:
+            assert pool.submit(world.log.get, conversation.id).result().title == ""
+        assert world.log.get(conversation.id).title == ""
+    assert world.log.get(conversation.id).title == "not yet"
+
+
+def test_many_threads_write_and_read_without_an_error(world: World) -> None:
+    conversations = [world.start() for _ in range(4)]
+
+    def talk(conversation) -> int:
+        for number in range(25):
+            world.log.say(conversation.id, str(number))
+            world.log.path(conversation.id)
+        return len(world.log.path(conversation.id))
+
+    with ThreadPoolExecutor(len(conversations)) as pool:
+        assert list(pool.map(talk, conversations)) == [25] * 4
+
+
+def test_the_connections_of_threads_that_ended_are_closed(world: World) -> None:
+    for _ in range(5):
+        thread = threading.Thread(target=world.store.read)
+        thread.start()
+        thread.join()
+    world.store.read()
+    assert len(world.store._all) <= 2
+
+
+def test_a_closed_reader_opens_again_when_it_is_used(world: World) -> None:
+    with Reader(world.store.path) as reader:
+        assert count(reader, "users") == 1
+        reader.close()
+        assert count(reader, "users") == 1
+
+
+def test_the_last_one_out_leaves_one_file(root: Path) -> None:
+    world = World.open(root)
+    with world.store:
+        world.pick()
+        assert (root / "twofold.db-wal").stat().st_size > 0
+    assert sorted(path.name for path in root.glob("twofold.db*")) == [
+        "twofold.db",
+        "twofold.db.migrating",
+    ]
+
+
+def test_a_reader_finds_everything_after_a_writer_that_was_cut_off(root: Path) -> None:
+    """The log of a killed writer is still there; a read-only connection replays it."""
+    assert run_child(say_and_die, root, "last words") == -signal.SIGKILL
+    with Reader(root / "twofold.db") as reader:
+        assert fetch(reader.read(), "SELECT body FROM texts")[0][0] == "last words"
+
+
+def test_a_connection_is_refused_after_a_fork(world: World, monkeypatch) -> None:
+    world.store.read()
+    monkeypatch.setattr(database.os, "getpid", lambda: -1)  # what a forked child would see
+    with pytest.raises(RuntimeError, match="fork"):
+        world.store.read()
+    with pytest.raises(RuntimeError, match="fork"), world.store.write():
+        pass
+
+
+def test_three_processes_open_new_folders_at_once(tmp_path: Path) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    barrier = spawn.Barrier(3)
+    roots = [tmp_path / name for name in "abcdef"]
+    children = [spawn.Process(target=open_together, args=(roots, barrier)) for _ in range(3)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(60)
+    assert [child.exitcode for child in children] == [0, 0, 0]
+    for root in roots:
+        with Reader(root / "twofold.db") as reader:
+            assert count(reader, "texts") == 3
+            assert count(reader, "users") == count(reader, "active_pointer") == 1
+            assert count(reader, "_sqlite_migrations") == 1
+
+
+def test_a_migration_that_fails_leaves_an_empty_file_that_can_be_opened_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "twofold.db"
+    schema = tmp_path / "schema"
+    schema.mkdir()
+    good = (migrations._SCHEMA / "m001.sql").read_text()
+    (schema / "m001.sql").write_text(good + "\nINSERT INTO nowhere VALUES (1);")
+    with monkeypatch.context() as patch:
+        patch.setattr(migrations, "_SCHEMA", schema)
+        with pytest.raises(Exception, match="nowhere"):
+            Store(path)
+    db = open_writer(path)
+    assert fetch(db, "SELECT name FROM sqlite_master") == []
+    db.close()
+    with Store(path) as store:
+        assert count(store, "users") == 1
+
+
+def test_a_migration_that_never_ends_elsewhere_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "MIGRATION_TIMEOUT_S", 0.1)
+    path = tmp_path / "twofold.db"
+    with FileLock(f"{path}.migrating"), pytest.raises(DataFolderError, match="Another twofold"):
+        Store(path)
+
+
+def test_opening_an_existing_store_changes_no_row(root: Path) -> None:
+    def dump() -> dict[str, list[dict]]:
+        with Reader(root / "twofold.db") as reader:
+            return {table.name: list(table.rows) for table in reader.read().tables}
+
+    before = dump()
+    Store(root / "twofold.db").close()
+    assert dump() == before
+
+
+def test_the_clock_of_the_store_is_the_one_given(tmp_path: Path) -> None:
+    with Store(tmp_path / "twofold.db", clock=lambda: 1.5) as store:
+        assert store.now_ms() == 1500
+
+
+def run_child(target, *args) -> int | None:
+    child = multiprocessing.get_context("spawn").Process(target=target, args=args)
+    child.start()
+    child.join(30)
+    return child.exitcode
