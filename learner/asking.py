@@ -63,6 +63,10 @@ class AskingReplyMaker:
         self._answers = 0
 
     @property
+    def engine(self) -> HfEngine:
+        return self._engine
+
+    @property
     def reward(self) -> BayesianRewardHead:
         return self._reward
 

@@ -1,5 +1,6 @@
 """The parts of ``learner`` put together, once for the app and once for the learner's process."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from storage.database import Reader
 from storage.feedback import FeedbackReader
 from storage.folder import DataFolder
 from storage.policies import PolicyReader
+from storage.records import Preference
 
 
 def load_engine(model: ModelFolder, config: EngineConfig) -> HfEngine:
@@ -28,15 +30,28 @@ def load_engine(model: ModelFolder, config: EngineConfig) -> HfEngine:
     return HfEngine(Backbone(model.path, config), config)
 
 
+class UntaughtRewardHead(BayesianRewardHead):
+    """Stays at its prior, whatever is picked: ``--learn off``, the control arm of a simulation."""
+
+    def fit(self, preferences: Sequence[Preference]) -> dict[str, float]:  # noqa: ARG002
+        return {}
+
+
 def build_replies(
-    model: ModelFolder, *, engine: EngineConfig, ask: AskConfig, reward: RewardConfig
+    model: ModelFolder,
+    *,
+    engine: EngineConfig,
+    ask: AskConfig,
+    reward: RewardConfig,
+    taught: bool = True,
 ) -> AskingReplyMaker:
-    """Everything that writes replies. Raises ModelError."""
+    """Everything that writes replies; not ``taught``, picks leave it as it is. Raises ModelError."""
+    head = BayesianRewardHead if taught else UntaughtRewardHead
     loaded = load_engine(model, engine)
     return AskingReplyMaker(
         engine=loaded,
         features=FrozenFeatures(loaded),
-        reward=BayesianRewardHead(reward, seed=engine.seed),
+        reward=head(reward, seed=engine.seed),
         ask=ask,
         sampling=engine.sampling,
     )
