@@ -1,0 +1,292 @@
+"""The ``twofold`` command: parses, builds ``Settings``, and hands over to what ``app.py`` gives it.
+
+``simulate`` and ``reward-eval`` are contracts that others script against: their options and what
+they write stay. What a person can mend is one sentence on standard error and exit status 2.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from chat_app import options as o
+from chat_app.environment import environment
+from chat_app.errors import ChatError
+from chat_app.guard import LOCAL_NAMES
+from chat_app.settings import Learning, ServeOptions, Settings
+from chat_app.simulate.errors import SimulationError
+from chat_app.simulate.plan import SimulatedAsk, SimulationPlan
+from learner.config import AskConfig, AskMode, EngineConfig, OnlineConfig, QueryRule
+from learner.errors import LearnerError
+from learner.evaluation.options import RewardEvalError, RewardEvalOptions
+from storage.database import Reader, Store
+from storage.errors import StorageError
+from storage.folder import DataFolder
+from storage.policies import PolicyReader, PolicyRegistry
+from storage.records import PolicyVersionId, Sampling
+
+KNOWN_ERRORS = (ChatError, LearnerError, RewardEvalError, SimulationError, StorageError)
+"""Their texts are sentences for the person; anything else is a bug and keeps its traceback."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commands:
+    """What does the work, given by ``app.py``; each may raise one of ``KNOWN_ERRORS``."""
+
+    serve: Callable[[Settings, ServeOptions], None]
+    simulate: Callable[[Settings, SimulationPlan], None]
+    learn: Callable[[Settings, bool], None]
+    """The flag: one round only."""
+    reward_eval: Callable[[Settings, RewardEvalOptions], None]
+
+
+class _ServeByDefault(TyperGroup):
+    """``twofold`` and ``twofold --port 80`` mean ``twofold serve``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        is_for_group = args and (not args[0].startswith("-") or args[0] == "--help")
+        return super().parse_args(ctx, args if is_for_group else ["serve", *args])
+
+
+cli = typer.Typer(
+    cls=_ServeByDefault,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    no_args_is_help=False,
+    help="A chat assistant on your own machine that learns from the reply you pick.",
+)
+versions = typer.Typer(help="The policy versions of a data folder.", no_args_is_help=True)
+database = typer.Typer(help="The database of a data folder.", no_args_is_help=True)
+cli.add_typer(versions, name="versions")
+cli.add_typer(database, name="db")
+
+
+def run(commands: Commands, args: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 when done, 2 where the person has something to mend."""
+    try:
+        cli(args, obj=commands, prog_name="twofold")
+    except KNOWN_ERRORS as error:
+        typer.echo(f"twofold: {error}", err=True)
+        sys.exit(2)
+
+
+@cli.command()
+def serve(
+    ctx: typer.Context,
+    data: o.Data = None,
+    model: o.Model = None,
+    port: o.Port = 7860,
+    host: o.Host = "127.0.0.1",
+    open_browser: o.Open = True,
+    demo: o.Demo = False,
+    ask: o.Ask = AskMode.AUTO,
+    query: o.Query = QueryRule.INFOMAX,
+    learn: o.Learn = Learning.ON,
+    candidates: o.Candidates = o.ASKING.candidates,
+    temperature: o.Temperature = o.SAMPLING.temperature,
+    top_k: o.TopK = o.SAMPLING.top_k,
+    top_p: o.TopP = o.SAMPLING.top_p,
+    max_new_tokens: o.MaxNewTokens = o.SAMPLING.max_new_tokens,
+    seed: o.Seed = 0,
+    device: o.Device = "auto",
+    dtype: o.Dtype = "auto",
+    threads: o.Threads = 0,
+) -> None:
+    """Chat in the browser; the default command."""
+    if host not in LOCAL_NAMES:
+        raise typer.BadParameter(
+            "twofold answers only to this computer: leave --host out, or name 127.0.0.1."
+        )
+    with _bad_values():
+        settings = Settings(
+            data=data or DataFolder.default_root(),
+            model=model,
+            learning=learn,
+            ask=AskConfig(mode=ask, query=query, candidates=candidates),
+            engine=EngineConfig(
+                sampling=Sampling(
+                    temperature=temperature,
+                    top_k=top_k,
+                    top_p=top_p,
+                    max_new_tokens=max_new_tokens,
+                ),
+                seed=seed,
+                device=device,
+                dtype=dtype,
+                threads=threads,
+            ),
+            online=OnlineConfig(seed=seed),
+        )
+    _commands(ctx).serve(settings, ServeOptions(port=port, open_browser=open_browser, demo=demo))
+
+
+@cli.command()
+def simulate(
+    ctx: typer.Context,
+    rater: Annotated[Path, typer.Option(help="Python file with prefer(), perhaps score().")],
+    prompts: Annotated[Path, typer.Option(help="JSON lines: prompt or messages.")],
+    turns: Annotated[int, typer.Option(min=1, help="Messages said.")],
+    seed: Annotated[int, typer.Option(help="The run repeats exactly under it.")],
+    out: Annotated[Path, typer.Option(help="Folder for summary.json and curve.png.")],
+    eval_prompts: Annotated[
+        Path | None, typer.Option(help="JSON lines to measure on. Default: shipped ones.")
+    ] = None,
+    ask: Annotated[SimulatedAsk, typer.Option()] = SimulatedAsk.AUTO,
+    query: Annotated[QueryRule, typer.Option()] = QueryRule.INFOMAX,
+    learn: Annotated[Learning, typer.Option()] = Learning.ON,
+    max_new_tokens: o.MaxNewTokens = o.SAMPLING.max_new_tokens,
+    model: o.Model = None,
+) -> None:
+    """Let a simulated person chat and pick, and measure what the loop learns."""
+    with _bad_values():
+        settings = Settings(
+            data=out / "data",
+            model=model,
+            learning=learn,
+            ask=AskConfig(mode=AskMode(ask.value), query=query),
+            engine=EngineConfig(sampling=Sampling(max_new_tokens=max_new_tokens), seed=seed),
+            online=OnlineConfig(seed=seed),
+        )
+        plan = SimulationPlan(
+            rater=rater,
+            prompts=prompts,
+            eval_prompts=eval_prompts,
+            turns=turns,
+            seed=seed,
+            out=out,
+        )
+    _commands(ctx).simulate(settings, plan)
+
+
+@cli.command("reward-eval")
+def reward_eval(
+    ctx: typer.Context,
+    pairs: Annotated[Path, typer.Option(help="JSON lines, may be gzipped.")],
+    query: Annotated[QueryRule, typer.Option(help="How the next pair is chosen.")],
+    labels: Annotated[str, typer.Option(help="Label counts to report, as 25,50,100,200.")],
+    seeds: Annotated[int, typer.Option(min=2, help="Number of seeds.")],
+    out: Annotated[Path, typer.Option(help="JSON file to write.")],
+    group: Annotated[
+        str | None, typer.Option(help="Only rows of this group (or set, where rows have that).")
+    ] = None,
+    components: Annotated[
+        int | None, typer.Option(min=0, help="Hidden components kept; 0 leaves style alone.")
+    ] = None,
+    layer: Annotated[
+        int | None, typer.Option(min=1, help="Layer the hidden states come from.")
+    ] = None,
+    model: o.Model = None,
+) -> None:
+    """Replay recorded choices: how fast does the reward ensemble learn them?"""
+    with _bad_values():
+        options = RewardEvalOptions(
+            pairs=pairs,
+            query=query,
+            labels=_counts(labels),
+            seeds=seeds,
+            out=out,
+            group=group,
+            components=components,
+            layer=layer,
+        )
+    settings = Settings(data=DataFolder.default_root(), model=model)
+    _commands(ctx).reward_eval(settings, options)
+
+
+@cli.command()
+def learn(
+    ctx: typer.Context,
+    once: Annotated[bool, typer.Option("--once", help="One round, then end.")] = False,
+    data: o.Data = None,
+    model: o.Model = None,
+    seed: o.Seed = 0,
+) -> None:
+    """Learn from the picks of a data folder that no twofold is using."""
+    settings = Settings(
+        data=data or DataFolder.default_root(),
+        model=model,
+        engine=EngineConfig(seed=seed),
+        # A person who asks for a lesson wants it from whatever there is.
+        online=OnlineConfig(seed=seed, min_preferences=1),
+    )
+    _commands(ctx).learn(settings, once)
+
+
+@cli.command()
+def env(data: o.Data = None, model: o.Model = None, as_json: o.AsJson = False) -> None:
+    """Tell versions, hardware, model and data folder, for a bug report."""
+    report = environment(Settings(data=data or DataFolder.default_root(), model=model))
+    if as_json:
+        typer.echo(json.dumps(report, indent=2))
+        return
+    for name, value in report.items():
+        typer.echo(f"{name:14}{value}")
+
+
+@versions.command("list")
+def list_versions(data: o.Data = None, as_json: o.AsJson = False) -> None:
+    """List the versions, the live one marked."""
+    folder = DataFolder(data or DataFolder.default_root())
+    with Reader(folder.database) as reader:
+        policies = PolicyReader(reader, folder.rounds)
+        live, known = policies.current().id, policies.versions()
+    rows = [
+        {
+            "version": version.id,
+            "parent": version.parent,
+            "live": version.id == live,
+            "created_at": version.created_at.isoformat(timespec="seconds"),
+        }
+        for version in known
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        origin = "base model" if row["parent"] is None else f"from v{row['parent']}"
+        mark = "live" if row["live"] else ""
+        typer.echo(f"v{row['version']:<5}{origin:12}{row['created_at']}  {mark}".rstrip())
+
+
+@versions.command("rollback")
+def roll_back(version: Annotated[int, typer.Argument(min=0)], data: o.Data = None) -> None:
+    """Let an earlier (or later) version speak from the next reply on; also while a chat runs."""
+    folder = DataFolder(data or DataFolder.default_root())
+    with Reader(folder.database) as reader:
+        reader.read()  # a folder without a chat gets a sentence, not a new database
+    with Store(folder.database) as store:
+        policies = PolicyRegistry(store, folder.rounds)
+        policies.activate(PolicyVersionId(version), reason="chosen on the command line")
+    typer.echo(f"Version {version} speaks from the next reply on.")
+
+
+@database.command("path")
+def path_of_database(data: o.Data = None) -> None:
+    """Print where the database is."""
+    typer.echo(DataFolder(data or DataFolder.default_root()).database)
+
+def _commands(ctx: typer.Context) -> Commands:
+    return ctx.find_root().obj
+
+
+@contextmanager
+def _bad_values() -> Generator[None]:
+    """A value that the settings refuse is a mistake on the command line."""
+    try:
+        yield
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise ValueError(f"labels must be numbers with commas, as 25,50,100, got {text!r}") from error

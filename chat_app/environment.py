@@ -1,0 +1,50 @@
+"""``twofold env``: what runs here, in the words a bug report needs. No message, no pick, no key."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+from chat_app.settings import Settings
+from learner.errors import LearnerError
+from learner.model_source import resolve_model
+from storage import sqlite
+
+PACKAGES = (
+    "twofold",
+    "torch",
+    "transformers",
+    "peft",
+    "gradio",
+    "sqlite-utils",
+    "pysqlite3",
+)
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Versions, hardware, model and data folder by name. Raises nothing: a fault is an entry."""
+    from learner.machine import machine_report  # noqa: PLC0415 - torch, seconds
+
+    safe = sqlite.wal_is_safe(sqlite.sqlite3.sqlite_version_info)
+    return {
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        **{name: _version(name) for name in PACKAGES},
+        "sqlite": f"{sqlite.sqlite3.sqlite_version} ({'WAL' if safe else 'rollback journal'})",
+        **machine_report(settings.engine),
+        "model": _model(settings.model),
+        "data": str(settings.data),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _model(spec: str | None) -> str:
+    try:
+        model = resolve_model(spec)
+    except LearnerError as error:
+        return str(error)
+    return f"{model.name} in {model.path} (weights {model.sha256[:12]})"

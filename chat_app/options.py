@@ -1,0 +1,107 @@
+"""The command line's options, each once: its flag, its ``TWOFOLD_*`` variable, its help."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chat_app.settings import Learning
+from learner.config import AskConfig, AskMode, QueryRule
+from storage.records import Sampling
+
+_REPLIES = "How replies are written"
+
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        envvar="TWOFOLD_HOME",
+        help="Folder for chats, picks and versions. Default: where this system keeps user data.",
+        show_default=False,
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        envvar="TWOFOLD_MODEL",
+        help="A folder or a Hugging Face id with safetensors and a chat template. "
+        "Default: the built-in SmolLM2-135M-Instruct.",
+        show_default=False,
+    ),
+]
+Ask = Annotated[
+    AskMode,
+    typer.Option(envvar="TWOFOLD_ASK", help="When to show two replies instead of one."),
+]
+Query = Annotated[
+    QueryRule, typer.Option(envvar="TWOFOLD_QUERY", help="Which pair is worth asking about.")
+]
+Learn = Annotated[
+    Learning,
+    typer.Option(
+        envvar="TWOFOLD_LEARN",
+        help="Learn with policy and reward ensemble, with the ensemble only, or not at all.",
+    ),
+]
+Port = Annotated[
+    int, typer.Option(envvar="TWOFOLD_PORT", min=1, max=65535, help="Port of the page.")
+]
+Host = Annotated[
+    str,
+    typer.Option(envvar="TWOFOLD_HOST", help="Only this computer may be named: 127.0.0.1."),
+]
+Open = Annotated[
+    bool,
+    typer.Option("--open/--no-open", envvar="TWOFOLD_OPEN", help="Open the page in the browser."),
+]
+Demo = Annotated[
+    bool,
+    typer.Option("--demo", help="Canned replies without a model, nothing is kept."),
+]
+Candidates = Annotated[
+    int,
+    typer.Option(
+        envvar="TWOFOLD_CANDIDATES",
+        help="Replies drafted for each message.",
+        rich_help_panel=_REPLIES,
+    ),
+]
+Temperature = Annotated[
+    float,
+    typer.Option(
+        envvar="TWOFOLD_TEMPERATURE", help="0 is greedy, 5 is wild.", rich_help_panel=_REPLIES
+    ),
+]
+TopK = Annotated[
+    int,
+    typer.Option(
+        envvar="TWOFOLD_TOP_K", help="Likeliest tokens drawn from.", rich_help_panel=_REPLIES
+    ),
+]
+TopP = Annotated[
+    float,
+    typer.Option(
+        envvar="TWOFOLD_TOP_P",
+        help="Share of probability drawn from.",
+        rich_help_panel=_REPLIES,
+    ),
+]
+MaxNewTokens = Annotated[
+    int,
+    typer.Option(
+        envvar="TWOFOLD_MAX_NEW_TOKENS",
+        help="Longest reply, in tokens.",
+        rich_help_panel=_REPLIES,
+    ),
+]
+Seed = Annotated[int, typer.Option(envvar="TWOFOLD_SEED", help="All randomness follows from it.")]
+Device = Annotated[str, typer.Option(envvar="TWOFOLD_DEVICE", help="auto, cpu, cuda or mps.")]
+Dtype = Annotated[str, typer.Option(envvar="TWOFOLD_DTYPE", help="auto, float32 or bfloat16.")]
+Threads = Annotated[
+    int, typer.Option(envvar="TWOFOLD_THREADS", min=0, help="CPU threads; 0 takes all cores.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
+
+SAMPLING = Sampling()
+"""The defaults shown in the help, so that they are written down once."""
+ASKING = AskConfig()

@@ -1,0 +1,61 @@
+"""One reply being written. The server owns it, not a page: any number of pages may watch it, and
+a page that goes away changes nothing."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from threading import Condition, Event
+
+from learner.protocols import Draft, Stage
+from storage.records import ConversationId, TurnId
+
+TICK_S = 0.045
+"""Least pause between two drafts: about 22 a second, as fast as a page can usefully redraw."""
+HEARTBEAT_S = 1.0
+"""A watcher gets a draft at least this often, so that the end of its page is soon noticed."""
+
+
+class ReplyJob:
+    """The newest draft, handed from the model thread to the watchers."""
+
+    def __init__(self, conversation_id: ConversationId, prompt_turn_id: TurnId, seed: int) -> None:
+        self.conversation_id = conversation_id
+        self.prompt_turn_id = prompt_turn_id
+        self.seed = seed
+        self.cancel = Event()
+        self.started = False
+        self._draft = Draft(stage=Stage.WAITING)
+        self._changed = Condition()
+        self._finished = Event()
+
+    @property
+    def draft(self) -> Draft:
+        """What may be seen right now."""
+        with self._changed:
+            return self._draft
+
+    @property
+    def finished(self) -> bool:
+        return self._finished.is_set()
+
+    def emit(self, draft: Draft) -> None:
+        """Replace the newest draft; drafts that nobody looked at in time are never sent."""
+        with self._changed:
+            self._draft = draft
+            self._changed.notify_all()
+
+    def finish(self) -> None:
+        """Let go of all watchers. Call it when the reply can be read from the store."""
+        with self._changed:
+            self._draft = replace(self._draft, stage=Stage.DONE)
+            self._finished.set()
+            self._changed.notify_all()
+
+    def watch(self) -> Iterator[Draft]:
+        """Yield the newest draft, then again with every change, until one with Stage.DONE."""
+        seen: Draft | None = None
+        while seen is None or seen.stage is not Stage.DONE:
+            with self._changed:
+                self._changed.wait_for(lambda last=seen: self._draft is not last, HEARTBEAT_S)
+                seen = self._draft
+            yield seen
+            self._finished.wait(TICK_S)

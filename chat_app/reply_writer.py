@@ -1,0 +1,91 @@
+"""From a queued job to a stored reply or question. Runs on the model thread only.
+
+1. The version that is live now speaks, and the whole reply is written by it.
+2. What is shown is stored before any page hears that it is done.
+3. Then the candidates nobody saw are finished for the learner, unless somebody waits.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import Event
+
+from chat_app.reply_job import ReplyJob
+from learner.errors import AdapterLoadError
+from learner.protocols import ReplyMaker, ReplyPlan
+from storage.conversations import ConversationLog
+from storage.policies import PolicyRegistry
+from storage.records import BASE_VERSION, Message, PolicyVersionId
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What became of a job."""
+
+    stored: bool
+    """False where it was stopped before it had any text."""
+    notices: tuple[str, ...] = ()
+
+
+class ReplyWriter:
+    def __init__(
+        self, conversations: ConversationLog, policies: PolicyRegistry, replies: ReplyMaker
+    ) -> None:
+        self._conversations = conversations
+        self._policies = policies
+        self._replies = replies
+
+    def write(self, job: ReplyJob, shown: Callable[[Written], None], hurry: Event) -> None:
+        """Write the reply of ``job``; ``shown`` is called once it is stored and can be read."""
+        prompt = self._conversations.messages(job.prompt_turn_id)
+        plan, notices = self._plan(job, prompt)
+        if plan.dropped_messages:
+            notices = (*notices, _left_out(plan.dropped_messages))
+        shown(Written(stored=self._store(job, plan), notices=notices))
+        others = plan.finish_others(hurry)
+        if others:
+            self._conversations.add_candidates(job.prompt_turn_id, others)
+
+    def _plan(self, job: ReplyJob, prompt: Sequence[Message]) -> tuple[ReplyPlan, tuple[str, ...]]:
+        """The reply by the live version, or by its nearest ancestor that can be loaded."""
+        notices: tuple[str, ...] = ()
+        while True:
+            version = self._policies.current()
+            try:
+                plan = self._replies.reply(prompt, version, job.seed, job.emit, job.cancel)
+            except AdapterLoadError as error:
+                if version.id == BASE_VERSION:
+                    raise
+                log.warning("Version %d cannot be loaded: %s", version.id, error)
+                self._policies.taint(version.id, reason=f"could not be loaded: {error}")
+                notices = (*notices, _went_back(version.id, self._policies.current().id))
+            else:
+                return plan, notices
+
+    def _store(self, job: ReplyJob, plan: ReplyPlan) -> bool:
+        if plan.question is not None:
+            first, second = plan.shown
+            self._conversations.ask(job.prompt_turn_id, first, second, plan.question)
+            return True
+        (reply,) = plan.shown
+        if job.cancel.is_set() and not reply.text.strip():
+            return False
+        self._conversations.reply(job.prompt_turn_id, reply)
+        return True
+
+
+def _left_out(messages: int) -> str:
+    if messages == 1:
+        return "The oldest message no longer fits into the model's memory and was left out."
+    return (
+        f"The {messages} oldest messages no longer fit into the model's memory and were left out."
+    )
+
+
+def _went_back(broken: PolicyVersionId, to: PolicyVersionId) -> str:
+    now = "the untrained model" if to == BASE_VERSION else f"version {to}"
+    return (
+        f"Version {broken} could not be loaded, so {now} speaks again. No choice of yours is lost."
+    )

@@ -1,0 +1,78 @@
+"""The page as a whole: frame, tabs, status line, theme. Gradio is known here and in ``ui_*.py``."""
+
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from chat_app import wording
+from chat_app.service import ChatService
+from chat_app.ui_chat import ChatPage
+from chat_app.ui_layout import ChatLayout
+from chat_app.ui_learning import LearningPage
+from chat_app.views import Status
+from learner.progress import LearnerState
+
+STATUS_S = 2.0
+ASSETS = Path(__file__).with_name("assets")
+SANS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Liberation Sans", "sans-serif"]
+MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Liberation Mono", "monospace"]
+# Only fonts that a system has: a page that says it stays on this computer asks no other for one.
+THEME = gr.themes.Default(
+    primary_hue="teal", neutral_hue="slate", radius_size="lg", font=SANS, font_mono=MONO
+).set(
+    # The default steps of these hues are too faint to read (WCAG AA wants 4.5 to 1).
+    color_accent="*primary_700",
+    body_text_color_subdued="*neutral_500",
+    body_text_color_subdued_dark="*neutral_400",
+    button_secondary_background_fill="*background_fill_primary",
+    button_secondary_background_fill_hover="*neutral_100",
+    button_secondary_background_fill_dark="*background_fill_primary",
+    button_secondary_background_fill_hover_dark="*neutral_700",
+    button_secondary_border_color="*neutral_300",
+    button_secondary_border_color_dark="*neutral_600",
+    button_primary_background_fill="*primary_700",
+    button_primary_background_fill_hover="*primary_800",
+    button_primary_background_fill_dark="*primary_700",
+    button_primary_background_fill_hover_dark="*primary_600",
+)
+
+
+def build_ui(service: ChatService, *, candidates: int) -> gr.Blocks:
+    """The page over ``service``; ``candidates`` is how many replies it says it drafts."""
+    layout = ChatLayout(candidates)
+    chat = ChatPage(service, layout)
+    learning = LearningPage(service)
+    with gr.Blocks(title="twofold", fill_width=True, analytics_enabled=False) as page:
+        layout.sidebar()
+        with gr.Row(elem_id="header"):
+            gr.Markdown("# twofold", elem_id="name")
+            status = gr.HTML(elem_id="status")
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("Chat", id="chat", elem_id="chat-tab"):
+                layout.body()
+            with gr.Tab("Learning", id="learning", elem_id="learning-tab") as learning_tab:
+                learning.body()
+        chat.bind(page)
+        learning.bind(learning_tab)
+
+        def tell() -> str:
+            return status_html(service.status())
+
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        page.load(tell, None, status, concurrency_limit=None, **quiet)
+        gr.Timer(STATUS_S).tick(tell, None, status, concurrency_limit=None, **quiet)
+    return page
+
+
+def status_html(status: Status) -> str:
+    """The version chip and how far the next lesson is."""
+    learning = status.learner is not None and status.learner.state is LearnerState.LEARNING
+    chip = f"v{status.live}" + (" · learning" if learning else "")
+    title = f"{status.model_name}, {wording.version_name(status.live)}"
+    state = "busy" if learning else "calm"
+    return (
+        f'<span class="chip {state}" title="{escape(title)}">{escape(chip)}</span> '
+        f"<span>{escape(wording.lesson_line(status))}</span>"
+    )

@@ -1,0 +1,162 @@
+"""The Chat tab's events: what a click asks of the service and what is drawn then.
+
+The page holds nothing that matters: two hidden boxes carry the key of the conversation and the
+token of the question, all else comes from ``ChatService.view``. So a reload, a second tab or a
+restarted server find the same picture. Handlers answer at once; a generator of its own (``watch``)
+then follows the reply. Leaving a conversation ends that generator, never the reply.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from chat_app import wording
+from chat_app.errors import ChatError
+from chat_app.service import ChatService
+from chat_app.ui_layout import ChatLayout, Update, messages_of
+from learner.protocols import Stage
+from storage.records import Choice, ConversationId
+
+READ_KEY = "() => [new URLSearchParams(location.search).get('c') ?? '']"
+WRITE_KEY = "(key) => { window.twofold.showKey(key) }"
+FOCUS_BOX = "() => { window.twofold.focusBox() }"
+
+
+class ChatPage:
+    def __init__(self, service: ChatService, layout: ChatLayout) -> None:
+        self._service = service
+        self._layout = layout
+
+    def bind(self, page: gr.Blocks) -> None:
+        parts = self._layout
+        quiet: dict[str, Any] = {
+            "show_progress": "hidden",
+            "api_visibility": "private",
+            "concurrency_limit": None,
+        }
+        draws = quiet | {"outputs": parts.drawn}
+
+        opened = page.load(self.open, [parts.key], js=READ_KEY, **draws)
+        sent = gr.on(
+            [parts.box.submit, parts.send.click],
+            self.say,
+            [parts.box, parts.key],
+            [parts.box, *parts.drawn],
+            **quiet,
+        )
+        example = parts.transcript.example_select(self.say_example, [parts.key], **draws)
+        retried = gr.on(
+            [parts.retry.click, parts.transcript.retry], self.write_again, [parts.key], **draws
+        )
+        selected = parts.chats.input(self.open, [parts.chats], trigger_mode="multiple", **draws)
+        watching = [
+            event.then(self.watch, [parts.key], **draws)
+            for event in (opened, sent, example, retried, selected)
+        ]
+        # A listener cannot cancel what follows it itself, hence this second one; it ends only what
+        # was followed before the click.
+        parts.chats.input(None, cancels=watching, trigger_mode="multiple")
+        new = parts.new.click(self.open_new, None, cancels=watching, **draws)
+        new.then(None, js=FOCUS_BOX)
+
+        for button, choice in parts.choices.items():
+            button.click(partial(self.choose, choice), [parts.token, parts.key], **draws)
+        parts.undo.click(self.take_back, [parts.saved_token, parts.key], **draws)
+        parts.stop.click(self.end_reply, [parts.key], None, **quiet)
+        parts.key.change(None, [parts.key], None, js=WRITE_KEY)
+
+    # --- Opening -----------------------------------------------------------------------------
+
+    def open(self, key: str) -> Update:
+        if not key:
+            return self.open_new()
+        try:
+            return self._drawn(self._id(key))
+        except ChatError as error:
+            return self.open_new() | self._layout.draw_note(str(error))
+
+    def open_new(self) -> Update:
+        """An empty chat; it becomes a conversation with its first message."""
+        return self._layout.draw(None, self._service.conversations())
+
+    def watch(self, key: str) -> Iterator[Update]:
+        """Follow the reply being written, if any, and draw how it ended."""
+        yield gr.skip()  # Gradio empties every output of a generator that never yields
+        if not key:
+            return
+        conversation_id = self._id(key)
+        before = messages_of(self._service.view(conversation_id).turns)
+        for draft in self._service.watch(conversation_id):
+            if draft.stage is Stage.DONE:
+                yield self._drawn(conversation_id)
+            else:
+                yield self._layout.draw_draft(before, draft)
+
+    # --- Messages ----------------------------------------------------------------------------
+
+    def say(self, text: str, key: str) -> Update:
+        try:
+            conversation_id = self._said(text, key)
+        except ChatError as error:
+            return self._layout.draw_note(str(error))
+        return {self._layout.box: "", **self._drawn(conversation_id)}
+
+    def say_example(self, key: str, example: gr.SelectData) -> Update:
+        update = self.say(example.value["text"], key)
+        update.pop(self._layout.box, None)
+        return update
+
+    def write_again(self, key: str) -> Update:
+        return self._after(key, self._service.retry)
+
+    def end_reply(self, key: str) -> None:
+        if key:
+            self._service.stop(self._id(key))
+
+    def _said(self, text: str, key: str) -> ConversationId:
+        self._service.check(text)  # before a conversation is begun for it
+        conversation_id = self._id(key) if key else self._service.new_conversation().id
+        self._service.say(conversation_id, text)
+        return conversation_id
+
+    # --- Choices -----------------------------------------------------------------------------
+
+    def choose(self, choice: Choice, token: str, key: str) -> Update:
+        try:
+            receipt = self._service.choose(token, choice)
+            update = self._drawn(self._id(key))
+        except ChatError as error:
+            return self._layout.draw_note(str(error))
+        stored = wording.CHOICE_NAMES[receipt.choice]
+        if receipt.choice is choice:
+            return update | self._layout.draw_saved(f"Saved: {stored}.", token)
+        return update | self._layout.draw_saved(
+            f"This question was answered before ({stored}). That answer stays.", ""
+        )
+
+    def take_back(self, token: str, key: str) -> Update:
+        try:
+            self._service.undo(token)
+            update = self._drawn(self._id(key))
+        except ChatError as error:
+            return self._layout.draw_note(str(error))
+        return update | self._layout.draw_saved("Taken back: this choice teaches nothing.", "")
+
+    # --- Private -----------------------------------------------------------------------------
+
+    def _after(self, key: str, wish: Callable[[ConversationId], object]) -> Update:
+        """How the conversation looks once the wish is met, or why it cannot be."""
+        try:
+            conversation_id = self._id(key)
+            wish(conversation_id)
+        except ChatError as error:
+            return self._layout.draw_note(str(error))
+        return self._drawn(conversation_id)
+
+    def _id(self, key: str) -> ConversationId:
+        return self._service.conversation(key).id
+
+    def _drawn(self, conversation_id: ConversationId) -> Update:
+        return self._layout.draw(self._service.view(conversation_id), self._service.conversations())

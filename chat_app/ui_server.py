@@ -1,0 +1,110 @@
+"""The page on 127.0.0.1: Gradio behind our own guard, on one fixed port.
+
+One port, because browsers keep what belongs to a page by its address; a taken port is an error and
+never a silent move to the next one.
+"""
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from threading import Thread
+from typing import Self
+
+# Read once, by the first import of gradio, which is on the next lines.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+import gradio as gr
+import uvicorn
+from fastapi import FastAPI
+
+from chat_app.errors import ChatError
+from chat_app.guard import LocalGuard
+from chat_app.service import ChatService
+from chat_app.ui import ASSETS, THEME, build_ui
+
+HOST = "127.0.0.1"
+PORT = 7860
+SHUTDOWN_S = 2
+
+
+class PageServer:
+    """Serves the page from its creation until ``stop``; ``port`` 0 takes a free one."""
+
+    def __init__(self, service: ChatService, *, candidates: int, port: int = PORT) -> None:
+        self._socket = _bound(port)
+        self.address = f"http://{HOST}:{self._socket.getsockname()[1]}"
+        config = uvicorn.Config(
+            page_app(service, candidates=candidates),
+            log_level="warning",
+            timeout_graceful_shutdown=SHUTDOWN_S,  # open pages listen for ever
+        )
+        self._server = uvicorn.Server(config)
+
+    def run(self) -> None:
+        """Serve on this thread until the process is told to end."""
+        self._server.run(sockets=[self._socket])
+
+    def __enter__(self) -> Self:
+        """Serve on a thread of its own, for tests and scripts."""
+        self._thread = Thread(target=self.run, name="page", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+
+
+def page_app(service: ChatService, *, candidates: int) -> FastAPI:
+    api = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    api.add_middleware(LocalGuard)
+    page = build_ui(service, candidates=candidates)
+    page.queue(default_concurrency_limit=None)
+    script = (ASSETS / "page.js").read_text(encoding="utf-8")
+    return gr.mount_gradio_app(
+        api,
+        page,
+        path="/",
+        server_name=HOST,
+        theme=THEME,
+        css_paths=ASSETS / "style.css",
+        js=script,
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        show_error=False,
+        mcp_server=False,
+        enable_monitoring=False,
+    )
+
+
+def serve_ui(
+    service: ChatService,
+    *,
+    candidates: int,
+    port: int = PORT,
+    ready: Callable[[str], None],
+) -> None:
+    """Serve until Ctrl+C; ``ready`` is told the address as soon as it answers."""
+    server = PageServer(service, candidates=candidates, port=port)
+    ready(server.address)
+    server.run()
+
+
+def _bound(port: int) -> socket.socket:
+    """A listening socket: from here on a browser waits instead of being refused."""
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((HOST, port))
+        listening.listen(128)
+    except OSError as error:
+        listening.close()
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise ChatError(
+            f"Port {port} is taken, perhaps by another twofold that still runs. "
+            f"Close that one, or choose another port with --port."
+        ) from error
+    return listening
