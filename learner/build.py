@@ -45,7 +45,7 @@ def build_replies(
     reward: RewardConfig,
     taught: bool = True,
 ) -> AskingReplyMaker:
-    """Everything that writes replies; not ``taught``, picks leave it as it is. Raises ModelError."""
+    """Everything that writes replies. Not ``taught``: picks change nothing. Raises ModelError."""
     head = BayesianRewardHead if taught else UntaughtRewardHead
     loaded = load_engine(model, engine)
     return AskingReplyMaker(
