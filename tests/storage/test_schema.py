@@ -1,0 +1,324 @@
+"""The rules that the database keeps by itself, whatever the code above it does.
+
+Each table has one row that is fine, and is inserted as a control; each rule is that row with one
+thing wrong.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.errors import InvariantError
+from storage.records import Choice, RoundStatus
+from storage.rows import insert
+from storage.sqlite import fetch
+from tests.storage.builders import World
+
+SHA = "a" * 64
+OTHER_SHA = "c" * 64
+
+FINE: dict[str, dict[str, Any]] = {
+    "users": {"user_id": "somebody", "salt": bytes(16), "status": "active", "created_ms": 0},
+    "texts": {"owner_id": "local-person", "body": "text", "digest": bytes(32)},
+    "conversations": {
+        "key": "k" * 32,
+        "user_id": "local-person",
+        "learn": 1,
+        "held_out": 0,
+        "created_ms": 0,
+    },
+    # The turn that shows candidate 3, a reply to the message of conversation 2.
+    "turns": {
+        "conversation_id": 2,
+        "parent_id": 2,
+        "role": "assistant",
+        "text_id": 5,
+        "candidate_id": 3,
+        "state": "final",
+        "created_ms": 0,
+    },
+    "candidates": {
+        "prompt_turn_id": 2,
+        "version": 1,
+        "seed": 1,
+        "params_json": "{}",
+        "text_id": 6,
+        "finish": "stop",
+        "reward_std": 0.0,
+        "created_ms": 0,
+    },
+    "candidate_cache": {"candidate_id": 9, "token_ids": bytes(8), "token_logp": bytes(8)},
+    "comparisons": {
+        "token": "t" * 32,
+        "user_id": "local-person",
+        "first_id": 3,
+        "second_id": 4,
+        "reason": "random",
+        "propensity": 1.0,
+        "disagreement": 0.0,
+        "first_better_prob": 0.5,
+        "created_ms": 0,
+    },
+    # The first answer to comparison 2.
+    "preferences": {
+        "idem_key": "i" * 16,
+        "comparison_id": 2,
+        "user_id": "local-person",
+        "choice": "tie",
+        "supersedes": None,
+        "decide_ms": 0,
+        "created_ms": 0,
+        "prev_hash": "the last row's",
+        "row_hash": bytes(range(32)),
+    },
+    "preference_flags": {"seq": 1, "flag": "burst", "created_ms": 0},
+    "rounds": {
+        "number": 4,
+        "parent": 1,
+        "status": "accepted",
+        "attempted_through": 3,
+        "update_rule": "online_dpo",
+        "seed": 1,
+        "reason": "",
+        "metrics_json": "{}",
+        "config_json": "{}",
+        "seconds": 0.0,
+        "manifest_sha256": SHA,
+        "created_ms": 0,
+    },
+    # Round 3 is accepted, on version 1, and has neither items nor a version yet.
+    "round_items": {"number": 3, "seq": 3},
+    "policy_versions": {
+        "version": 3,
+        "parent": 1,
+        "manifest_sha256": SHA,
+        "base_sha256": SHA,
+        "created_ms": 0,
+    },
+    "version_states": {"version": 1, "state": "retired", "reason": "", "created_ms": 0},
+}
+
+
+@pytest.fixture(scope="module")
+def lived_in_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Picks 1 (learned by version 1), 2 (held out) and 3; comparison 2 is not answered."""
+    root = tmp_path_factory.mktemp("lived-in")
+    world = World.open(root)
+    with world.store:
+        first, _, held_out, third = (
+            world.ask(world.prompt(held_out=number == 3)) for number in (1, 2, 3, 4)
+        )
+        for comparison in (first, held_out, third):
+            world.answer(comparison)
+        world.log.add_candidates(first.prompt_turn_id, [first.first.completion])  # candidate 9
+        world.learn([1])
+        world.learn([], status=RoundStatus.REFUSED)
+        with world.store.write() as db:
+            db.execute("DELETE FROM candidate_cache WHERE candidate_id = 9")
+            insert(db, "users", {"user_id": "stranger", "salt": bytes(16), "created_ms": 0})
+            insert(db, "rounds", FINE["rounds"] | {"number": 3})
+    return root
+
+
+@pytest.fixture
+def lived_in(lived_in_root: Path, tmp_path: Path) -> Iterator[World]:
+    world = World.open(shutil.copytree(lived_in_root, tmp_path / "data"))
+    with world.store:
+        yield world
+
+
+def add(world: World, table: str, changes: dict[str, Any]) -> None:
+    row = FINE[table] | changes
+    with world.store.write() as db:
+        if row.get("prev_hash") == "the last row's":
+            [last] = fetch(db, "SELECT row_hash FROM preferences ORDER BY seq DESC LIMIT 1")
+            row["prev_hash"] = last["row_hash"]
+        insert(db, table, row)
+
+
+@pytest.mark.parametrize("table", FINE)
+def test_the_row_that_the_rules_are_tested_on_is_fine(lived_in: World, table: str) -> None:
+    add(lived_in, table, {})
+
+
+@pytest.mark.parametrize(
+    ("table", "wrong", "why"),
+    [
+        ("users", {"user_id": "short"}, "CHECK"),
+        ("users", {"salt": None}, "CHECK"),
+        ("users", {"status": "erased"}, "CHECK"),
+        ("texts", {"owner_id": "nobody-at-all"}, "FOREIGN KEY"),
+        ("texts", {"body": None}, "CHECK"),
+        ("texts", {"digest": b"short"}, "CHECK"),
+        ("texts", {"body": "x" * (2**20 + 1)}, "CHECK"),
+        ("conversations", {"key": "guessable"}, "CHECK"),
+        ("conversations", {"user_id": "nobody-at-all"}, "FOREIGN KEY"),
+        ("conversations", {"learn": 2}, "CHECK"),
+        ("conversations", {"erased_ms": 1}, "CHECK"),
+        ("turns", {"conversation_id": 1}, "parent is a turn of another conversation"),
+        ("turns", {"parent_id": None}, "answers another turn"),
+        ("turns", {"candidate_id": 1}, "answers another turn"),
+        ("turns", {"text_id": 1}, "says something else"),
+        ("turns", {"candidate_id": None}, "CHECK"),
+        ("turns", {"role": "user"}, "CHECK"),
+        ("turns", {"role": "tool"}, "CHECK"),
+        ("turns", {"state": "thinking"}, "CHECK"),
+        ("turns", {"text_id": 999, "candidate_id": None, "role": "user"}, "FOREIGN KEY"),
+        ("candidates", {"prompt_turn_id": 5}, "message of a person"),
+        ("candidates", {"prompt_turn_id": 999}, "message of a person"),
+        ("candidates", {"version": 2}, "FOREIGN KEY"),
+        ("candidates", {"finish": "tired"}, "CHECK"),
+        ("candidates", {"params_json": "{"}, "CHECK"),
+        ("candidates", {"reward_std": -1.0}, "CHECK"),
+        ("candidate_cache", {"token_logp": bytes(4)}, "CHECK"),
+        ("comparisons", {"token": "guessable"}, "CHECK"),
+        ("comparisons", {"second_id": 3}, "CHECK"),
+        ("comparisons", {"second_id": 1}, "different messages"),
+        ("comparisons", {"second_id": 999}, "different messages"),
+        ("comparisons", {"user_id": "stranger"}, "another person"),
+        ("comparisons", {"reason": "curious"}, "CHECK"),
+        ("comparisons", {"propensity": 0.0}, "CHECK"),
+        ("comparisons", {"propensity": 1.5}, "CHECK"),
+        ("comparisons", {"propensity": float("nan")}, "NOT NULL"),
+        ("comparisons", {"disagreement": -0.1}, "CHECK"),
+        ("comparisons", {"first_better_prob": 1.1}, "CHECK"),
+        ("preferences", {"comparison_id": 1}, "UNIQUE"),
+        ("preferences", {"comparison_id": 999}, "only the person who was asked"),
+        ("preferences", {"user_id": "stranger"}, "only the person who was asked"),
+        ("preferences", {"choice": "withdrawn"}, "CHECK"),
+        ("preferences", {"choice": "left"}, "CHECK"),
+        ("preferences", {"supersedes": 1}, "another comparison"),
+        ("preferences", {"supersedes": 999}, "another comparison"),
+        ("preferences", {"prev_hash": bytes(32)}, "grows only at its end"),
+        ("preferences", {"decide_ms": -1}, "CHECK"),
+        ("preferences", {"idem_key": "short"}, "CHECK"),
+        ("preference_flags", {"seq": 999}, "FOREIGN KEY"),
+        ("preference_flags", {"flag": "odd"}, "CHECK"),
+        ("rounds", {"number": 2}, "UNIQUE"),
+        ("rounds", {"number": 0, "parent": 0}, "CHECK"),
+        ("rounds", {"parent": 2}, "FOREIGN KEY"),
+        ("rounds", {"parent": 4}, "CHECK"),
+        ("rounds", {"status": "planned"}, "CHECK"),
+        ("rounds", {"metrics_json": "nan"}, "CHECK"),
+        ("rounds", {"manifest_sha256": "short"}, "CHECK"),
+        ("round_items", {"seq": 1}, "learns a pick only once"),
+        ("round_items", {"seq": 2}, "held-out answers never train"),
+        ("round_items", {"number": 2, "seq": 2}, "held-out answers never train"),
+        ("round_items", {"seq": 999}, "FOREIGN KEY"),
+        ("round_items", {"number": 9}, "FOREIGN KEY"),
+        ("policy_versions", {"version": 2}, "accepted round of the same number"),
+        ("policy_versions", {"version": 5}, "accepted round of the same number"),
+        ("policy_versions", {"parent": 0}, "accepted round of the same number"),
+        ("policy_versions", {"manifest_sha256": OTHER_SHA}, "accepted round of the same number"),
+        ("policy_versions", {"base_sha256": None}, "CHECK"),
+        ("version_states", {"version": 2}, "FOREIGN KEY"),
+        ("version_states", {"state": "planned"}, "CHECK"),
+    ],
+)
+def test_a_row_that_contradicts_the_others_is_refused(
+    lived_in: World, table: str, wrong: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(InvariantError, match=why):
+        add(lived_in, table, wrong)
+
+
+LOGS = (
+    "turns",
+    "candidates",
+    "comparisons",
+    "preferences",
+    "preference_flags",
+    "rounds",
+    "round_items",
+    "policy_versions",
+    "version_states",
+)
+
+
+@pytest.mark.parametrize("table", LOGS)
+@pytest.mark.parametrize("change", ["update", "delete", "replace"])
+def test_logs_only_grow(lived_in: World, table: str, change: str) -> None:
+    add(lived_in, "preference_flags", {})
+    column = "number" if table == "round_items" else next(iter(FINE[table]))
+    sql = {
+        "update": "UPDATE {table} SET {column} = {column}",
+        "delete": "DELETE FROM {table}",
+        # Without recursive_triggers this deletes a row and fires no trigger.
+        "replace": "INSERT OR REPLACE INTO {table} SELECT * FROM {table} ORDER BY 1 DESC LIMIT 1",
+    }[change].format(table=table, column=column)
+    before = list(lived_in.store.read().table(table).rows)
+    with pytest.raises(InvariantError), lived_in.store.write() as db:
+        db.execute(sql)
+    assert list(lived_in.store.read().table(table).rows) == before
+
+
+@pytest.mark.parametrize(
+    ("sql", "why"),
+    [
+        ("UPDATE texts SET body = 'edited' WHERE text_id = 1", "never changes"),
+        ("UPDATE texts SET body = NULL, erased_ms = 1, digest = zeroblob(32)", "never changes"),
+        ("DELETE FROM texts", "erase a text"),
+        ("UPDATE conversations SET key = key || 'x'", "are fixed"),
+        ("UPDATE conversations SET held_out = 1 - held_out", "are fixed"),
+        ("UPDATE conversations SET user_id = 'stranger'", "are fixed"),
+        ("UPDATE conversations SET head_turn_id = 1 WHERE conversation_id = 2", "another conv"),
+        ("UPDATE conversations SET head_turn_id = 999", "another conversation"),
+        ("DELETE FROM conversations", "erase a conversation"),
+        ("DELETE FROM users", "FOREIGN KEY"),
+        ("DELETE FROM active_pointer", "cannot be deleted"),
+        ("INSERT INTO active_pointer VALUES (1, 0, 5, 0)", "starts once"),
+        ("INSERT OR REPLACE INTO active_pointer VALUES (1, 0, 5, 0)", "starts once"),
+        ("UPDATE active_pointer SET version = 0", "epoch grows by one"),
+        ("UPDATE active_pointer SET version = 0, epoch = epoch + 2", "epoch grows by one"),
+        ("UPDATE active_pointer SET version = 2, epoch = epoch + 1", "may not serve"),
+    ],
+)
+def test_what_is_fixed_stays_so(lived_in: World, sql: str, why: str) -> None:
+    with pytest.raises(InvariantError, match=why), lived_in.store.write() as db:
+        db.execute(sql)
+
+
+@pytest.mark.parametrize("state", ["rejected", "tainted"])
+def test_the_pointer_never_names_a_version_that_was_banned(lived_in: World, state: str) -> None:
+    add(lived_in, "version_states", {"state": state})
+    add(lived_in, "version_states", {"state": "ready"})  # too late
+    with pytest.raises(InvariantError, match="may not serve"), lived_in.store.write() as db:
+        db.execute("UPDATE active_pointer SET version = 1, epoch = epoch + 1")
+
+
+def test_an_answer_is_superseded_at_most_once(lived_in: World) -> None:
+    token = lived_in.feedback.preferences()[0].comparison.token
+    lived_in.feedback.change(token, Choice.SECOND, decision_ms=1)
+    with pytest.raises(InvariantError, match="UNIQUE"):
+        add(lived_in, "preferences", {"comparison_id": 1, "supersedes": 1})
+
+
+def test_a_refused_round_may_name_a_pick_that_is_learned_elsewhere(lived_in: World) -> None:
+    add(lived_in, "round_items", {"number": 2, "seq": 1})
+
+
+def test_a_number_of_an_answer_is_never_used_again(lived_in: World) -> None:
+    """A watermark rests on it: AUTOINCREMENT remembers numbers whose rows are gone."""
+    with lived_in.store.write() as db:
+        db.execute("DROP TRIGGER preferences_no_delete")
+        db.execute("DELETE FROM preferences WHERE seq = 3")
+    assert lived_in.pick() == 4
+
+
+def test_erasing_a_text_takes_its_tokens_and_the_title_with_it(lived_in: World) -> None:
+    with lived_in.store.write() as db:
+        db.execute("UPDATE texts SET body = NULL, erased_ms = 1 WHERE text_id IN (1, 2)")
+        ids = [row[0] for row in fetch(db, "SELECT candidate_id FROM candidate_cache")]
+        titles = [row[0] for row in fetch(db, "SELECT title FROM conversations")]
+    assert 1 not in ids and 2 in ids
+    assert titles == ["", "hello", "hello", "hello"]
+
+
+@pytest.mark.parametrize("index", ["round_items_seq", "preference_flags_seq", "(supersedes=?)"])
+def test_the_picks_to_learn_are_found_by_index(lived_in: World, index: str) -> None:
+    """Without one of these, 100,000 answers take minutes and not a fraction of a second."""
+    found = fetch(lived_in.store.read(), "EXPLAIN QUERY PLAN SELECT * FROM eligible")
+    assert any(index in row["detail"] and "SEARCH" in row["detail"] for row in found)
