@@ -1,4 +1,4 @@
-"""The ``twofold`` command: parses, builds ``Settings``, and hands over to what ``app.py`` gives it.
+"""The ``twofold`` command: parses, builds ``Settings``, and hands over to what does the work.
 
 ``simulate`` and ``reward-eval`` are contracts that others script against: their options and what
 they write stay. What a person can mend is one sentence on standard error and exit status 2.
@@ -8,7 +8,6 @@ import json
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -20,12 +19,14 @@ from chat_app import options as o
 from chat_app.environment import environment
 from chat_app.errors import ChatError
 from chat_app.guard import LOCAL_NAMES
+from chat_app.lessons import learn_from_folder
 from chat_app.settings import Learning, ServeOptions, Settings
 from chat_app.simulate.errors import SimulationError
 from chat_app.simulate.plan import SimulatedAsk, SimulationPlan
 from learner.config import AskConfig, AskMode, EngineConfig, OnlineConfig, QueryRule
 from learner.errors import LearnerError
 from learner.evaluation.options import RewardEvalError, RewardEvalOptions
+from learner.model_source import resolve_model
 from storage.database import Reader, Store
 from storage.errors import StorageError
 from storage.folder import DataFolder
@@ -36,15 +37,7 @@ KNOWN_ERRORS = (ChatError, LearnerError, RewardEvalError, SimulationError, Stora
 """Their texts are sentences for the person; anything else is a bug and keeps its traceback."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Commands:
-    """What does the work, given by ``app.py``; each may raise one of ``KNOWN_ERRORS``."""
-
-    serve: Callable[[Settings, ServeOptions], None]
-    simulate: Callable[[Settings, SimulationPlan], None]
-    learn: Callable[[Settings, bool], None]
-    """The flag: one round only."""
-    reward_eval: Callable[[Settings, RewardEvalOptions], None]
+Serve = Callable[[Settings, ServeOptions], None]
 
 
 class _ServeByDefault(TyperGroup):
@@ -68,10 +61,13 @@ cli.add_typer(versions, name="versions")
 cli.add_typer(database, name="db")
 
 
-def run(commands: Commands, args: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 when done, 2 where the person has something to mend."""
+def run(serve_page: Serve, args: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 when done, 2 where the person has something to mend.
+
+    ``serve_page`` is given by ``app.py``, which alone knows how to build the whole.
+    """
     try:
-        cli(args, obj=commands, prog_name="twofold")
+        cli(args, obj=serve_page, prog_name="twofold")
     except KNOWN_ERRORS as error:
         typer.echo(f"twofold: {error}", err=True)
         sys.exit(2)
@@ -124,12 +120,12 @@ def serve(
             ),
             online=OnlineConfig(seed=seed),
         )
-    _commands(ctx).serve(settings, ServeOptions(port=port, open_browser=open_browser, demo=demo))
+    serve_page: Serve = ctx.find_root().obj
+    serve_page(settings, ServeOptions(port=port, open_browser=open_browser, demo=demo))
 
 
 @cli.command()
 def simulate(
-    ctx: typer.Context,
     rater: Annotated[Path, typer.Option(help="Python file with prefer(), perhaps score().")],
     prompts: Annotated[Path, typer.Option(help="JSON lines: prompt or messages.")],
     turns: Annotated[int, typer.Option(min=1, help="Messages said.")],
@@ -162,12 +158,13 @@ def simulate(
             seed=seed,
             out=out,
         )
-    _commands(ctx).simulate(settings, plan)
+    from chat_app.simulate.command import simulate_into  # noqa: PLC0415 - torch, seconds
+
+    simulate_into(plan, settings, resolve_model(model, progress=say), say)
 
 
 @cli.command("reward-eval")
 def reward_eval(
-    ctx: typer.Context,
     pairs: Annotated[Path, typer.Option(help="JSON lines, may be gzipped.")],
     query: Annotated[QueryRule, typer.Option(help="How the next pair is chosen.")],
     labels: Annotated[str, typer.Option(help="Label counts to report, as 25,50,100,200.")],
@@ -196,13 +193,13 @@ def reward_eval(
             components=components,
             layer=layer,
         )
-    settings = Settings(data=DataFolder.default_root(), model=model)
-    _commands(ctx).reward_eval(settings, options)
+    from learner.evaluation.replay import replay_into  # noqa: PLC0415 - torch, seconds
+
+    replay_into(options, resolve_model(model, progress=say), say)
 
 
 @cli.command()
 def learn(
-    ctx: typer.Context,
     once: Annotated[bool, typer.Option("--once", help="One round, then end.")] = False,
     data: o.Data = None,
     model: o.Model = None,
@@ -216,7 +213,7 @@ def learn(
         # A person who asks for a lesson wants it from whatever there is.
         online=OnlineConfig(seed=seed, min_preferences=1),
     )
-    _commands(ctx).learn(settings, once)
+    learn_from_folder(settings, resolve_model(model, progress=say), once=once, say=typer.echo)
 
 
 @cli.command()
@@ -272,8 +269,10 @@ def path_of_database(data: o.Data = None) -> None:
     """Print where the database is."""
     typer.echo(DataFolder(data or DataFolder.default_root()).database)
 
-def _commands(ctx: typer.Context) -> Commands:
-    return ctx.find_root().obj
+
+def say(line: str) -> None:
+    """Tell of progress; standard output is for what a command answers."""
+    typer.echo(line, err=True)
 
 
 @contextmanager
@@ -289,4 +288,6 @@ def _counts(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
-        raise ValueError(f"labels must be numbers with commas, as 25,50,100, got {text!r}") from error
+        raise ValueError(
+            f"labels must be numbers with commas, as 25,50,100, got {text!r}"
+        ) from error

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from statistics import fmean
 
 from learner.asking import AskingReplyMaker
-from learner.engine.hf import HfEngine
 from learner.evaluation.exam import Exam
 from learner.measures import ScoredText, kl_to_reference, supervised_ids
 from storage.records import BASE_VERSION, Completion, Message, PolicyVersion, Sampling
@@ -24,8 +23,8 @@ _BASE = PolicyVersion(
 class Examiner:
     """Samples at the settings the person is served with."""
 
-    def __init__(self, engine: HfEngine, replies: AskingReplyMaker, sampling: Sampling) -> None:
-        self._engine = engine
+    def __init__(self, replies: AskingReplyMaker, sampling: Sampling) -> None:
+        self._engine = replies.engine
         self._replies = replies
         self._sampling = sampling
 
