@@ -1,0 +1,167 @@
+"""Files first, rows second: how finished folders become rows, and what a crash leaves behind."""
+
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from storage import rounds
+from storage.errors import AdapterError
+from storage.records import BASE_VERSION, PolicyVersionId, RoundStatus
+from tests.storage.builders import BASE_SHA256, World, leave, write_adapter
+from tests.storage.faults import FAULTS, READABLE, UNREADABLE, WEIGHTS, flip
+
+
+def test_finished_folders_become_rows_in_order_and_once(world: World) -> None:
+    picks = [world.pick(), world.pick()]
+    reports = [
+        world.report(picks[:1], number=1),
+        world.report(picks[1:], number=2, parent=1),
+        world.report(number=3, parent=2, status=RoundStatus.REFUSED),
+    ]
+    for report in reversed(reports):
+        world.leave(report)
+    assert rounds.collect(world.policies) == reports
+    assert rounds.collect(world.policies) == []
+    assert world.policies.rounds_log() == reports
+    assert world.policies.current().id == 2
+
+
+@pytest.mark.parametrize("fault", READABLE)
+def test_an_accepted_round_with_a_broken_adapter_is_recorded_as_failed(
+    world: World, fault: str
+) -> None:
+    pick = world.pick()
+    READABLE[fault](world.leave(world.report([pick])))
+    [report] = rounds.collect(world.policies)
+    assert (report.status, report.preference_ids) == (RoundStatus.FAILED, ())
+    assert "r000001" in report.reason
+    assert world.policies.rounds_log() == [report]
+    assert world.policies.current().id == BASE_VERSION
+    assert world.policies.attempted_through() == 0
+    assert [one.id for one in world.feedback.unlearned()] == [pick]
+    world.learn([pick])
+    assert world.policies.current().id == 2
+
+
+@pytest.mark.parametrize("fault", UNREADABLE)
+def test_a_folder_that_cannot_be_believed_goes_to_the_trash(world: World, fault: str) -> None:
+    pick = world.pick()
+    UNREADABLE[fault](world.leave(world.report([pick])))
+    assert rounds.collect(world.policies) == []
+    assert not os.path.lexists(world.folder.rounds / "r000001")
+    assert len(list((world.folder.rounds / "trash").iterdir())) == 1
+    assert world.policies.rounds_log() == []
+    assert world.policies.attempted_through() == 0
+    world.learn([pick])
+    assert world.policies.current().id == 1
+
+
+def test_a_report_that_contradicts_the_rows_is_recorded_as_failed(world: World) -> None:
+    learned, held_out = world.pick(), world.answer(world.ask(world.prompt(held_out=True)))
+    world.learn([learned])
+    for wrong in (learned, held_out.preference_id, 999):
+        world.leave(world.report([wrong]))
+        [report] = rounds.collect(world.policies)
+        assert report.status is RoundStatus.FAILED
+        assert world.policies.current().id == 1
+
+
+def test_a_round_on_a_version_that_never_was_goes_to_the_trash(world: World) -> None:
+    world.leave(world.report(number=9, parent=8))
+    assert rounds.collect(world.policies) == []
+    assert world.policies.next_round() == 1
+
+
+def test_the_rounds_of_a_database_that_was_removed_are_not_taken_for_ours(world: World) -> None:
+    pick = world.pick()
+    folder = rounds.leave(
+        world.folder.rounds,
+        world.report([pick]),
+        base_sha256=BASE_SHA256,
+        config_json="{}",
+        write_adapter=write_adapter,
+        clock=lambda: world.policies.get(BASE_VERSION).created_at.timestamp() - 1,
+    )
+    assert rounds.collect(world.policies) == []
+    assert not folder.exists()
+    assert world.policies.current().id == BASE_VERSION
+
+
+def test_two_collectors_do_not_take_one_folder_for_a_clash(world: World) -> None:
+    for number in range(1, 6):
+        world.leave(world.report([world.pick()], number=number, parent=number - 1))
+        with ThreadPoolExecutor(2) as pool:
+            found = [*pool.map(rounds.collect, [world.policies] * 2)]
+        assert sum(map(len, found)) == 1
+        assert world.policies.current().id == number
+        rounds.verify(world.folder.rounds / f"r{number:06d}")
+
+
+def test_sweeping_clears_what_was_never_finished_and_collects_the_rest(world: World) -> None:
+    pick = world.pick()
+    finished = world.leave(world.report([pick]))
+    for name in (".tmp-r000002-abc", ".tmp-r000002-def"):
+        shutil.copytree(finished, world.folder.rounds / name)
+    (world.folder.rounds / "r000002").mkdir()
+    (world.folder.rounds / "r000002" / "report.json").write_text("{}")
+
+    rounds.sweep(world.policies)
+
+    assert world.policies.current().id == 1
+    left = {path.name for path in world.folder.rounds.iterdir()} - {".collecting"}
+    assert left == {"r000001", "trash"}
+    assert len(list((world.folder.rounds / "trash").iterdir())) == 3
+    rounds.sweep(world.policies)
+    assert not (world.folder.rounds / "trash").exists()
+    assert world.policies.current().id == 1
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_serving_version_whose_folder_broke_is_replaced_at_the_next_start(
+    world: World, fault: str
+) -> None:
+    picks = [world.pick(), world.pick()]
+    world.learn(picks[:1])
+    world.learn(picks[1:])
+    FAULTS[fault](world.folder.rounds / "r000002")
+    rounds.sweep(world.policies)
+    assert world.policies.current().id == 1
+    assert world.policies.servable() == [0, 1]
+    assert [one.id for one in world.feedback.unlearned()] == picks[1:]
+
+
+def test_a_sweep_goes_back_until_a_version_is_sound(world: World) -> None:
+    for _ in range(4):
+        world.learn([world.pick()])
+    for number in (2, 3, 4):
+        flip(world.folder.rounds / f"r00000{number}" / WEIGHTS)
+    rounds.sweep(world.policies)
+    assert world.policies.current().id == 1
+    shutil.rmtree(world.folder.rounds / "r000001")
+    rounds.sweep(world.policies)
+    assert world.policies.current().id == BASE_VERSION
+
+
+def test_a_sweep_taints_what_lacks_files_though_it_does_not_serve(world: World) -> None:
+    for _ in range(3):
+        world.learn([world.pick()])
+    (world.folder.rounds / "r000001" / WEIGHTS).unlink()
+    rounds.sweep(world.policies)
+    assert world.policies.current().id == 3
+    assert world.policies.servable() == [0, 2, 3]
+
+
+def test_an_exchanged_folder_is_not_the_one_recorded(world: World) -> None:
+    """Whole and valid in itself, but other weights than those that were judged."""
+    world.learn([world.pick()])
+    folder = world.folder.rounds / "r000001"
+    report = rounds.read(folder)[0]
+    shutil.rmtree(folder)
+    leave(world.folder.rounds, report, lambda adapter: (adapter / "x.safetensors").write_text("x"))
+    rounds.verify(folder)
+    with pytest.raises(AdapterError, match="exchanged"):
+        world.policies.verify(PolicyVersionId(1))
+    rounds.sweep(world.policies)
+    assert world.policies.current().id == BASE_VERSION
