@@ -18,7 +18,7 @@ class AskMode(StrEnum):
 
 class QueryRule(StrEnum):
     INFOMAX = "infomax"
-    """Regret-aware infomax: the pair whose answer would teach most, at little cost to the reader."""
+    """Regret-aware infomax: the pair whose answer teaches most, at little cost to the reader."""
     RANDOM = "random"
 
 

@@ -7,6 +7,7 @@ only: of a prompt's positions nobody needs the logits.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -93,5 +94,5 @@ def perplexity(backbone: Backbone, token_ids: Sequence[int]) -> float:
 def repetition(text: str) -> float:
     """Share of word bigrams that occurred before in the same text, 0 to 1."""
     words = text.lower().split()
-    bigrams = list(zip(words, words[1:], strict=False))
+    bigrams = list(pairwise(words))
     return 1.0 - len(set(bigrams)) / len(bigrams) if bigrams else 0.0

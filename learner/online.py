@@ -33,7 +33,7 @@ POOLS = 64
 
 
 class OnlineLearner:
-    """Turns picks into versions. ``step`` may be called from a process of its own or from a test."""
+    """Turns picks into versions. ``step`` runs in a process of its own, or in a test."""
 
     def __init__(
         self,

@@ -117,6 +117,11 @@ class Backbone:
     def lm_head(self) -> nn.Module:
         return self.base.get_output_embeddings()
 
+    @property
+    def resident(self) -> tuple[PolicyVersionId, ...]:
+        """Versions whose adapters are in memory, the one used longest ago first."""
+        return tuple(self._resident)
+
     # -- versions that speak -------------------------------------------------------------------
 
     def ensure_resident(self, version: PolicyVersion) -> None:

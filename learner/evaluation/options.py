@@ -20,15 +20,15 @@ class RewardEvalOptions:
     seeds: int
     """Splits and query orders; intervals are over these."""
     out: Path
-    group: str | None = None
-    """Take only rows whose ``group`` (or ``set``) is this."""
+    only_set: str | None = None
+    """Take only rows whose ``set`` is this."""
     components: int | None = None
     """Principal components of the hidden states; 0 is style alone, None the default."""
     layer: int | None = None
     """Layer the hidden states are taken from, from 1; None is the default."""
 
     def __post_init__(self) -> None:
-        if not self.labels or min(self.labels) < 1:
-            raise ValueError(f"labels must be positive counts, got {self.labels}")
+        if not self.labels or min(self.labels) < 1 or sorted(set(self.labels)) != [*self.labels]:
+            raise ValueError(f"labels must be rising positive counts, got {self.labels}")
         if self.seeds < 2:
             raise ValueError(f"an interval over seeds needs at least 2, got {self.seeds}")

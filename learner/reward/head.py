@@ -20,12 +20,16 @@ from learner.reward.laplace import Picks, Posterior, fit_posterior
 from learner.reward.lengths import LengthForecast
 from learner.reward.style import STYLE_NAMES, style_features
 from storage.records import (
+    Candidate,
     CandidateId,
     Choice,
     Completion,
     Message,
     Preference,
 )
+
+POSITION = len(STYLE_NAMES)
+"""The weights' order is style, position, hidden components."""
 
 
 @dataclass(slots=True)
@@ -63,7 +67,7 @@ class BayesianRewardHead:
     @property
     def position_weight(self) -> float:
         """How many logits being shown first is worth."""
-        return float(self._posterior.mean[len(STYLE_NAMES)])
+        return float(self._posterior.mean[POSITION])
 
     def score(
         self, prompt: Sequence[Message], completions: Sequence[Completion]
@@ -74,16 +78,10 @@ class BayesianRewardHead:
         Raises ValueError where a completion has no feature.
         """
         style = torch.stack([self._style(prompt, c) for c in completions])
-        if self._components is None:
-            phi = style
-        else:
+        hidden = None
+        if self._components is not None:
             hidden = torch.stack([_hidden(c) for c in completions])
-            phi = torch.cat([style, self._components.project(hidden)], dim=1)
-        draws = self._posterior.mean + self._noise[:, : len(self._posterior.mean)] @ (
-            self._posterior.scale.T
-        )
-        keep = [i for i in range(draws.shape[1]) if i != len(STYLE_NAMES)]  # all but position
-        return (draws[:, keep] @ phi.T).float()
+        return self._rewards(style, hidden)
 
     def fit(self, preferences: Sequence[Preference]) -> dict[str, float]:
         """Refit on all live picks. Returns picks used, milliseconds, Newton steps.
@@ -123,14 +121,19 @@ class BayesianRewardHead:
         self, style: Float[Tensor, "n S"], hidden: Float[Tensor, "n H"]
     ) -> Float[Tensor, "E n"]:
         """Rewards of feature differences under each member, position left out."""
-        z = style.double()
-        if self._components is not None:
-            z = torch.cat([z, self._components.project(hidden.double())], dim=1)
-        draws = self._posterior.mean + self._noise[:, : len(self._posterior.mean)] @ (
-            self._posterior.scale.T
-        )
-        keep = [i for i in range(draws.shape[1]) if i != len(STYLE_NAMES)]
-        return (draws[:, keep] @ z.T).float()
+        return self._rewards(style.double(), hidden.double())
+
+    def _rewards(
+        self, style: Float[Tensor, "n S"], hidden: Float[Tensor, "n H"] | None
+    ) -> Float[Tensor, "E n"]:
+        """Every member's reward of these features; the position covariate stays out."""
+        phi = style
+        if self._components is not None and hidden is not None:
+            phi = torch.cat([style, self._components.project(hidden)], dim=1)
+        mean, scale = self._posterior.mean, self._posterior.scale
+        members = mean + self._noise[:, : len(mean)] @ scale.T  # (E, D)
+        weights = torch.cat([members[:, :POSITION], members[:, POSITION + 1 :]], dim=1)
+        return (weights @ phi.T).float()
 
     # -- rows ----------------------------------------------------------------------------------
 
@@ -225,7 +228,7 @@ class BayesianRewardHead:
             self._picks_at_basis = n
 
 
-def _shown(preference: Preference, index: int):
+def _shown(preference: Preference, index: int) -> Candidate:
     return (preference.comparison.first, preference.comparison.second)[index]
 
 

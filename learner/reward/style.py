@@ -7,6 +7,7 @@ is divided by a typical difference between two replies to one prompt, so that we
 import math
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from storage.records import Message, Role
 
@@ -53,7 +54,7 @@ def style_features(
     being written. Counts enter as log(1 + count): the tenth list item says less than the first.
     """
     words = [w.lower() for w in _WORD.findall(text)]
-    bigrams = list(zip(words, words[1:], strict=False))
+    bigrams = list(pairwise(words))
     asked = {
         w.lower() for m in prompt[-1:] if m.role is Role.USER for w in _WORD.findall(m.content)
     }

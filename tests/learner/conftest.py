@@ -1,0 +1,46 @@
+"""A tiny real model, its engine, and short builders of records."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from learner.config import EngineConfig
+from learner.engine.backbone import Backbone
+from learner.engine.hf import HfEngine
+from storage.records import BASE_VERSION, Message, PolicyVersion, Role, Sampling
+from tests.tiny import write_tiny_model
+
+SAMPLING = Sampling(temperature=1.0, max_new_tokens=24)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    return write_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def engine_config():
+    return EngineConfig(sampling=SAMPLING, dtype="float32", device="cpu", max_prompt_tokens=256)
+
+
+@pytest.fixture
+def backbone(tiny_folder, engine_config):
+    return Backbone(tiny_folder.path, engine_config)
+
+
+@pytest.fixture
+def engine(backbone, engine_config):
+    return HfEngine(backbone, engine_config)
+
+
+@pytest.fixture
+def base():
+    return PolicyVersion(
+        id=BASE_VERSION, parent=None, adapter_path=None, created_at=datetime.now(UTC)
+    )
+
+
+def user(*texts: str) -> tuple[Message, ...]:
+    """A conversation that a person opens and both continue in turn."""
+    roles = (Role.USER, Role.ASSISTANT)
+    return tuple(Message(role=roles[i % 2], content=text) for i, text in enumerate(texts))

@@ -1,0 +1,139 @@
+"""From a message to what is shown, on a real, tiny model."""
+
+from dataclasses import replace
+from itertools import pairwise
+from threading import Event
+
+import pytest
+
+from learner.asking import AskingReplyMaker
+from learner.config import AskConfig, AskMode, RewardConfig
+from learner.features import FrozenFeatures
+from learner.protocols import ReplyMaker, Stage
+from learner.reward.head import BayesianRewardHead
+from storage.records import Choice, FinishReason
+from tests.learner.conftest import SAMPLING, user
+from tests.learner.test_reward_head import pick
+
+
+@pytest.fixture
+def make(engine):
+    def build(**ask) -> AskingReplyMaker:
+        settings = {"commit_after_tokens": 6} | ask
+        return AskingReplyMaker(
+            engine=engine,
+            features=FrozenFeatures(engine),
+            reward=BayesianRewardHead(RewardConfig(), seed=0),
+            ask=AskConfig(**settings),
+            sampling=SAMPLING,
+        )
+
+    return build
+
+
+def speak(replies, base, *, seed=0, cancel=None, text="Hello"):
+    drafts = []
+    plan = replies.reply(user(text), base, seed, drafts.append, cancel or Event())
+    return plan, drafts
+
+
+def test_it_is_a_reply_maker(make):
+    assert isinstance(make(), ReplyMaker)
+
+
+def test_the_first_turns_show_a_pair_and_the_others_are_finished_for_the_learner(make, base):
+    plan, drafts = speak(make(), base)
+    others = plan.finish_others(Event())
+    assert len(plan.shown) == 2
+    assert plan.question is not None
+    assert len(others) == 2
+    everyone = [*plan.shown, *others]
+    assert all(c.finish_reason is not FinishReason.ABORTED for c in everyone)
+    assert all(c.feature is not None and c.reward_std is not None for c in everyone)
+    assert len({c.seed for c in everyone}) == 4
+    assert drafts[-1].texts == tuple(c.text for c in plan.shown)
+
+
+def test_drafts_are_unseen_until_it_is_decided_what_to_show(make, base):
+    _, drafts = speak(make(), base)
+    stages = [d.stage for d in drafts]
+    assert stages == sorted(stages, key=[Stage.DRAFTING, Stage.STREAMING].index)
+    assert all(not d.texts for d in drafts if d.stage is Stage.DRAFTING)
+    shown = [d.texts for d in drafts if d.stage is Stage.STREAMING]
+    for before, after in pairwise(shown):
+        assert all(b.startswith(a) for a, b in zip(before, after, strict=True))
+
+
+def test_never_asking_shows_one(make, base):
+    plan, _ = speak(make(mode=AskMode.NEVER), base)
+    assert len(plan.shown) == 1
+    assert plan.question is None
+    assert len(plan.finish_others(Event())) == 3
+
+
+def test_a_seed_repeats_the_turn(make, base):
+    one, _ = speak(make(), base, seed=3)
+    other, _ = speak(make(), base, seed=3)
+    assert one.shown == other.shown
+    assert one.question == other.question
+    assert speak(make(), base, seed=4)[0].shown != one.shown
+
+
+def test_stopping_keeps_one_unfinished_reply_and_asks_nothing(make, base):
+    cancel = Event()
+    drafts = []
+
+    def emit(draft):
+        drafts.append(draft)
+        if draft.stage is Stage.STREAMING:
+            cancel.set()
+
+    plan = make().reply(user("Hello"), base, 0, emit, cancel)
+    assert plan.question is None
+    assert [c.finish_reason for c in plan.shown] == [FinishReason.ABORTED]
+    assert plan.finish_others(Event()) == ()
+    assert sum(d.stage is Stage.STREAMING for d in drafts) == 1
+
+
+def test_others_stay_unfinished_when_somebody_waits(make, base):
+    plan, _ = speak(make(mode=AskMode.NEVER), base)
+    hurry = Event()
+    hurry.set()
+    kept = plan.finish_others(hurry)
+    whole, _ = speak(make(mode=AskMode.NEVER), base)
+    finished = whole.finish_others(Event())
+    assert len(kept) == 3
+    for short, long in zip(kept, finished, strict=True):
+        assert long.token_ids[: len(short.token_ids)] == short.token_ids
+
+
+def test_near_duplicates_are_never_a_question(make, base):
+    greedy = replace(SAMPLING, temperature=0.0)
+    replies = make()
+    replies._sampling = greedy  # all four candidates become the same text
+    plan, _ = speak(replies, base)
+    assert plan.question is None
+    assert len(plan.shown) == 1
+
+
+def test_a_refit_changes_what_is_shown_next(make, base):
+    replies = make(mode=AskMode.NEVER, candidates=8)
+    plan, _ = speak(replies, base, seed=1)
+    others = plan.finish_others(Event())
+    ranked = sorted([*plan.shown, *others], key=lambda c: len(c.token_ids))
+    picks = [pick(ranked[0], other, Choice.FIRST) for other in ranked[1:] for _ in range(6)]
+    replies.refit(picks)
+    again, _ = speak(replies, base, seed=1)
+    assert len(again.shown[0].token_ids) <= len(plan.shown[0].token_ids)
+    rewards = {c.seed: c.reward_mean for c in (*again.shown, *again.finish_others(Event()))}
+    assert max(rewards, key=rewards.get) == ranked[0].seed
+
+
+def test_measuring_shows_what_a_person_would_see_and_moves_nothing(make, base):
+    replies = make(mode=AskMode.NEVER)
+    prompts = [user("Hello"), user("Another, longer question"), user("Hm")]
+    measured = replies.best_many(prompts, base, [0, 50, 90])
+    for prompt, best, seed in zip(prompts, measured, (0, 50, 90), strict=True):
+        plan = replies.reply(prompt, base, seed, lambda _: None, Event())
+        assert best.shown.token_ids == plan.shown[0].token_ids
+        assert best.plain.seed == seed

@@ -1,0 +1,174 @@
+"""The policy engine: same draws in any batch, pinned versions, contexts that fit."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+import torch
+
+from learner.config import LoraSpec
+from learner.engine.backbone import RESIDENT_ADAPTERS, TRAINING_VERSION
+from learner.errors import AdapterLoadError, PromptTooLongError
+from learner.measures import ScoredText, reply_logps
+from storage.records import FinishReason, PolicyVersion, PolicyVersionId
+from tests.learner.conftest import SAMPLING, user
+
+
+def run(batch):
+    while batch.running:
+        batch.step()
+    return batch.completions()
+
+
+def make_version(backbone, number, folder, *, seed=0, strength=0.5):
+    """A version whose adapter differs from the base by a good deal."""
+    parent = PolicyVersion(
+        id=PolicyVersionId(0), parent=None, adapter_path=None, created_at=datetime.now(UTC)
+    )
+    parameters = backbone.open_training(parent, LoraSpec(rank=4, alpha=8), seed)
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in parameters:
+        parameter.data.add_(strength * torch.randn(parameter.shape, generator=generator))
+    path = folder / f"v{number}"
+    path.mkdir()
+    backbone.save_training(path)
+    backbone.close_training()
+    return replace(parent, id=PolicyVersionId(number), parent=PolicyVersionId(0), adapter_path=path)
+
+
+def test_a_candidate_is_the_same_alone_and_in_a_batch(engine):
+    together = run(engine.start(user("Hello there"), 4, SAMPLING, seed=10))
+    alone = [run(engine.start(user("Hello there"), 1, SAMPLING, seed=10 + i))[0] for i in range(4)]
+    assert [c.token_ids for c in together] == [c.token_ids for c in alone]
+    assert len({c.token_ids for c in together}) > 1
+
+
+def test_prompts_of_different_lengths_share_a_batch_without_touching_each_other(engine):
+    prompts = [user("Hi"), user("A much longer message than the first one", "Yes", "And now?")]
+    together = run(engine.start_many(prompts, 2, SAMPLING, [3, 30]))
+    alone = [
+        *run(engine.start(prompts[0], 2, SAMPLING, 3)),
+        *run(engine.start(prompts[1], 2, SAMPLING, 30)),
+    ]
+    assert [c.token_ids for c in together] == [c.token_ids for c in alone]
+
+
+def test_log_probabilities_equal_a_teacher_forced_pass(engine):
+    prompt = user("Tell me something")
+    for completion in run(engine.start(prompt, 3, SAMPLING, seed=1)):
+        text = ScoredText(
+            prompt_ids=engine.render(prompt, SAMPLING).token_ids, reply_ids=completion.token_ids
+        )
+        with torch.no_grad():
+            logp = reply_logps(engine.backbone, [text])[0]
+        assert float(logp) == pytest.approx(sum(completion.logprobs), abs=1e-3)
+
+
+def test_replies_end_by_themselves_or_at_the_limit(engine):
+    reasons = {c.finish_reason for c in run(engine.start(user("Go"), 16, SAMPLING, seed=0))}
+    assert FinishReason.ABORTED not in reasons
+    unfinished = engine.start(user("Go"), 2, SAMPLING, seed=0)
+    unfinished.step()
+    assert {c.finish_reason for c in unfinished.completions()} <= {
+        FinishReason.ABORTED,
+        FinishReason.STOP,
+    }
+
+
+def test_dropped_rows_stay_as_they_are_and_the_others_go_on_unchanged(engine):
+    whole = run(engine.start(user("Drop"), 3, SAMPLING, seed=5))
+    batch = engine.start(user("Drop"), 3, SAMPLING, seed=5)
+    for _ in range(3):
+        batch.step()
+    batch.drop([1])
+    after = run(batch)
+    assert after[0] == whole[0]
+    assert after[2] == whole[2]
+    assert after[1].token_ids == whole[1].token_ids[: len(after[1].token_ids)]
+
+
+def test_a_running_reply_keeps_the_version_it_began_with(engine, base, tmp_path):
+    version = make_version(engine.backbone, 1, tmp_path)
+    expected = run(engine.start(user("Pin me"), 2, SAMPLING, seed=4))
+    batch = engine.start(user("Pin me"), 2, SAMPLING, seed=4)
+    for _ in range(3):
+        batch.step()
+    engine.load(version)
+    assert run(batch) == expected
+    assert {c.policy_version for c in expected} == {0}
+    new = run(engine.start(user("Pin me"), 2, SAMPLING, seed=4))
+    assert {c.policy_version for c in new} == {1}
+    assert [c.token_ids for c in new] != [c.token_ids for c in expected]
+    engine.load(base)
+    assert run(engine.start(user("Pin me"), 2, SAMPLING, seed=4)) == expected
+
+
+def test_only_a_few_versions_stay_in_memory(engine, tmp_path):
+    versions = [make_version(engine.backbone, n, tmp_path, seed=n) for n in range(1, 7)]
+    first = None
+    for version in versions:
+        engine.load(version)
+        spoken = run(engine.start(user("Who speaks?"), 1, SAMPLING, seed=0))
+        first = first or spoken
+        assert spoken[0].policy_version == version.id
+    assert len(engine.backbone.resident) <= RESIDENT_ADAPTERS
+    engine.load(versions[0])
+    assert run(engine.start(user("Who speaks?"), 1, SAMPLING, seed=0)) == first
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "nan", "rank"])
+def test_a_broken_adapter_is_refused_and_the_old_version_still_speaks(
+    engine, base, tmp_path, damage
+):
+    version = make_version(engine.backbone, 1, tmp_path)
+    weights = version.adapter_path / "adapter_model.safetensors"
+    match damage:
+        case "missing":
+            weights.unlink()
+        case "truncated":
+            weights.write_bytes(weights.read_bytes()[:-100])
+        case "nan":
+            from safetensors.torch import load_file, save_file
+
+            tensors = load_file(weights)
+            next(iter(tensors.values()))[0, 0] = torch.nan
+            save_file(tensors, weights)
+        case "rank":
+            config = version.adapter_path / "adapter_config.json"
+            config.write_text(config.read_text().replace('"r": 4', '"r": 0'))
+    before = run(engine.start(user("Still here?"), 1, SAMPLING, seed=2))
+    with pytest.raises(AdapterLoadError, match="Version 1 can't be loaded"):
+        engine.load(version)
+    assert run(engine.start(user("Still here?"), 1, SAMPLING, seed=2)) == before
+
+
+def test_the_oldest_turns_are_dropped_when_the_context_is_full(engine):
+    long = user(*(f"message number {i}, which says a little" for i in range(9)))
+    rendered = engine.render(long, SAMPLING)
+    assert rendered.dropped_messages > 0
+    assert rendered.dropped_messages % 2 == 0  # it opens with a person again
+    kept = engine.render(long[rendered.dropped_messages :], SAMPLING)
+    assert kept.token_ids == rendered.token_ids
+    assert engine.start(long, 1, SAMPLING, 0).dropped_messages == rendered.dropped_messages
+
+
+def test_a_single_message_beyond_the_context_is_refused_with_a_sentence(engine):
+    with pytest.raises(PromptTooLongError, match="too long for the model"):
+        engine.start(user("word " * 200), 1, SAMPLING, 0)
+
+
+def test_a_text_never_ends_inside_a_character(engine):
+    tokenizer = engine.backbone.tokenizer
+    ids = tokenizer("é", add_special_tokens=False)["input_ids"]
+    from learner.engine.hf import decode_text
+
+    assert decode_text(tokenizer, ids) == "é"
+    assert decode_text(tokenizer, ids[:1]) == ""
+
+
+def test_the_adapter_in_training_can_be_sampled(engine, base):
+    engine.backbone.open_training(base, LoraSpec(rank=4, alpha=8), 0)
+    engine.load_training()
+    [completion] = run(engine.start(user("Try"), 1, SAMPLING, 0))
+    assert completion.policy_version == TRAINING_VERSION
+    engine.backbone.close_training()

@@ -1,0 +1,197 @@
+"""The update rule on a real, tiny model."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+import torch
+
+from learner.config import DpoConfig, LoraSpec
+from learner.measures import ScoredText, kl_to_reference, perplexity, reply_logps
+from learner.rendering import prompt_ids
+from learner.updates.online_dpo import OnlineDpo
+from learner.updates.pairs import TrainingPair
+from storage.records import (
+    Candidate,
+    Completion,
+    FinishReason,
+    PolicyVersion,
+    PolicyVersionId,
+    Sampling,
+)
+from tests.learner.conftest import user
+
+CONFIG = DpoConfig(
+    learning_rate=2e-3, steps=1, micro_batch=2, lora=LoraSpec(rank=4, alpha=8), label_smoothing=0.0
+)
+
+
+def candidate(number: int, text: str, tokenizer) -> Candidate:
+    ids = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return Candidate(
+        id=number,
+        prompt_turn_id=1,
+        completion=Completion(
+            text=text,
+            token_ids=ids,
+            logprobs=(-1.0,) * len(ids),
+            finish_reason=FinishReason.STOP,
+            policy_version=0,
+            seed=number,
+            sampling=Sampling(),
+        ),
+    )
+
+
+def make_pairs(tokenizer, n=4, *, swapped=False) -> list[TrainingPair]:
+    pairs = []
+    for i in range(n):
+        good, bad = (
+            candidate(2 * i, "yes" + "!" * i, tokenizer),
+            candidate(2 * i + 1, "no, not at all, " * (1 + i % 2), tokenizer),
+        )
+        if swapped:
+            good, bad = bad, good
+        pairs.append(
+            TrainingPair(prompt=user(f"Question {i}?"), chosen=good, rejected=bad, chosen_prob=1.0)
+        )
+    return pairs
+
+
+def make_rule(backbone, config=CONFIG) -> OnlineDpo:
+    return OnlineDpo(backbone, config, max_prompt_tokens=256)
+
+
+def saved(rule, parent, folder, number) -> PolicyVersion:
+    folder.mkdir()
+    rule.save(folder)
+    rule.close()
+    return PolicyVersion(
+        id=PolicyVersionId(number),
+        parent=parent.id,
+        adapter_path=folder,
+        created_at=datetime.now(UTC),
+    )
+
+
+def margin_now(backbone, pairs) -> torch.Tensor:
+    """log P(chosen) - log P(rejected) of the version that speaks, one a pair."""
+    tokenizer = backbone.tokenizer
+    with torch.no_grad():
+        chosen, rejected = (
+            reply_logps(
+                backbone,
+                [
+                    ScoredText(
+                        prompt_ids=prompt_ids(tokenizer, p.prompt),
+                        reply_ids=getattr(p, side).completion.token_ids,
+                    )
+                    for p in pairs
+                ],
+            )
+            for side in ("chosen", "rejected")
+        )
+    return chosen - rejected
+
+
+def test_rounds_raise_what_was_chosen_over_what_was_not(backbone, base, tmp_path):
+    pairs = make_pairs(backbone.tokenizer)
+    before = margin_now(backbone, pairs)
+    rule, version = make_rule(backbone), base
+    for number in range(1, 6):
+        rule.update(version, pairs, seed=number)
+        version = saved(rule, version, tmp_path / str(number), number)
+    backbone.ensure_resident(version)
+    backbone.use(version.id)
+    assert (margin_now(backbone, pairs) > before + 1.0).all()
+
+
+def test_swapped_labels_teach_the_opposite(backbone, base):
+    pairs = make_pairs(backbone.tokenizer)
+    before = margin_now(backbone, pairs)
+    rule = make_rule(backbone, replace(CONFIG, steps=5))
+    rule.update(base, make_pairs(backbone.tokenizer, swapped=True), seed=1)
+    assert (margin_now(backbone, pairs) < before).all()
+    rule.close()
+
+
+def test_the_parents_adapter_and_the_base_stay_as_they_are(backbone, base, tmp_path):
+    pairs = make_pairs(backbone.tokenizer)
+    at_base = margin_now(backbone, pairs)
+    rule = make_rule(backbone)
+    rule.update(base, pairs, seed=1)
+    parent = saved(rule, base, tmp_path / "1", 1)
+    bytes_before = (parent.adapter_path / "adapter_model.safetensors").read_bytes()
+    rule.update(parent, pairs, seed=2)
+    rule.close()
+    assert (parent.adapter_path / "adapter_model.safetensors").read_bytes() == bytes_before
+    torch.testing.assert_close(margin_now(backbone, pairs), at_base)
+
+
+def test_the_same_seed_gives_the_same_weights(backbone, base, tmp_path):
+    pairs = make_pairs(backbone.tokenizer)
+    files = []
+    for name in "ab":
+        rule = make_rule(backbone)
+        rule.update(base, pairs, seed=3)
+        folder = saved(rule, base, tmp_path / name, 1).adapter_path
+        files.append((folder / "adapter_model.safetensors").read_bytes())
+    assert files[0] == files[1]
+
+
+def test_two_short_rounds_equal_one_long_one(backbone, base, tmp_path):
+    pairs = make_pairs(backbone.tokenizer)
+    long = make_rule(backbone, replace(CONFIG, steps=2))
+    long.update(base, pairs, seed=1)
+    expected = margin_now(backbone, pairs)
+    long.close()
+    short = make_rule(backbone)
+    short.update(base, pairs, seed=1)
+    middle = saved(short, base, tmp_path / "1", 1)
+    make_rule(backbone).update(middle, pairs, seed=1)  # a fresh process would do the same
+    torch.testing.assert_close(margin_now(backbone, pairs), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_micro_batches_do_not_change_the_step(backbone, base):
+    pairs = make_pairs(backbone.tokenizer)
+    margins = []
+    for size in (1, 4):
+        rule = make_rule(backbone, replace(CONFIG, micro_batch=size))
+        rule.update(base, pairs, seed=1)
+        margins.append(margin_now(backbone, pairs))
+        rule.close()
+    # The mean difference, since real bugs shift all one way.
+    assert float((margins[0] - margins[1]).mean()) == pytest.approx(0.0, abs=1e-4)
+
+
+def test_a_loss_that_is_not_finite_ends_the_round(backbone, base):
+    pairs = make_pairs(backbone.tokenizer)
+    broken = [replace(p, chosen_prob=float("nan")) for p in pairs]
+    with pytest.raises(FloatingPointError, match="gradient norm"):
+        make_rule(backbone).update(base, broken, seed=1)
+
+
+def test_padding_never_counts(backbone):
+    texts = [
+        ScoredText(prompt_ids=(5, 6, 7), reply_ids=(8, 9, 10, 11)),
+        ScoredText(prompt_ids=(5,) * 20, reply_ids=(9,)),
+        ScoredText(prompt_ids=(3,), reply_ids=tuple(range(30, 60))),
+    ]
+    with torch.no_grad():
+        together = reply_logps(backbone, texts)
+        alone = torch.cat([reply_logps(backbone, [t]) for t in texts])
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-5)
+
+
+def test_kl_is_zero_for_the_base_and_positive_for_a_trained_adapter(backbone, base):
+    texts = [ScoredText(prompt_ids=(5, 6, 7), reply_ids=(8, 9, 10, 11))]
+    assert kl_to_reference(backbone, texts)[0] == pytest.approx(0.0, abs=1e-6)
+    rule = make_rule(backbone, replace(CONFIG, steps=5))
+    rule.update(base, make_pairs(backbone.tokenizer), seed=1)
+    assert kl_to_reference(backbone, texts)[0] > 1e-4
+    rule.close()
+
+
+def test_perplexity_of_uniform_logits_is_the_vocabulary(backbone):
+    backbone.lm_head.weight.data.zero_()
+    assert perplexity(backbone, [1, 2, 3, 4, 5]) == pytest.approx(258.0, rel=1e-4)

@@ -1,0 +1,223 @@
+"""The reward ensemble on picks as they are stored."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import count
+
+import pytest
+import torch
+
+from learner.config import RewardConfig
+from learner.reward.head import BayesianRewardHead
+from learner.reward.style import STYLE_NAMES, STYLE_SCALES, style_features
+from storage.records import (
+    AskReason,
+    Candidate,
+    Choice,
+    Comparison,
+    Completion,
+    FinishReason,
+    Preference,
+    Question,
+    Sampling,
+)
+from tests.learner.conftest import user
+
+H = 24
+_ids = count(1)
+
+
+def completion(words: int, seed: int, *, finish=FinishReason.STOP, shift: float = 0.0):
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(H, generator=generator) + shift
+    text = " ".join(f"word{(seed * 7 + i) % 50}" for i in range(words)) + "."
+    return Completion(
+        text=text,
+        token_ids=tuple(range(words)),
+        logprobs=(-1.0,) * words,
+        finish_reason=finish,
+        policy_version=0,
+        seed=seed,
+        sampling=Sampling(max_new_tokens=128),
+        feature=hidden.half().numpy().tobytes(),
+    )
+
+
+def pick(first: Completion, second: Completion, choice: Choice) -> Preference:
+    number = next(_ids)
+    comparison = Comparison(
+        id=number,
+        token=f"{number:032}",
+        conversation_id=1,
+        prompt_turn_id=number,
+        prompt=user("Tell me"),
+        first=Candidate(id=2 * number, prompt_turn_id=number, completion=first),
+        second=Candidate(id=2 * number + 1, prompt_turn_id=number, completion=second),
+        question=Question(
+            reason=AskReason.BURN_IN, propensity=1.0, disagreement=0.3, first_better_prob=0.5
+        ),
+        asked_at=datetime.now(UTC),
+    )
+    return Preference(
+        id=number,
+        comparison=comparison,
+        choice=choice,
+        decision_ms=900,
+        decided_at=datetime.now(UTC),
+    )
+
+
+def brevity_picks(n: int, *, seed: int = 0) -> list[Preference]:
+    picks = []
+    for i in range(n):
+        short, long = completion(12, seed + 2 * i), completion(60, seed + 2 * i + 1)
+        shown = (short, long, Choice.FIRST) if i % 2 else (long, short, Choice.SECOND)
+        picks.append(pick(*shown))
+    return picks
+
+
+def head(**settings) -> BayesianRewardHead:
+    return BayesianRewardHead(RewardConfig(**settings), seed=0)
+
+
+def margin(reward: BayesianRewardHead, better: Completion, worse: Completion) -> torch.Tensor:
+    rewards = reward.score(user("New"), [better, worse])
+    return rewards[:, 0] - rewards[:, 1]
+
+
+def test_it_learns_brevity_from_a_dozen_picks_and_can_say_so():
+    reward = head()
+    reward.fit(brevity_picks(12))
+    assert (margin(reward, completion(10, 900), completion(70, 901)) > 0).float().mean() > 0.8
+    assert min(reward.style_weights, key=reward.style_weights.get) == "longer"
+
+
+def test_before_any_pick_it_has_doubts_and_no_opinion():
+    drawn = margin(head(draws=512), completion(10, 1), completion(70, 2))
+    assert abs(float(drawn.mean())) < 0.2 * float(drawn.std())
+
+
+def test_picks_shrink_the_disagreement():
+    reward = head()
+    pair = completion(10, 900), completion(70, 901)
+    reward.fit(brevity_picks(4))
+    few = torch.sigmoid(margin(reward, *pair)).std()
+    reward.fit(brevity_picks(60))
+    assert torch.sigmoid(margin(reward, *pair)).std() < 0.75 * few
+
+
+def test_hidden_states_are_learned_where_style_is_equal():
+    reward = head()
+    picks = []
+    for i in range(60):
+        liked, other = completion(30, 500 + i, shift=1.0), completion(30, 800 + i, shift=-1.0)
+        shown = (liked, other, Choice.FIRST) if i % 2 else (other, liked, Choice.SECOND)
+        picks.append(pick(*shown))
+    reward.fit(picks)
+    style_only = head(hidden_components=0)
+    style_only.fit(picks)
+    new = completion(30, 7000, shift=1.0), completion(30, 7001, shift=-1.0)
+    assert margin(reward, *new).mean() > 1.0
+    assert margin(reward, *new).mean() > margin(style_only, *new).mean() + 1.0
+
+
+def test_refits_repeat_exactly_and_forget_withdrawn_picks():
+    picks = brevity_picks(20)
+    pair = completion(10, 900), completion(70, 901)
+    one, other = head(), head()
+    one.fit(picks[:10])
+    other.fit(picks)
+    other.fit(picks[:10])
+    torch.testing.assert_close(margin(one, *pair), margin(other, *pair), atol=1e-5, rtol=1e-5)
+
+
+def test_always_picking_the_first_is_put_down_to_its_place():
+    reward = head(position_prior_std=1.0)
+    picks = [
+        pick(completion(30, 2 * i), completion(30, 2 * i + 1), Choice.FIRST) for i in range(80)
+    ]
+    reward.fit(picks)
+    assert reward.position_weight > 1.0
+
+
+def test_ties_pull_together_and_skips_teach_nothing():
+    base_picks = brevity_picks(10)
+    ties = [replace(p, choice=Choice.TIE) for p in brevity_picks(30, seed=300)]
+    skips = [replace(p, choice=Choice.SKIP) for p in brevity_picks(30, seed=300)]
+    pair = completion(12, 900), completion(60, 901)
+    plain, tied, skipped = (
+        head(hidden_components=0),
+        head(hidden_components=0),
+        head(hidden_components=0),
+    )
+    plain.fit(base_picks)
+    tied.fit(base_picks + ties)
+    skipped.fit(base_picks + skips)
+    assert margin(tied, *pair).mean() < 0.5 * margin(plain, *pair).mean()
+    torch.testing.assert_close(margin(skipped, *pair), margin(plain, *pair))
+
+
+def test_both_bad_puts_both_below_what_is_usual():
+    reward = head(hidden_components=0)
+    usual = brevity_picks(6)
+    awful = [
+        pick(completion(110, 3000 + i), completion(112, 3100 + i), Choice.BOTH_BAD)
+        for i in range(6)
+    ]
+    before = head(hidden_components=0)
+    before.fit([replace(p, choice=Choice.TIE) for p in usual])
+    reward.fit([replace(p, choice=Choice.TIE) for p in usual] + awful)
+    pair = completion(30, 900), completion(110, 901)
+    assert margin(reward, *pair).mean() > margin(before, *pair).mean() + 0.2
+
+
+def test_a_draft_is_scored_at_the_length_it_is_expected_to_reach():
+    reward = head(hidden_components=0)
+    reward.fit(brevity_picks(30))
+    finished = completion(20, 1)
+    draft = replace(completion(20, 2), text=finished.text, finish_reason=FinishReason.ABORTED)
+    assert margin(reward, finished, draft).mean() > 0.5
+
+
+def test_permuting_candidates_permutes_their_rewards():
+    reward = head()
+    reward.fit(brevity_picks(12))
+    three = [completion(10, 1), completion(40, 2), completion(80, 3)]
+    rewards = reward.score(user("New"), three)
+    torch.testing.assert_close(reward.score(user("New"), three[::-1]), rewards.flip(1))
+
+
+def test_a_completion_without_its_feature_is_refused():
+    reward = head()
+    reward.fit(brevity_picks(12))
+    with pytest.raises(ValueError, match="no feature"):
+        reward.score(user("New"), [replace(completion(10, 1), feature=None)])
+
+
+def test_each_style_feature_moves_with_what_it_names():
+    pairs = {
+        "longer": ("one two", "one two three four five six seven"),
+        "more list items": ("a b", "- a\n- b\n3. c"),
+        "more paragraphs": ("a b", "a\n\nb\n\nc"),
+        "more questions": ("a.", "a? b?"),
+        "more exclamation marks": ("a.", "a! b!"),
+        "more repetition": ("a b c d", "a b a b a b"),
+        "more words of the question": ("nothing here", "tell me tell me"),
+        "refuses": ("Sure.", "I'm sorry, I cannot do that."),
+        "longer words": ("a be it", "extraordinary circumstances"),
+        "more polite phrases": ("Do it.", "Thank you, I am happy to help, please go on."),
+        "more hedging": ("It is so.", "Maybe it might be, perhaps."),
+    }
+    for name, (little, much) in pairs.items():
+        place = STYLE_NAMES.index(name)
+        low, high = (
+            style_features(user("Tell me"), text, float(len(text.split())), finished=1.0)[place]
+            for text in (little, much)
+        )
+        assert high > low, name
+    ends = [
+        style_features(user("x"), "a", 1.0, finished=f)[STYLE_NAMES.index("comes to an end")]
+        for f in (0.0, 1.0)
+    ]
+    assert ends[1] > ends[0]
+    assert set(pairs) | {"comes to an end"} == set(STYLE_SCALES)
