@@ -170,8 +170,8 @@ def reward_eval(
     labels: Annotated[str, typer.Option(help="Label counts to report, as 25,50,100,200.")],
     seeds: Annotated[int, typer.Option(min=2, help="Number of seeds.")],
     out: Annotated[Path, typer.Option(help="JSON file to write.")],
-    group: Annotated[
-        str | None, typer.Option(help="Only rows of this group (or set, where rows have that).")
+    only_set: Annotated[
+        str | None, typer.Option("--set", help="Only rows whose set is this.")
     ] = None,
     components: Annotated[
         int | None, typer.Option(min=0, help="Hidden components kept; 0 leaves style alone.")
@@ -189,7 +189,7 @@ def reward_eval(
             labels=_counts(labels),
             seeds=seeds,
             out=out,
-            group=group,
+            only_set=only_set,
             components=components,
             layer=layer,
         )

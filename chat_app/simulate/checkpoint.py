@@ -11,9 +11,8 @@ import numpy as np
 from chat_app.simulate.prompts import Prompt
 from chat_app.simulate.rater import Rater
 from learner.evaluation.exam import Exam
+from learner.evaluation.intervals import bootstrap_interval
 from storage.records import Completion, PolicyVersion, PolicyVersionId, Preference
-
-RESAMPLES = 2000
 
 
 class Examiner(Protocol):
@@ -127,13 +126,6 @@ def foreseen_share(picks: Sequence[Preference]) -> float | None:
     if not picks:
         return None
     return fmean(_foreseen(pick) for pick in picks)
-
-
-def bootstrap_interval(shares: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
-    """95 % percentile interval of the mean of ``shares`` (P,), resampling its entries."""
-    picked = rng.integers(len(shares), size=(RESAMPLES, len(shares)))
-    low, high = np.quantile(shares[picked].mean(axis=1), [0.025, 0.975])
-    return float(low), float(high)
 
 
 def checkpoint_turns(turns: int) -> list[int]:
