@@ -26,6 +26,7 @@ THEME = gr.themes.Default(
     color_accent="*primary_700",
     body_text_color_subdued="*neutral_500",
     body_text_color_subdued_dark="*neutral_400",
+    button_border_width="1px",
     button_secondary_background_fill="*background_fill_primary",
     button_secondary_background_fill_hover="*neutral_100",
     button_secondary_background_fill_dark="*background_fill_primary",

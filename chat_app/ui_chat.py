@@ -21,7 +21,8 @@ from storage.records import Choice, ConversationId
 
 READ_KEY = "() => [new URLSearchParams(location.search).get('c') ?? '']"
 WRITE_KEY = "(key) => { window.twofold.showKey(key) }"
-FOCUS_BOX = "() => { window.twofold.focusBox() }"
+BEGIN = "() => { window.twofold.closeSidebar(); window.twofold.focusBox() }"
+CLOSE_SIDEBAR = "() => { window.twofold.closeSidebar() }"
 
 
 class ChatPage:
@@ -59,12 +60,13 @@ class ChatPage:
         # was followed before the click.
         parts.chats.input(None, cancels=watching, trigger_mode="multiple")
         new = parts.new.click(self.open_new, None, cancels=watching, **draws)
-        new.then(None, js=FOCUS_BOX)
+        new.then(None, js=BEGIN)
 
         for button, choice in parts.choices.items():
             button.click(partial(self.choose, choice), [parts.token, parts.key], **draws)
         parts.undo.click(self.take_back, [parts.saved_token, parts.key], **draws)
         parts.stop.click(self.end_reply, [parts.key], None, **quiet)
+        parts.chats.input(None, js=CLOSE_SIDEBAR)
         parts.key.change(None, [parts.key], None, js=WRITE_KEY)
 
     # --- Opening -----------------------------------------------------------------------------

@@ -184,7 +184,7 @@ class ChatLayout:
         if len(draft.texts) == 2:
             update |= {
                 self.pair: gr.update(visible=True),
-                self.pair_title: "## Two replies are on their way",
+                self.pair_title: "## Writing two replies…",
                 self.why: "You can pick one when both are complete.",
                 self.first: displayed(draft.texts[0]),
                 self.second: displayed(draft.texts[1]),

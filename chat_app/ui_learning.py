@@ -115,7 +115,7 @@ def facts_html(status: Status, now: datetime) -> str:
         (
             "Questions",
             "none yet" if share is None else f"{round(100 * share)} %",
-            f"{status.asked} in {status.replies} replies",
+            f"{status.asked} in {wording.count_of(status.replies, 'reply', 'replies')}",
         ),
         ("Learner", wording.learner_name(status), status.learner.detail if status.learner else ""),
     )

@@ -8,6 +8,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Thread
 from typing import Self
 
@@ -89,7 +90,8 @@ def serve_ui(
     """Serve until Ctrl+C; ``ready`` is told the address as soon as it answers."""
     server = PageServer(service, candidates=candidates, port=port)
     ready(server.address)
-    server.run()
+    with suppress(KeyboardInterrupt):  # uvicorn ends in order, then hands the signal on
+        server.run()
 
 
 def _bound(port: int) -> socket.socket:

@@ -62,14 +62,14 @@ def stage_line(draft: Draft, candidates: int) -> str:
         case Stage.DRAFTING:
             return f"Drafting {candidates} replies…"
         case Stage.STREAMING:
-            return "Writing two replies…" if len(draft.texts) == 2 else "Writing…"
+            return "Writing…" if len(draft.texts) == 1 else ""  # the pair says it itself
         case Stage.DONE:
             return ""
 
 
 def lesson_line(status: Status) -> str:
     """How far the next lesson is, or what keeps it from coming."""
-    waiting = _count(status.waiting, "pick")
+    waiting = count_of(status.waiting, "pick")
     match status.learner and status.learner.state:
         case None:
             return f"{waiting} saved, learning is off"
@@ -78,7 +78,7 @@ def lesson_line(status: Status) -> str:
         case LearnerState.LEARNING:
             return f"learning from {waiting}"
         case LearnerState.IDLE | LearnerState.FAILED if status.missing:
-            return f"{_count(status.missing, 'more pick')} until the next lesson"
+            return f"{count_of(status.missing, 'more pick')} until the next lesson"
         case LearnerState.IDLE | LearnerState.FAILED:
             return "the next lesson is about to start"
 
@@ -89,10 +89,10 @@ def age(since: datetime, now: datetime) -> str:
     if minutes < 1:
         return "just now"
     if minutes < 60:
-        return f"{_count(minutes, 'minute')} ago"
+        return f"{count_of(minutes, 'minute')} ago"
     hours = minutes // 60
-    return f"{_count(hours, 'hour')} ago" if hours < 48 else f"{hours // 24} days ago"
+    return f"{count_of(hours, 'hour')} ago" if hours < 48 else f"{hours // 24} days ago"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def count_of(number: int, noun: str, plural: str = "") -> str:
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"

@@ -36,6 +36,13 @@
     if (wanted && KEYS[key] && press(KEYS[key])) event.preventDefault();
   });
 
+  // On a phone the list of chats would cover the chat: it starts closed and closes after a choice.
+  const narrow = window.matchMedia("(max-width: 768px)");
+  const closeSidebar = () => {
+    if (narrow.matches) document.querySelector("#sidebar.open > button")?.click();
+  };
+  let opened = false;
+
   // The two replies are named groups for screen readers; Gradio's columns take no attributes.
   const name = () => {
     for (const number of [1, 2]) {
@@ -59,6 +66,10 @@
 
   new MutationObserver(() => {
     name();
+    if (!opened && byId("sidebar")) {
+      opened = true;
+      closeSidebar();
+    }
     if (atEnd && byId("composer")?.offsetParent && distance() > 0) {
       window.scrollTo({ top: document.documentElement.scrollHeight });
     }
@@ -72,5 +83,6 @@
       window.history.replaceState(window.history.state, "", url);
     },
     focusBox: () => box()?.focus(),
+    closeSidebar,
   };
 }

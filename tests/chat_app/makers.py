@@ -1,0 +1,93 @@
+"""Reply makers for tests: the scripted one, and some that wait, fail or cannot load a version."""
+
+from dataclasses import replace
+from threading import Event
+
+from learner.engine.scripted import ScriptedAsking, ScriptedReplyMaker
+from learner.errors import AdapterLoadError
+from storage.records import BASE_VERSION
+
+
+def scripted(asking: ScriptedAsking = ScriptedAsking.NEVER) -> ScriptedReplyMaker:
+    return ScriptedReplyMaker(asking, words_per_s=0.0)
+
+
+class GatedReplyMaker(ScriptedReplyMaker):
+    """Starts each reply only when ``gate`` is open; ``begun`` tells that it waits."""
+
+    def __init__(self, asking: ScriptedAsking = ScriptedAsking.NEVER) -> None:
+        super().__init__(asking, words_per_s=0.0)
+        self.gate = Event()
+        self.begun = Event()
+        self.refits = []
+
+    def reply(self, prompt, version, seed, emit, cancel):
+        self.begun.set()
+        while not (self.gate.is_set() or cancel.is_set()):
+            self.gate.wait(0.01)
+        return super().reply(prompt, version, seed, emit, cancel)
+
+    def refit(self, preferences):
+        self.refits.append([one.choice for one in preferences])
+        return super().refit(preferences)
+
+
+class FailingReplyMaker(ScriptedReplyMaker):
+    """Fails while ``error`` is set."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(ScriptedAsking.NEVER, words_per_s=0.0)
+        self.error: Exception | None = error
+
+    def reply(self, prompt, version, seed, emit, cancel):
+        if self.error is not None:
+            raise self.error
+        return super().reply(prompt, version, seed, emit, cancel)
+
+
+class BaseOnlyReplyMaker(ScriptedReplyMaker):
+    """Can load no adapter at all."""
+
+    def __init__(self) -> None:
+        super().__init__(ScriptedAsking.NEVER, words_per_s=0.0)
+
+    def reply(self, prompt, version, seed, emit, cancel):
+        if version.id != BASE_VERSION:
+            raise AdapterLoadError(f"the adapter of version {version.id} has no weights")
+        return super().reply(prompt, version, seed, emit, cancel)
+
+
+class SlowReplyMaker(ScriptedReplyMaker):
+    """200 words a second: slow enough to be stopped on the way."""
+
+    def __init__(self) -> None:
+        super().__init__(ScriptedAsking.NEVER, words_per_s=200.0)
+
+
+class ForgetfulReplyMaker(ScriptedReplyMaker):
+    """Says that four messages no longer fitted."""
+
+    def __init__(self) -> None:
+        super().__init__(ScriptedAsking.NEVER, words_per_s=0.0)
+
+    def reply(self, prompt, version, seed, emit, cancel):
+        plan = super().reply(prompt, version, seed, emit, cancel)
+        return replace(plan, dropped_messages=4)
+
+
+class HurriedReplyMaker(ScriptedReplyMaker):
+    """Finishes its unseen candidates until somebody waits, or for a moment; notes which it was."""
+
+    def __init__(self) -> None:
+        super().__init__(ScriptedAsking.NEVER, words_per_s=0.0)
+        self.finishing = Event()
+        self.hurried = []
+
+    def reply(self, prompt, version, seed, emit, cancel):
+        plan = super().reply(prompt, version, seed, emit, cancel)
+        return replace(plan, finish_others=self._finish)
+
+    def _finish(self, hurry):
+        self.finishing.set()
+        self.hurried.append(hurry.wait(0.05 if self.hurried else 5))
+        return ()

@@ -1,0 +1,141 @@
+"""What becomes of text, numbers and headers on their way to the page."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from starlette.datastructures import Headers
+
+from chat_app import wording
+from chat_app.chart import Chart, chart_html, nice_ceiling
+from chat_app.guard import is_local
+from chat_app.markup import displayed
+from chat_app.progress import LearnerStatus
+from chat_app.ui_learning import facts_html, lessons_html
+from chat_app.views import RoundView, Status
+from learner.progress import LearnerState
+from storage.records import AskReason, PolicyVersionId, Question, RoundStatus
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+def status(state=LearnerState.IDLE, *, waiting=0, missing=4):
+    return Status(
+        model_name="a <model>",
+        live=PolicyVersionId(3),
+        live_created_at=NOW - timedelta(minutes=5),
+        picks=7,
+        waiting=waiting,
+        missing=missing,
+        replies=10,
+        asked=3,
+        learner=None if state is None else LearnerStatus(state=state),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("What does <div> do?", "What does &lt;div> do?"),
+        ("`<b>` is bold, <b>this</b> not", "`<b>` is bold, &lt;b>this&lt;/b> not"),
+        ("```html\n<p>\n```\n<p>", "```html\n<p>\n```\n&lt;p>"),
+        ("still streaming: ```\n<p>", "still streaming: ```\n<p>"),
+        ("1 < 2", "1 &lt; 2"),
+        ("no tags", "no tags"),
+    ],
+)
+def test_tags_are_shown_as_they_were_typed_and_code_is_left_alone(text, shown):
+    assert displayed(text) == shown
+
+
+def test_the_question_says_its_numbers():
+    question = Question(
+        reason=AskReason.UNCERTAIN, propensity=1.0, disagreement=0.21, first_better_prob=0.57
+    )
+    assert wording.why_asked(question) == (
+        "I give Reply 1 a 57 % chance of being the one you like; my judges disagree by ±21 points."
+    )
+
+
+@pytest.mark.parametrize("reason", AskReason)
+def test_every_reason_to_ask_has_a_sentence(reason):
+    question = Question(reason=reason, propensity=1.0, disagreement=0.2, first_better_prob=0.5)
+    assert "50 %" in wording.why_asked(question)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (status(missing=2), "2 more picks until the next lesson"),
+        (status(missing=1), "1 more pick until the next lesson"),
+        (status(waiting=4, missing=0), "the next lesson is about to start"),
+        (status(LearnerState.LEARNING, waiting=4), "learning from 4 picks"),
+        (status(LearnerState.PAUSED, waiting=1), "learning is paused, 1 pick waiting"),
+        (status(None, waiting=1), "1 pick saved, learning is off"),
+    ],
+)
+def test_the_status_line_says_what_the_next_lesson_waits_for(given, said):
+    assert wording.lesson_line(given) == said
+
+
+@pytest.mark.parametrize(
+    ("ago", "said"),
+    [
+        (timedelta(seconds=-5), "just now"),
+        (timedelta(seconds=59), "just now"),
+        (timedelta(minutes=1), "1 minute ago"),
+        (timedelta(hours=3, minutes=5), "3 hours ago"),
+        (timedelta(days=3), "3 days ago"),
+    ],
+)
+def test_ages_are_said_in_their_largest_unit(ago, said):
+    assert wording.age(NOW - ago, NOW) == said
+
+
+def test_what_comes_from_elsewhere_is_escaped_in_the_learning_tab():
+    lesson = RoundView(
+        number=1,
+        status=RoundStatus.FAILED,
+        reason="<img src=x onerror=alert(1)>",
+        picks=4,
+        seconds=3.0,
+        kl_per_token=None,
+        mean_length_tokens=None,
+    )
+    assert "<img" not in lessons_html([lesson])
+    assert lessons_html([]) == ""
+    assert "30 %" in facts_html(status(), NOW) and "3 in 10 replies" in facts_html(status(), NOW)
+
+
+@pytest.mark.parametrize(
+    ("value", "top"), [(0, 1), (0.03, 0.05), (1, 1), (1.2, 2), (49, 50), (51, 100), (730, 1000)]
+)
+def test_an_axis_ends_at_a_round_number_that_is_not_below_its_points(value, top):
+    assert nice_ceiling(value) == pytest.approx(top)
+
+
+@pytest.mark.parametrize("count", [1, 2, 100])
+def test_a_chart_is_drawn_from_its_first_point_on(count):
+    points = [(number, 50.0) for number in range(1, count + 1)]
+    chart = Chart(title="T.", sentence="<s>", x="picks", unit="%", points=points, top=100)
+    html = chart_html(chart)
+    assert f"T.: 50 % after {count} picks" in html and "&lt;s&gt;" in html
+    assert html.count("<circle") == (count if count < 30 else 1)
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "local"),
+    [
+        ("127.0.0.1:7860", None, True),
+        ("localhost:7860", "http://localhost:7860", True),
+        ("[::1]:7860", "http://[::1]:7860", True),
+        ("evil.example:7860", None, False),
+        ("127.0.0.1.evil.example", None, False),
+        ("", None, False),
+        ("127.0.0.1:7860", "http://evil.example", False),
+        ("127.0.0.1:7860", "http://127.0.0.1:9999", False),
+        ("127.0.0.1:7860", "null", False),
+    ],
+)
+def test_only_this_computer_and_this_page_are_let_in(host, origin, local):
+    headers = {"host": host} | ({"origin": origin} if origin else {})
+    assert is_local(Headers(headers)) is local

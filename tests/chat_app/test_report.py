@@ -1,0 +1,138 @@
+"""The numbers of the status line and of the Learning page, and the way back to a version."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from chat_app.config import ServiceConfig
+from chat_app.errors import ChatError
+from chat_app.progress import LearnerStatus, read_progress
+from learner.engine.scripted import ScriptedAsking
+from learner.progress import LearnerState, write_progress
+from storage.records import Choice, RoundStatus
+from tests.chat_app.makers import scripted
+from tests.chat_app.test_choices import asked
+from tests.storage.builders import leave, write_adapter
+
+
+def test_status_counts_picks_and_says_how_many_are_missing(serve, world):
+    service = serve(scripted())
+    status = service.status()
+    assert (status.live, status.picks, status.waiting, status.missing) == (0, 0, 0, 4)
+    assert status.asked_share is None
+    for _ in range(5):
+        world.pick()
+    status = service.status()
+    assert (status.picks, status.waiting, status.missing) == (5, 5, 0)
+    assert status.asked_share == 1.0
+
+
+def test_a_finished_round_is_live_once_collected(serve, world):
+    picks = [world.pick() for _ in range(4)]
+    service = serve(scripted())
+    world.leave(world.report(picks))
+    assert [report.number for report in service.collect_now()] == [1]
+    status = service.status()
+    assert (status.live, status.waiting) == (1, 0)
+
+
+def test_the_collector_finds_a_round_by_itself(serve, world):
+    serve(scripted(), ServiceConfig(model_name="a script", collect_every_s=0.01))
+    world.leave(world.report([world.pick()]))
+    for _ in range(500):
+        if world.policies.current().id == 1:
+            return
+        import time
+
+        time.sleep(0.01)
+    pytest.fail("the round was never collected")
+
+
+def test_the_collector_outlives_a_folder_it_cannot_read(serve, world, monkeypatch):
+    calls = []
+
+    def broken(_):
+        calls.append(1)
+        raise OSError("gone")
+
+    monkeypatch.setattr("chat_app.service.collect", broken)
+    service = serve(scripted(), ServiceConfig(model_name="a script", collect_every_s=0.01))
+    while len(calls) < 3:
+        service.drain()
+
+
+def test_a_person_can_go_back_and_forth_between_versions(serve, world):
+    service = serve(scripted())
+    for _ in range(2):
+        world.learn([world.pick()])
+    service.roll_back(1)
+    assert service.status().live == 1
+    assert service.status().waiting == 1  # what only version 2 had learned waits again
+    service.roll_back(2)
+    assert service.status().live == 2
+
+
+def test_going_back_to_the_live_version_or_to_none_is_a_sentence(serve, world):
+    service = serve(scripted())
+    with pytest.raises(ChatError, match="live already"):
+        service.roll_back(0)
+    with pytest.raises(ChatError, match="no policy version 7"):
+        service.roll_back(7)
+
+
+def test_going_back_to_a_broken_version_is_a_sentence_and_changes_nothing(serve, world):
+    service = serve(scripted())
+    world.learn([world.pick()])
+    world.learn([world.pick()])
+    weights = world.folder.rounds / "r000001" / "adapter" / "adapter_model.safetensors"
+    weights.write_bytes(b"something else")
+    with pytest.raises(ChatError):
+        service.roll_back(1)
+    assert service.status().live == 2
+
+
+def test_the_report_has_every_round_and_version(serve, world):
+    service = serve(scripted())
+    report = replace(world.report([world.pick()]), metrics={"kl_per_token": 0.02})
+    leave(world.folder.rounds, report, write_adapter)
+    service.collect_now()
+    world.learn([world.pick()], status=RoundStatus.REFUSED)
+    learning = service.learning()
+    assert [(one.number, one.status) for one in learning.rounds] == [
+        (1, RoundStatus.ACCEPTED),
+        (2, RoundStatus.REFUSED),
+    ]
+    assert [one.kl_per_token for one in learning.rounds] == [0.02, None]
+    assert [(one.id, one.live) for one in learning.versions] == [(1, True), (0, False)]
+
+
+def test_the_share_of_questions_is_counted_reply_by_reply(serve):
+    service = serve(scripted(ScriptedAsking.ALTERNATING))
+    chat = service.new_conversation()
+    service.choose(asked(service, chat).token, Choice.FIRST)
+    assert asked(service, chat, "Count to 3") is None
+    shares = [point.asked_share for point in service.learning().asked]
+    assert shares == [1.0, 0.5]
+
+
+def test_picks_count_as_foreseen_by_the_guess_made_before_them(serve):
+    service = serve(scripted(ScriptedAsking.ALWAYS))
+    chat = service.new_conversation()
+    for number in range(6):
+        question = asked(service, chat)
+        guess = Choice.FIRST if question.question.first_better_prob > 0.5 else Choice.SECOND
+        other = Choice.SECOND if guess is Choice.FIRST else Choice.FIRST
+        service.choose(question.token, guess if number < 3 else other)
+    points = service.learning().foreseen
+    assert [(point.picks, point.foreseen_share) for point in points] == [(5, 3 / 5), (6, 3 / 6)]
+
+
+def test_progress_is_what_the_learner_last_wrote(tmp_path):
+    path = tmp_path / "learner.json"
+    assert read_progress(path) == LearnerStatus(state=LearnerState.IDLE)
+    write_progress(path, LearnerState.LEARNING, number=3, detail="on 4 picks")
+    assert read_progress(path) == LearnerStatus(
+        state=LearnerState.LEARNING, round=3, detail="on 4 picks"
+    )
+    assert json.loads(path.read_text())["state"] == "learning"
