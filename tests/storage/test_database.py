@@ -1,9 +1,9 @@
 """One writer, a reader per thread, and a schema that appears whole or not at all."""
 
-import multiprocessing
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 import pytest
@@ -105,9 +105,14 @@ def test_the_last_one_out_leaves_one_file(root: Path) -> None:
     ]
 
 
-def test_a_reader_finds_everything_after_a_writer_that_was_cut_off(root: Path) -> None:
+def test_a_reader_finds_everything_after_a_writer_that_was_cut_off(
+    processes: BaseContext, root: Path
+) -> None:
     """The log of a killed writer is still there; a read-only connection replays it."""
-    assert run_child(say_and_die, root, "last words") == -signal.SIGKILL
+    child = processes.Process(target=say_and_die, args=(root, "last words"))
+    child.start()
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL
     with Reader(root / "twofold.db") as reader:
         assert fetch(reader.read(), "SELECT body FROM texts")[0][0] == "last words"
 
@@ -121,11 +126,10 @@ def test_a_connection_is_refused_after_a_fork(world: World, monkeypatch) -> None
         pass
 
 
-def test_three_processes_open_new_folders_at_once(tmp_path: Path) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    barrier = spawn.Barrier(3)
+def test_three_processes_open_new_folders_at_once(processes: BaseContext, tmp_path: Path) -> None:
+    barrier = processes.Barrier(3)
     roots = [tmp_path / name for name in "abcdef"]
-    children = [spawn.Process(target=open_together, args=(roots, barrier)) for _ in range(3)]
+    children = [processes.Process(target=open_together, args=(roots, barrier)) for _ in range(3)]
     for child in children:
         child.start()
     for child in children:
@@ -179,10 +183,3 @@ def test_opening_an_existing_store_changes_no_row(root: Path) -> None:
 def test_the_clock_of_the_store_is_the_one_given(tmp_path: Path) -> None:
     with Store(tmp_path / "twofold.db", clock=lambda: 1.5) as store:
         assert store.now_ms() == 1500
-
-
-def run_child(target, *args) -> int | None:
-    child = multiprocessing.get_context("spawn").Process(target=target, args=args)
-    child.start()
-    child.join(30)
-    return child.exitcode

@@ -1,19 +1,15 @@
 """kill -9 at any moment: what was acknowledged is there, nothing is there twice or by half.
 
-The children come from a fork server that has imported the code and never opened a database; they
-are as separate as spawned ones and start in milliseconds. More kills before a release:
-``TWOFOLD_KILLS=1000 pytest tests/storage/test_kill.py --timeout=0``.
+More kills before a release: ``TWOFOLD_KILLS=1000 pytest tests/storage/test_kill.py --timeout=0``.
 """
 
-import multiprocessing
 import os
 import random
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
 from pathlib import Path
-
-import pytest
 
 from storage import rounds
 from storage.records import BASE_VERSION, Choice
@@ -24,19 +20,12 @@ from tests.storage.children import answer_for_ever, learn_for_ever
 KILLS = int(os.environ.get("TWOFOLD_KILLS", "20"))
 
 
-@pytest.fixture(scope="module")
-def fork_server():
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.storage.children"])
-    return context
-
-
 def killed(
-    fork_server, target: Callable[[Path, Connection], None], root: Path, after_s: float
+    processes: BaseContext, target: Callable[[Path, Connection], None], root: Path, after_s: float
 ) -> list[bytes]:
     """Start a child, kill it ``after_s`` seconds after its first word; return all its words."""
-    listener, speaker = fork_server.Pipe(duplex=False)
-    child = fork_server.Process(target=target, args=(root, speaker))
+    listener, speaker = processes.Pipe(duplex=False)
+    child = processes.Process(target=target, args=(root, speaker))
     child.start()
     speaker.close()
     said = [listener.recv_bytes()]
@@ -51,12 +40,14 @@ def killed(
                 return said
 
 
-def test_every_acknowledged_answer_survives_and_a_retry_doubles_none(fork_server, root) -> None:
+def test_every_acknowledged_answer_survives_and_a_retry_doubles_none(
+    processes: BaseContext, root: Path
+) -> None:
     dice = random.Random(7)  # noqa: S311 - not for secrets
     asked: set[str] = set()
     saved: set[str] = set()
     for _ in range(KILLS):
-        said = killed(fork_server, answer_for_ever, root, dice.uniform(0, 0.05))
+        said = killed(processes, answer_for_ever, root, dice.uniform(0, 0.05))
         asked |= {word[1:].decode() for word in said if word.startswith(b"?")}
         saved |= {word[1:].decode() for word in said if word.startswith(b"!")}
         with (world := World.open(root)).store:
@@ -92,12 +83,12 @@ def assert_whole(world: World) -> None:
 
 
 def test_a_learner_or_app_that_is_killed_loses_at_most_the_round_in_progress(
-    fork_server, root
+    processes: BaseContext, root: Path
 ) -> None:
     dice = random.Random(8)  # noqa: S311 - not for secrets
     served = 0
     for _ in range(KILLS // 2):
-        said = killed(fork_server, learn_for_ever, root, dice.uniform(0, 0.1))
+        said = killed(processes, learn_for_ever, root, dice.uniform(0, 0.1))
         with (world := World.open(root)).store:
             rounds.sweep(world.policies)
             live = world.policies.current()

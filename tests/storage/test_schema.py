@@ -126,6 +126,7 @@ def lived_in_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def lived_in(lived_in_root: Path, tmp_path: Path) -> Iterator[World]:
     world = World.open(shutil.copytree(lived_in_root, tmp_path / "data"))
+    world.store._writer.execute("PRAGMA synchronous = OFF")  # nothing to wait for in a test
     with world.store:
         yield world
 

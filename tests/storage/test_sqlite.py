@@ -54,9 +54,10 @@ def test_the_linked_library_is_the_one_that_is_asserted() -> None:
 
 @pytest.mark.parametrize("writes", [True, False])
 def test_every_connection_has_the_settings_that_the_guarantees_rest_on(
-    world: World, writes: bool
+    durable_world: World, writes: bool
 ) -> None:
-    db = world.store._writer if writes else world.store.read()
+    store = durable_world.store
+    db = store._writer if writes else store.read()
     settings = {name: fetch(db, f"PRAGMA {name}")[0][0] for name in SETTINGS}
     assert settings == SETTINGS | ({"query_only": 0} if writes else {})
 
