@@ -1,0 +1,155 @@
+"""A whole simulation on the tiny model: the real loop, a few turns, the contract of its files."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from chat_app.settings import Learning, Settings
+from chat_app.simulate.command import simulate_into
+from chat_app.simulate.errors import SimulationError
+from chat_app.simulate.plan import SimulationPlan
+from learner.config import AskConfig, AskMode, EngineConfig, GateConfig, OnlineConfig
+from learner.model_folder import ModelFolder
+from storage.records import Sampling
+from tests.tiny import write_tiny_model
+
+RATER = """
+def score(messages, reply):
+    return -len(reply)
+
+def prefer(messages, reply_a, reply_b, rng):
+    assert messages[-1]["role"] == "user"
+    return "a" if len(reply_a) < len(reply_b) else "b"
+"""
+KEYS = [
+    "turn",
+    "picks",
+    "asked",
+    "ask_rate",
+    "win_rate_vs_base",
+    "win_rate_ci",
+    "win_rate_weights_only",
+    "mean_score_base",
+    "mean_score_policy",
+    "mean_score_shown",
+    "reward_accuracy",
+    "kl_to_base",
+    "mean_length_tokens",
+    "live_version",
+    "seconds",
+]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
+    return write_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    (tmp_path / "rater.py").write_text(RATER)
+    prompts = [
+        {"prompt": "hi"},
+        {"prompt": "why?"},
+        {
+            "messages": [
+                {"role": "user", "content": "one"},
+                {"role": "assistant", "content": "two"},
+                {"role": "user", "content": "three"},
+            ]
+        },
+    ]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in prompts))
+    return tmp_path
+
+
+def simulated(
+    files: Path, model: ModelFolder, out: str, *, turns: int = 11, learning: Learning = Learning.ON
+) -> dict:
+    plan = SimulationPlan(
+        rater=files / "rater.py",
+        prompts=files / "prompts.jsonl",
+        eval_prompts=files / "prompts.jsonl",
+        turns=turns,
+        seed=3,
+        out=files / out,
+    )
+    settings = Settings(
+        data=files / out / "data",
+        learning=learning,
+        ask=AskConfig(mode=AskMode.ALWAYS, candidates=3, commit_after_tokens=4),
+        engine=EngineConfig(
+            sampling=Sampling(max_new_tokens=12), max_prompt_tokens=256, seed=3, dtype="float32"
+        ),
+        # The tiny model is no chat model: only the mechanism is tested, so any version may pass.
+        online=OnlineConfig(
+            gate=GateConfig(
+                max_kl_per_token=100.0,
+                max_perplexity_ratio=100.0,
+                min_length_ratio=0.0,
+                max_length_ratio=100.0,
+                max_empty_share=1.0,
+                max_repetition=1.0,
+                prompts=2,
+                max_new_tokens=8,
+            )
+        ),
+    )
+    simulate_into(plan, settings, model, lambda _: None)
+    return json.loads((files / out / "summary.json").read_text())
+
+
+def test_a_run_leaves_the_curve_it_promises(files: Path, model: ModelFolder):
+    summary = simulated(files, model, "out")
+    checkpoints = summary["checkpoints"]
+    assert [c["turn"] for c in checkpoints] == [0, 10, 11]
+    assert all(list(c) == KEYS for c in checkpoints)
+    last = checkpoints[-1]
+    assert last["asked"] > 0 and 0 < last["picks"] <= last["asked"]
+    assert last["ask_rate"] == last["asked"] / 11
+    assert last["live_version"] > 0 and last["kl_to_base"] > 0
+    assert last["win_rate_ci"][0] <= last["win_rate_vs_base"] <= last["win_rate_ci"][1]
+    assert checkpoints[0]["kl_to_base"] == 0 and checkpoints[0]["reward_accuracy"] is None
+    assert len({c["mean_score_base"] for c in checkpoints}) == 1, "the base answers once"
+    assert summary["config"]["seed"] == 3 and summary["config"]["learn"] == "on"
+    assert (files / "out" / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_repeats_under_its_seed(files: Path, model: ModelFolder):
+    runs = [simulated(files, model, out)["checkpoints"] for out in ("a", "b")]
+    for checkpoints in runs:
+        for checkpoint in checkpoints:
+            del checkpoint["seconds"]
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize("learning", [Learning.REWARD_ONLY, Learning.OFF])
+def test_without_policy_learning_the_base_stays_live(
+    files: Path, model: ModelFolder, learning: Learning
+):
+    last = simulated(files, model, "out", turns=4, learning=learning)["checkpoints"][-1]
+    assert last["picks"] > 0
+    assert last["live_version"] == 0 and last["kl_to_base"] == 0
+
+
+def test_a_finished_run_is_left_alone_and_an_unfinished_one_begun_anew(
+    files: Path, model: ModelFolder
+):
+    first = simulated(files, model, "out", turns=2)
+    assert simulated(files, model, "out", turns=2) == first, "not even the seconds changed"
+
+    path = files / "out" / "summary.json"
+    path.write_text(json.dumps(first | {"checkpoints": first["checkpoints"][:1]}))
+    assert simulated(files, model, "out", turns=2)["checkpoints"][-1]["turn"] == 2
+
+
+def test_a_folder_with_anything_else_is_refused(files: Path, model: ModelFolder):
+    simulated(files, model, "out", turns=2)
+    with pytest.raises(SimulationError, match="other settings"):
+        simulated(files, model, "out", turns=3)
+    (files / "full").mkdir()
+    (files / "full" / "thesis.txt").write_text("years of work")
+    with pytest.raises(SimulationError, match="choose another --out"):
+        simulated(files, model, "full")
+    assert (files / "full" / "thesis.txt").exists()
