@@ -4,6 +4,7 @@ All of them take rewards (E, N) in logits, one row per ensemble member. See
 docs/how-it-learns.md section 3; infomax is arXiv 2603.17378, section 2.1 of our reference.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -27,20 +28,18 @@ def win_prob_variance(rewards: Float[Tensor, "E N"]) -> Float[Tensor, "N N"]:
     return win_probs(rewards).var(dim=0, correction=0)
 
 
-def regret_aware_infomax(
-    rewards: Float[Tensor, "E N"], usable: Bool[Tensor, "N N"], regret_weight: float
-) -> tuple[int, int]:
-    """The usable pair i < j with the most variance, less the regret of showing it.
+def infomax_partner(
+    rewards: Float[Tensor, "E N"], leader: int, usable: Bool[Tensor, " N"], regret_weight: float
+) -> int:
+    """The usable reply whose comparison with ``leader`` has the most variance, less its regret.
 
     Regret is how far the pair's better reply falls short of the best of all, in mean logits: a
     person reads what we ask about, so a question should hold a good reply.
     """
     mean = rewards.mean(dim=0)
-    regret = mean.max() - torch.maximum(mean[:, None], mean[None, :])
-    value = win_prob_variance(rewards) - regret_weight * regret
-    value = value.masked_fill(~usable.triu(diagonal=1), -torch.inf)
-    i, j = divmod(int(value.argmax()), value.shape[1])
-    return i, j
+    regret = mean.max() - torch.maximum(mean, mean[leader])
+    value = win_prob_variance(rewards)[leader] - regret_weight * regret
+    return int(value.masked_fill(~usable, -torch.inf).argmax())
 
 
 def pessimistic_best(rewards: Float[Tensor, "E N"], pessimism: float) -> int:
@@ -54,12 +53,18 @@ def pessimistic_best(rewards: Float[Tensor, "E N"], pessimism: float) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """What to show: a pair with its question, or the one best reply."""
+class Opening:
+    """Decided on drafts: which reply streams, and whether a second one will be asked about."""
 
-    best: int
-    pair: tuple[int, int] | None
-    question: Question | None
+    leader: int
+    reason: AskReason | None
+    """None: the leader is all that is shown."""
+    leader_first: bool
+    """Whether the leader takes the first place of the pair; a coin toss."""
+    by_rule: int
+    """The leader the rule alone would have taken; another one only in a random question."""
+    rule_asks: bool
+    """Whether the rule alone would have asked."""
 
 
 class Asker:
@@ -71,79 +76,111 @@ class Asker:
         self.threshold = config.min_disagreement
         self._pessimism = pessimism
 
-    def decide(
+    def open(
+        self, rewards: Float[Tensor, "E N"], *, answers: int, generator: torch.Generator
+    ) -> Opening:
+        """Decide on the rewards of drafts. ``answers`` counts past picks."""
+        best = pessimistic_best(rewards, self._pessimism)
+        lucky = float(torch.rand((), generator=generator)) < self.config.random_share
+        leader_first = float(torch.rand((), generator=generator)) < 0.5
+        anyone = int(torch.randint(rewards.shape[1], (), generator=generator))
+        reason = self._reason(rewards, lucky=lucky, answers=answers)
+        random = reason is AskReason.RANDOM or (
+            reason is not None and self.config.query is QueryRule.RANDOM
+        )
+        return Opening(
+            leader=anyone if random else best,
+            reason=reason,
+            leader_first=leader_first,
+            by_rule=best,
+            rule_asks=self._reason(rewards, lucky=False, answers=answers) is not None,
+        )
+
+    def ask(
         self,
+        opening: Opening,
         rewards: Float[Tensor, "E N"],
         usable: Bool[Tensor, "N N"],
-        *,
-        answers: int,
         generator: torch.Generator,
-    ) -> Decision:
-        """``usable`` marks pairs that differ enough to be shown; ``answers`` counts past picks."""
-        best = pessimistic_best(rewards, self._pessimism)
-        pairs = usable.triu(diagonal=1).nonzero().tolist()
-        if self.config.mode is AskMode.NEVER or not pairs:
-            return Decision(best=best, pair=None, question=None)
-        wanted = self._wanted_pair(rewards, usable, pairs, generator)
-        lucky = float(torch.rand((), generator=generator)) < self.config.random_share
-        i, j = self._random(pairs, generator) if lucky else wanted
-        reason = self._reason(rewards, wanted, lucky=lucky, answers=answers)
-        if reason is None:
-            return Decision(best=best, pair=None, question=None)
-        if torch.rand((), generator=generator) < 0.5:  # which is shown first is a coin toss
-            i, j = j, i
-        p = win_probs(rewards)[:, i, j]
-        would_ask = self._reason(rewards, wanted, lucky=False, answers=answers) is not None
+    ) -> tuple[int, int, Question] | None:
+        """The pair as shown and its question, decided on the finished replies.
+
+        ``usable`` marks pairs that differ enough to be shown; None if no pair of the leader does.
+        """
+        partners = usable[opening.leader]
+        if opening.reason is None or not partners.any():
+            return None
+        drawn = self._any_of(partners, generator)  # drawn in any case: one stream of draws a turn
+        random = opening.reason is AskReason.RANDOM or self.config.query is QueryRule.RANDOM
+        partner = drawn if random else self._by_rule(rewards, opening.leader, partners)
+        pair = (opening.leader, partner) if opening.leader_first else (partner, opening.leader)
+        p = torch.sigmoid(rewards[:, pair[0]] - rewards[:, pair[1]])
         question = Question(
-            reason=reason,
-            propensity=self._propensity((i, j), wanted, len(pairs), would_ask=would_ask),
+            reason=opening.reason,
+            propensity=self._propensity(pair, opening, rewards, usable),
             disagreement=float(p.std(correction=0)),
             first_better_prob=float(p.mean()),
         )
-        return Decision(best=best, pair=(i, j), question=question)
+        return *pair, question
 
-    def count_turn(self, decision: Decision, *, answers: int) -> None:
-        """Move the threshold after a turn on which asking was possible and optional."""
+    def count_turn(self, *, asked: bool, answers: int) -> None:
+        """Move the threshold after a turn on which asking was optional."""
         if self.config.mode is not AskMode.AUTO or answers < self.config.burn_in:
             return
-        asked = 1.0 if decision.pair else 0.0
-        step = torch.tensor(CONTROLLER_GAIN * (asked - self.config.budget_share)).exp()
-        self.threshold = max(self.config.min_disagreement, self.threshold * float(step))
-
-    def _wanted_pair(
-        self,
-        rewards: Float[Tensor, "E N"],
-        usable: Bool[Tensor, "N N"],
-        pairs: list[list[int]],
-        generator: torch.Generator,
-    ) -> tuple[int, int]:
-        if self.config.query is QueryRule.RANDOM:
-            return self._random(pairs, generator)
-        return regret_aware_infomax(rewards, usable, self.config.regret_weight)
+        step = math.exp(CONTROLLER_GAIN * (asked - self.config.budget_share))
+        self.threshold = max(self.config.min_disagreement, self.threshold * step)
 
     def _reason(
-        self, rewards: Float[Tensor, "E N"], pair: tuple[int, int], *, lucky: bool, answers: int
+        self, rewards: Float[Tensor, "E N"], *, lucky: bool, answers: int
     ) -> AskReason | None:
-        if self.config.mode is AskMode.ALWAYS:
-            return AskReason.ALWAYS
+        match self.config.mode:
+            case AskMode.NEVER:
+                return None
+            case AskMode.ALWAYS:
+                return AskReason.ALWAYS
+            case AskMode.AUTO:
+                pass
         if answers < self.config.burn_in:
             return AskReason.BURN_IN
         if lucky:
             return AskReason.RANDOM
-        disagreement = float(win_prob_variance(rewards)[pair].sqrt())
+        disagreement = float(win_prob_variance(rewards).max().sqrt())
         return AskReason.UNCERTAIN if disagreement >= self.threshold else None
 
+    def _by_rule(
+        self, rewards: Float[Tensor, "E N"], leader: int, partners: Bool[Tensor, " N"]
+    ) -> int:
+        return infomax_partner(rewards, leader, partners, self.config.regret_weight)
+
     def _propensity(
-        self, pair: tuple[int, int], wanted: tuple[int, int], pairs: int, *, would_ask: bool
+        self,
+        pair: tuple[int, int],
+        opening: Opening,
+        rewards: Float[Tensor, "E N"],
+        usable: Bool[Tensor, "N N"],
     ) -> float:
-        """P(this pair is asked), in whichever order: by the random share, or by the rule."""
-        share = self.config.random_share
+        """P(this pair is asked about, in either order), by the random share or by the rule.
+
+        A random leader without a usable partner asks nothing, so a pair is drawn with probability
+        1/N times one over the leader's usable partners, either way round.
+        """
+        partners = usable.sum(dim=1)
+        drawn = sum(1.0 / (usable.shape[0] * int(partners[i])) for i in pair)
+        if self.config.mode is not AskMode.AUTO or opening.reason is AskReason.BURN_IN:
+            share = 0.0  # asked in any case; the random share has no turn
+        else:
+            share = self.config.random_share
         if self.config.query is QueryRule.RANDOM:
-            return (share + (1 - share) * would_ask) / pairs
-        by_rule = would_ask and set(pair) == set(wanted)
-        return share / pairs + (1 - share) * by_rule
+            return (share + (1.0 - share) * opening.rule_asks) * drawn
+        leader = opening.by_rule
+        by_rule = (
+            opening.rule_asks
+            and bool(usable[leader].any())
+            and set(pair) == {leader, self._by_rule(rewards, leader, usable[leader])}
+        )
+        return share * drawn + (1.0 - share) * by_rule
 
     @staticmethod
-    def _random(pairs: list[list[int]], generator: torch.Generator) -> tuple[int, int]:
-        i, j = pairs[int(torch.randint(len(pairs), (), generator=generator))]
-        return i, j
+    def _any_of(partners: Bool[Tensor, " N"], generator: torch.Generator) -> int:
+        places = partners.nonzero().squeeze(1)
+        return int(places[int(torch.randint(len(places), (), generator=generator))])

@@ -1,9 +1,11 @@
-"""From a message to what the person sees: draft, score, decide, stream.
+"""From a message to what the person sees: draft, score, open, stream, ask.
 
 Streaming has to start before every candidate is complete. All candidates draft a short prefix
-unseen; the prefixes are scored, and it is decided whether to ask and which one or two replies to
-show. Those stream. The others go on in the same batch, which costs little while the shown ones
-run, and are finished afterwards for the learner. docs/decisions/0001 has what this costs.
+unseen; the prefixes are scored, the best one becomes the leader and streams, and it is decided
+whether to ask. If so, the others run on beside it, and the reply to compare it with is chosen when
+all are complete: a person reads the leader meanwhile, and what makes a pair worth asking about,
+its length above all, is often known only at the end. If not, the leader is all that is shown, and
+the others are finished afterwards for the learner. docs/decisions/0001 has what this costs.
 """
 
 import difflib
@@ -15,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from learner.acquisition import Asker, Decision, pessimistic_best
+from learner.acquisition import Asker, Opening, pessimistic_best
 from learner.config import AskConfig
 from learner.engine.hf import HfBatch, HfEngine
 from learner.features import FrozenFeatures
@@ -31,6 +33,7 @@ from storage.records import (
 )
 
 _ANSWERS = (Choice.FIRST, Choice.SECOND, Choice.TIE, Choice.BOTH_BAD)
+_DECISIONS = 1 << 40  # far from the seeds of the candidates' own draws
 EVAL_PROMPTS_PER_BATCH = 8
 
 
@@ -67,6 +70,10 @@ class AskingReplyMaker:
         return self._engine
 
     @property
+    def features(self) -> FrozenFeatures:
+        return self._features
+
+    @property
     def reward(self) -> BayesianRewardHead:
         return self._reward
 
@@ -84,36 +91,22 @@ class AskingReplyMaker:
         cancel: Event,
     ) -> ReplyPlan:
         """Write a reply or a pair. Raises AdapterLoadError and PromptTooLongError."""
+        generator = torch.Generator().manual_seed(_DECISIONS + seed)
         self._engine.load(version)
         batch = self._engine.start(prompt, self._ask.candidates, self._sampling, seed)
         self._draft(batch, emit, cancel)
-        decision = self._decide(prompt, batch, seed)
-        self._asker.count_turn(decision, answers=self._answers)
-        shown = list(decision.pair or (decision.best,))
-        self._stream(batch, shown, emit, cancel)
-        question = decision.question
-        if question and (cancel.is_set() or self._near_duplicates(batch.texts(), *shown)):
-            shown, question = shown[:1], None
-        completions = batch.completions()
-        replies = self._with_rewards(prompt, [completions[i] for i in shown])
+        drafts = self._score(prompt, batch.completions())
+        opening = self._asker.open(drafts, answers=self._answers, generator=generator)
+        self._stream(batch, opening, emit, cancel)
+        if opening.reason is None or cancel.is_set():
+            plan = self._single(prompt, batch, opening.leader, cancel)
+        else:
+            plan = self._pair(prompt, batch, opening, generator)
+            emit(Draft(stage=Stage.STREAMING, texts=tuple(c.text for c in plan.shown)))
+        self._asker.count_turn(asked=plan.question is not None, answers=self._answers)
+        return plan
 
-        def finish_others(hurry: Event) -> tuple[Completion, ...]:
-            if cancel.is_set():
-                return ()
-            while batch.running and not hurry.is_set():
-                batch.step()
-            finished = batch.completions()
-            others = [finished[i] for i in range(len(finished)) if i not in shown]
-            return tuple(self._with_rewards(prompt, others))
-
-        return ReplyPlan(
-            shown=tuple(replies),
-            question=question,
-            finish_others=finish_others,
-            dropped_messages=batch.dropped_messages,
-        )
-
-    # -- the four steps ------------------------------------------------------------------------
+    # -- the steps -----------------------------------------------------------------------------
 
     def _draft(self, batch: HfBatch, emit: Callable[[Draft], None], cancel: Event) -> None:
         """All candidates, unseen, until the longest has ``commit_after_tokens``."""
@@ -123,40 +116,63 @@ class AskingReplyMaker:
             batch.step()
             emit(Draft(stage=Stage.DRAFTING, drafted_tokens=tokens + 1))
 
-    def _decide(self, prompt: Sequence[Message], batch: HfBatch, seed: int) -> Decision:
-        rewards = self._score(prompt, batch.completions())
-        return self._asker.decide(
-            rewards,
-            self._usable(batch),
-            answers=self._answers,
-            generator=torch.Generator().manual_seed(seed),
-        )
-
     def _stream(
-        self, batch: HfBatch, shown: Sequence[int], emit: Callable[[Draft], None], cancel: Event
+        self, batch: HfBatch, opening: Opening, emit: Callable[[Draft], None], cancel: Event
     ) -> None:
+        """The leader, until it is complete; in a pair, until all are. The other place is empty."""
+        leader = opening.leader
         while True:
-            texts = batch.texts()
-            emit(Draft(stage=Stage.STREAMING, texts=tuple(texts[i] for i in shown)))
-            if cancel.is_set() or all(batch.done(i) for i in shown):
+            text = batch.texts()[leader]
+            if opening.reason is None:
+                texts: tuple[str, ...] = (text,)
+            else:
+                texts = (text, "") if opening.leader_first else ("", text)
+            emit(Draft(stage=Stage.STREAMING, texts=texts))
+            complete = batch.done(leader) if opening.reason is None else not batch.running
+            if complete or cancel.is_set():
                 return
             batch.step()
 
-    def _with_rewards(
-        self, prompt: Sequence[Message], completions: Sequence[Completion]
-    ) -> list[Completion]:
-        """The same completions with feature, mean reward and its standard deviation."""
-        if not completions:
-            return []
-        featured = self._with_features(prompt, completions)
-        for completion in featured:
-            self._reward.lengths.observe(completion)
-        rewards = self._reward.score(prompt, featured)
-        mean, std = rewards.mean(dim=0).tolist(), rewards.std(dim=0, correction=0).tolist()
-        return [
-            replace(c, reward_mean=m, reward_std=s)
-            for c, m, s in zip(featured, mean, std, strict=True)
-        ]
+    def _pair(
+        self,
+        prompt: Sequence[Message],
+        batch: HfBatch,
+        opening: Opening,
+        generator: torch.Generator,
+    ) -> ReplyPlan:
+        """All are complete: choose whom to compare the leader with."""
+        finished = self._with_features(prompt, batch.completions())
+        rewards = self._reward.score(prompt, finished)
+        asked = self._asker.ask(opening, rewards, self._usable(batch.texts()), generator)
+        shown = [opening.leader] if asked is None else list(asked[:2])
+        rated = self._with_rewards(finished, rewards)
+        others = tuple(c for i, c in enumerate(rated) if i not in shown)
+        return ReplyPlan(
+            shown=tuple(rated[i] for i in shown),
+            question=None if asked is None else asked[2],
+            finish_others=lambda _: others,
+            dropped_messages=batch.dropped_messages,
+        )
+
+    def _single(
+        self, prompt: Sequence[Message], batch: HfBatch, leader: int, cancel: Event
+    ) -> ReplyPlan:
+        """The leader is complete, or was stopped; the others may still run."""
+
+        def finish_others(hurry: Event) -> tuple[Completion, ...]:
+            if cancel.is_set():
+                return ()
+            while batch.running and not hurry.is_set():
+                batch.step()
+            rated = self._rated(prompt, batch.completions())
+            return tuple(c for i, c in enumerate(rated) if i != leader)
+
+        return ReplyPlan(
+            shown=tuple(self._rated(prompt, [batch.completions()[leader]])),
+            question=None,
+            finish_others=finish_others,
+            dropped_messages=batch.dropped_messages,
+        )
 
     # -- helpers -------------------------------------------------------------------------------
 
@@ -165,6 +181,25 @@ class AskingReplyMaker:
     ) -> Float[Tensor, "E N"]:
         return self._reward.score(prompt, self._with_features(prompt, completions))
 
+    def _rated(
+        self, prompt: Sequence[Message], completions: Sequence[Completion]
+    ) -> list[Completion]:
+        """The same completions with their features and rewards."""
+        featured = self._with_features(prompt, completions)
+        return self._with_rewards(featured, self._reward.score(prompt, featured))
+
+    def _with_rewards(
+        self, completions: Sequence[Completion], rewards: Float[Tensor, "E N"]
+    ) -> list[Completion]:
+        """Mean and standard deviation over the members, as they were when the person looked."""
+        for completion in completions:
+            self._reward.lengths.observe(completion)
+        mean, std = rewards.mean(dim=0).tolist(), rewards.std(dim=0, correction=0).tolist()
+        return [
+            replace(c, reward_mean=m, reward_std=s)
+            for c, m, s in zip(completions, mean, std, strict=True)
+        ]
+
     def _with_features(
         self, prompt: Sequence[Message], completions: Sequence[Completion]
     ) -> list[Completion]:
@@ -172,9 +207,8 @@ class AskingReplyMaker:
         rows = pooled.half().numpy()
         return [replace(c, feature=row.tobytes()) for c, row in zip(completions, rows, strict=True)]
 
-    def _usable(self, batch: HfBatch) -> Bool[Tensor, "N N"]:
+    def _usable(self, texts: Sequence[str]) -> Bool[Tensor, "N N"]:
         """Pairs that differ enough to be worth a person's look."""
-        texts = batch.texts()
         N = len(texts)
         usable = torch.zeros((N, N), dtype=torch.bool)
         for i in range(N):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from learner.acquisition import (
     Asker,
+    infomax_partner,
     pessimistic_best,
-    regret_aware_infomax,
     win_prob_variance,
 )
 from learner.config import AskConfig, AskMode, QueryRule
@@ -54,23 +54,28 @@ def test_members_that_agree_disagree_about_nothing():
     assert win_prob_variance(draw()[:1].expand(8, 4)).abs().max() < 1e-12
 
 
-def test_infomax_takes_the_pair_with_the_most_variance():
+EVERYONE = torch.ones(4, dtype=torch.bool)
+
+
+def others(leader: int) -> torch.Tensor:
+    return EVERYONE.clone().index_fill_(0, torch.tensor(leader), False)
+
+
+def test_infomax_takes_the_partner_with_the_most_variance():
     rewards = torch.tensor([[0.0, 0.0, 3.0, 0.1], [0.0, 0.1, -3.0, 0.0]])
-    i, j = regret_aware_infomax(rewards, all_pairs(4), regret_weight=0.0)
-    assert 2 in (i, j)
+    assert infomax_partner(rewards, 0, others(0), regret_weight=0.0) == 2
 
 
 def test_regret_keeps_two_bad_replies_from_being_asked():
-    # 0 and 1 are far below 2 and 3, and a little more in doubt.
+    # The leader is far below 2 and 3; its comparison with the bad 1 is a little more in doubt.
     rewards = torch.tensor([[-8.0, -10.0, 1.0, 0.0], [-10.0, -8.0, 0.0, 0.9]])
-    assert regret_aware_infomax(rewards, all_pairs(4), regret_weight=0.0) == (0, 1)
-    assert regret_aware_infomax(rewards, all_pairs(4), regret_weight=0.1) == (2, 3)
+    assert infomax_partner(rewards, 0, others(0), regret_weight=0.0) == 1
+    assert infomax_partner(rewards, 0, others(0), regret_weight=0.1) in (2, 3)
 
 
-def test_a_pair_that_is_not_usable_is_never_taken():
-    usable = torch.zeros((4, 4), dtype=torch.bool)
-    usable[1, 3] = usable[3, 1] = True
-    assert regret_aware_infomax(draw(), usable, 0.05) == (1, 3)
+def test_a_partner_that_is_not_usable_is_never_taken():
+    usable = torch.tensor([False, False, False, True])
+    assert infomax_partner(draw(), 1, usable, 0.05) == 3
 
 
 def test_doubt_about_the_best_lets_a_surer_one_win():
@@ -80,27 +85,32 @@ def test_doubt_about_the_best_lets_a_surer_one_win():
     assert pessimistic_best(torch.cat([sure, torch.zeros(64, 1)], dim=1), 0.5) == 0
 
 
-def decide(asker: Asker, rewards: torch.Tensor, *, answers: int, seed: int):
+def decide(asker: Asker, rewards: torch.Tensor, *, answers: int, seed: int, usable=None):
+    """A whole turn in which drafts and finished replies have the same rewards."""
     generator = torch.Generator().manual_seed(seed)
-    return asker.decide(rewards, all_pairs(rewards.shape[1]), answers=answers, generator=generator)
+    opening = asker.open(rewards, answers=answers, generator=generator)
+    usable = all_pairs(rewards.shape[1]) if usable is None else usable
+    return asker.ask(opening, rewards, usable, generator)
 
 
 def test_burn_in_asks_each_time_and_never_mode_never():
     asker = Asker(AskConfig(burn_in=3), pessimism=0.5)
-    assert decide(asker, draw(), answers=2, seed=0).question.reason is AskReason.BURN_IN
+    assert decide(asker, draw(), answers=2, seed=0)[2].reason is AskReason.BURN_IN
     never = Asker(AskConfig(mode=AskMode.NEVER), pessimism=0.5)
-    assert decide(never, draw(), answers=0, seed=0).pair is None
+    assert decide(never, draw(), answers=0, seed=0) is None
 
 
 def test_nothing_is_asked_where_no_pair_is_usable():
     asker = Asker(AskConfig(mode=AskMode.ALWAYS), pessimism=0.5)
-    decision = asker.decide(
-        draw(),
-        torch.zeros((4, 4), dtype=torch.bool),
-        answers=0,
-        generator=torch.Generator().manual_seed(0),
-    )
-    assert decision.pair is None
+    unusable = torch.zeros((4, 4), dtype=torch.bool)
+    assert decide(asker, draw(), answers=0, seed=0, usable=unusable) is None
+
+
+def test_a_question_holds_the_reply_that_would_have_been_shown():
+    asker = Asker(AskConfig(burn_in=0, random_share=0.0), pessimism=0.5)
+    for seed in range(30):
+        pair = decide(asker, draw(seed), answers=100, seed=seed)[:2]
+        assert pessimistic_best(draw(seed), 0.5) in pair
 
 
 @pytest.mark.parametrize("budget", [0.1, 0.3])
@@ -108,9 +118,9 @@ def test_the_budget_holds_over_a_thousand_doubtful_turns(budget):
     asker = Asker(AskConfig(burn_in=0, budget_share=budget, random_share=0.0), pessimism=0.5)
     asked = 0
     for turn in range(1000):
-        decision = decide(asker, draw(turn), answers=100, seed=turn)
-        asker.count_turn(decision, answers=100)
-        asked += decision.pair is not None
+        question = decide(asker, draw(turn), answers=100, seed=turn)
+        asker.count_turn(asked=question is not None, answers=100)
+        asked += question is not None
     assert asked / 1000 == pytest.approx(budget, abs=0.05)
 
 
@@ -118,37 +128,41 @@ def test_the_budget_is_a_ceiling_not_a_quota():
     asker = Asker(AskConfig(burn_in=0, random_share=0.0), pessimism=0.5)
     agreeing = torch.arange(4.0).expand(16, 4) * 3
     for turn in range(200):
-        decision = decide(asker, agreeing, answers=100, seed=turn)
-        asker.count_turn(decision, answers=100)
-        assert decision.pair is None
+        question = decide(asker, agreeing, answers=100, seed=turn)
+        asker.count_turn(asked=question is not None, answers=100)
+        assert question is None
 
 
 def test_the_random_share_asks_even_when_sure_and_says_so():
     asker = Asker(AskConfig(burn_in=0, random_share=0.2), pessimism=0.5)
     agreeing = torch.arange(4.0).expand(16, 4) * 3
-    reasons = [decide(asker, agreeing, answers=100, seed=t).question for t in range(500)]
-    asked = [q for q in reasons if q is not None]
-    assert {q.reason for q in asked} == {AskReason.RANDOM}
+    asked = [decide(asker, agreeing, answers=100, seed=t) for t in range(500)]
+    asked = [a for a in asked if a is not None]
+    assert {question.reason for _, _, question in asked} == {AskReason.RANDOM}
     assert len(asked) / 500 == pytest.approx(0.2, abs=0.06)
 
 
+@pytest.mark.parametrize("mode", [AskMode.AUTO, AskMode.ALWAYS])
 @pytest.mark.parametrize("query", list(QueryRule))
-def test_logged_propensities_match_how_often_each_pair_is_asked(query):
-    asker = Asker(AskConfig(burn_in=0, random_share=0.3, query=query), pessimism=0.5)
+def test_logged_propensities_match_how_often_each_pair_is_asked(query, mode):
+    asker = Asker(AskConfig(mode=mode, burn_in=0, random_share=0.3, query=query), pessimism=0.5)
     rewards = 2 * draw(5)
+    usable = all_pairs(4)
+    usable[0, 1] = usable[1, 0] = False
     seen: dict[frozenset[int], list[float]] = {}
     for seed in range(3000):
-        decision = decide(asker, rewards, answers=100, seed=seed)
-        seen.setdefault(frozenset(decision.pair), []).append(decision.question.propensity)
+        *pair, question = decide(asker, rewards, answers=100, seed=seed, usable=usable)
+        seen.setdefault(frozenset(pair), []).append(question.propensity)
     for logged in seen.values():
         assert len(logged) / 3000 == pytest.approx(logged[0], abs=0.03)
         assert max(logged) - min(logged) < 1e-9
 
 
-def test_the_candidate_sampled_first_is_shown_first_half_the_time():
+def test_the_leader_is_shown_first_half_the_time():
     asker = Asker(AskConfig(mode=AskMode.ALWAYS), pessimism=0.5)
-    pairs = [decide(asker, draw(3), answers=0, seed=s).pair for s in range(2000)]
-    share = sum(i < j for i, j in pairs) / 2000
+    leader = pessimistic_best(draw(3), 0.5)
+    pairs = [decide(asker, draw(3), answers=0, seed=s)[:2] for s in range(2000)]
+    share = sum(pair[0] == leader for pair in pairs) / 2000
     assert abs(share - 0.5) < 4 * math.sqrt(0.25 / 2000)
 
 
@@ -156,5 +170,5 @@ def test_the_stated_probability_is_that_of_the_first_as_shown():
     asker = Asker(AskConfig(mode=AskMode.ALWAYS), pessimism=0.5)
     rewards = torch.tensor([[5.0, 0.0], [4.0, 1.0]])
     for seed in range(20):
-        decision = decide(asker, rewards, answers=0, seed=seed)
-        assert (decision.question.first_better_prob > 0.5) == (decision.pair[0] == 0)
+        first, _, question = decide(asker, rewards, answers=0, seed=seed)
+        assert (question.first_better_prob > 0.5) == (first == 0)
