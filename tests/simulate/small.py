@@ -1,0 +1,73 @@
+"""A simulation small enough for tests: the tiny model, two prompts and a half, a sharp rater."""
+
+import json
+from pathlib import Path
+
+from chat_app.settings import Learning, Settings
+from chat_app.simulate.command import simulate_into
+from chat_app.simulate.plan import SimulationPlan
+from learner.config import AskConfig, AskMode, EngineConfig, GateConfig, OnlineConfig
+from learner.model_folder import ModelFolder
+from storage.records import Sampling
+
+RATER = """
+def score(messages, reply):
+    return -len(reply)
+
+def prefer(messages, reply_a, reply_b, rng):
+    assert messages[-1]["role"] == "user"
+    return "a" if len(reply_a) < len(reply_b) else "b"
+"""
+
+
+def write_files(folder: Path) -> None:
+    """A rater and prompts, one of them in the middle of a conversation."""
+    (folder / "rater.py").write_text(RATER)
+    prompts = [
+        {"prompt": "hi"},
+        {"prompt": "why?"},
+        {
+            "messages": [
+                {"role": "user", "content": "one"},
+                {"role": "assistant", "content": "two"},
+                {"role": "user", "content": "three"},
+            ]
+        },
+    ]
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in prompts))
+
+
+def simulated(
+    files: Path, model: ModelFolder, out: str, *, turns: int = 11, learning: Learning = Learning.ON
+) -> dict:
+    plan = SimulationPlan(
+        rater=files / "rater.py",
+        prompts=files / "prompts.jsonl",
+        eval_prompts=files / "prompts.jsonl",
+        turns=turns,
+        seed=3,
+        out=files / out,
+    )
+    settings = Settings(
+        data=files / out / "data",
+        learning=learning,
+        ask=AskConfig(mode=AskMode.ALWAYS, candidates=3, commit_after_tokens=4),
+        engine=EngineConfig(
+            sampling=Sampling(max_new_tokens=12), max_prompt_tokens=256, seed=3, dtype="float32"
+        ),
+        # The tiny model is no chat model: only the mechanism is tested, so any version may pass.
+        online=OnlineConfig(
+            gate=GateConfig(
+                max_kl_per_token=100.0,
+                max_perplexity_ratio=100.0,
+                min_length_ratio=0.0,
+                max_length_ratio=100.0,
+                max_empty_share=1.0,
+                max_repetition=1.0,
+                prompts=2,
+                max_new_tokens=8,
+            )
+        ),
+    )
+    simulate_into(plan, settings, model, lambda _: None)
+    return json.loads((files / out / "summary.json").read_text())

@@ -1,0 +1,263 @@
+"""The command line: how settings are read, what a command answers, how a mistake is told."""
+
+import json
+import signal
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import app
+from chat_app.cli import run
+from chat_app.settings import Learning, ServeOptions, Settings
+from learner.config import AskMode, QueryRule
+from storage.database import Store
+from storage.folder import DataFolder
+from storage.policies import PolicyRegistry
+from storage.records import BASE_VERSION
+from tests.simulate.small import simulated, write_files
+from tests.tiny import write_tiny_model
+
+
+PAIRS = ("--pairs", "x", "--query", "random", "--seeds", 2, "--out", "y")
+
+
+@dataclass
+class Answer:
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def twofold(capsys: pytest.CaptureFixture[str]):
+    """Run a command; ``serve`` really serves."""
+
+    def command(*args: object) -> Answer:
+        with pytest.raises(SystemExit) as ended:
+            run(app.serve, [str(arg) for arg in args])
+        printed = capsys.readouterr()
+        return Answer(ended.value.code, printed.out, printed.err)
+
+    before = signal.getsignal(signal.SIGTERM)
+    yield command
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def parsed():
+    """Run ``serve`` up to the point where it would start: what it would be given."""
+
+    def command(*args: object) -> tuple[Settings, ServeOptions]:
+        given: list[tuple[Settings, ServeOptions]] = []
+        with pytest.raises(SystemExit) as ended:
+            run(lambda *both: given.append(both), [str(arg) for arg in args])
+        assert ended.value.code == 0
+        return given[0]
+
+    return command
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with picks and a few versions, made by a simulation."""
+    folder = tmp_path_factory.mktemp("learned")
+    write_files(folder)
+    simulated(folder, write_tiny_model(folder / "tiny"), "out")
+    return folder / "out" / "data"
+
+
+# --- settings -------------------------------------------------------------------------------------
+
+
+def test_no_command_means_serve(parsed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TWOFOLD_HOME", str(tmp_path))
+    settings, options = parsed()
+    assert settings.data == tmp_path and options == ServeOptions()
+    _, options = parsed("--port", 7999, "--no-open")
+    assert (options.port, options.open_browser) == (7999, False)
+
+
+def test_a_flag_beats_the_environment_which_beats_the_default(
+    parsed, monkeypatch: pytest.MonkeyPatch
+):
+    assert parsed("serve")[0].ask.mode is AskMode.AUTO
+    monkeypatch.setenv("TWOFOLD_ASK", "never")
+    assert parsed("serve")[0].ask.mode is AskMode.NEVER
+    assert parsed("serve", "--ask", "always")[0].ask.mode is AskMode.ALWAYS
+
+
+def test_every_option_reaches_its_setting(parsed, tmp_path: Path):
+    settings, options = parsed(
+        *("serve", "--data", tmp_path, "--model", "m", "--port", 1234, "--no-open", "--demo"),
+        *("--ask", "never", "--query", "random", "--learn", "reward-only", "--candidates", 3),
+        *("--temperature", 0.5, "--top-k", 7, "--top-p", 0.5, "--max-new-tokens", 9),
+        *("--seed", 5, "--device", "cpu", "--dtype", "float32", "--threads", 1),
+    )
+    assert options == ServeOptions(port=1234, open_browser=False, demo=True)
+    assert (settings.data, settings.model) == (tmp_path, "m")
+    assert settings.learning is Learning.REWARD_ONLY
+    ask = settings.ask
+    assert (ask.mode, ask.query, ask.candidates) == (AskMode.NEVER, QueryRule.RANDOM, 3)
+    engine = settings.engine
+    sampling = engine.sampling
+    assert (sampling.temperature, sampling.top_k) == (0.5, 7)
+    assert (sampling.top_p, sampling.max_new_tokens) == (0.5, 9)
+    assert (engine.seed, engine.device, engine.dtype, engine.threads) == (5, "cpu", "float32", 1)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("serve", "--temperature", 9),
+        ("serve", "--candidates", 1),
+        ("serve", "--ask", "sometimes"),
+        ("serve", "--port", 0),
+        ("serve", "--host", "0.0.0.0"),  # noqa: S104
+        ("serve", "--host", "192.168.1.5"),
+        ("simulate", "--turns", 3),
+        (
+            "reward-eval",
+            "--pairs",
+            "x",
+            "--query",
+            "random",
+            "--labels",
+            "a",
+            "--seeds",
+            2,
+            "--out",
+            "y",
+        ),
+        ("versions", "rollback", "-1"),
+    ],
+)
+def test_a_bad_value_ends_with_status_2(twofold, args: tuple[object, ...]):
+    assert twofold(*args).status == 2
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_this_computer_may_be_named(parsed, host: str):
+    parsed("serve", "--host", host)
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+def test_the_database_path_goes_to_standard_output(twofold, tmp_path: Path):
+    assert twofold("db", "path", "--data", tmp_path).out.strip() == str(tmp_path / "twofold.db")
+
+
+def test_env_names_what_a_bug_report_needs(twofold, tmp_path: Path):
+    model = write_tiny_model(tmp_path / "tiny").path
+    answer = twofold("env", "--json", "--data", tmp_path, "--model", model)
+    report = json.loads(answer.out)
+    assert {"system", "python", "torch", "sqlite", "cpu", "dtype", "model"} <= report.keys()
+    assert "tiny" in report["model"] and "WAL" in report["sqlite"]
+    assert "sqlite" in twofold("env", "--model", "./nowhere").out, "a fault is an entry, too"
+
+
+def test_versions_are_listed_and_rolled_back(twofold, learned: Path):
+    before = json.loads(twofold("versions", "list", "--json", "--data", learned).out)
+    assert before[0] | {"created_at": ""} == {
+        "version": 0,
+        "parent": None,
+        "live": False,
+        "created_at": "",
+    }
+    assert [row["live"] for row in before].count(True) == 1
+
+    assert twofold("versions", "rollback", 0, "--data", learned).status == 0
+    assert "live" in twofold("versions", "list", "--data", learned).out.splitlines()[0]
+
+    newest = before[-1]["version"]
+    assert twofold("versions", "rollback", newest, "--data", learned).status == 0
+    with Store(DataFolder(learned).database) as store:
+        assert PolicyRegistry(store, DataFolder(learned).rounds).current().id == newest
+
+
+def test_an_unknown_version_is_told(twofold, learned: Path):
+    answer = twofold("versions", "rollback", 999, "--data", learned)
+    assert answer.status == 2
+    assert answer.err.startswith("twofold: There is no policy version 999")
+
+
+def test_a_folder_without_a_chat_has_no_versions(twofold, tmp_path: Path):
+    for args in (("list",), ("rollback", 0)):
+        answer = twofold("versions", *args, "--data", tmp_path)
+        assert answer.status == 2 and "start twofold there first" in answer.err
+    assert not (tmp_path / "twofold.db").exists()
+
+
+def test_learn_once_learns_from_stored_picks_and_then_has_nothing_to_do(twofold, tmp_path: Path):
+    write_files(tmp_path)
+    model = write_tiny_model(tmp_path / "tiny")
+    simulated(tmp_path, model, "out", turns=6, learning=Learning.REWARD_ONLY)
+    data = tmp_path / "out" / "data"
+
+    args = ("learn", "--once", "--data", data, "--model", model.path)
+    assert "Round 1 was " in twofold(*args).out
+    assert "no new pick" in twofold(*args).out
+    with Store(DataFolder(data).database) as store:
+        [report] = PolicyRegistry(store, DataFolder(data).rounds).rounds_log()
+    assert report.parent == BASE_VERSION and len(report.preference_ids) > 0
+
+
+# --- mistakes -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[Path]:
+    with DataFolder(tmp_path / "held").claim():
+        yield tmp_path / "held"
+
+
+@pytest.mark.parametrize("command", [("serve", "--no-open"), ("learn", "--once")])
+def test_a_folder_in_use_is_told(twofold, held: Path, command: tuple[str, ...], tmp_path: Path):
+    model = write_tiny_model(tmp_path / "tiny").path
+    answer = twofold(*command, "--data", held, "--model", model)
+    assert answer.status == 2
+    assert answer.err.startswith("twofold: Another twofold") and "Traceback" not in answer.err
+
+
+def test_an_unwritable_folder_is_told(twofold, tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    answer = twofold("serve", "--no-open", "--data", tmp_path / "file" / "data")
+    assert answer.status == 2 and "cannot be written" in answer.err
+
+
+def test_a_taken_port_is_told(twofold):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        answer = twofold("serve", "--demo", "--no-open", "--port", taken.getsockname()[1])
+    assert answer.status == 2 and "is taken" in answer.err and "--port" in answer.err
+
+
+def test_an_unknown_model_is_told(twofold, tmp_path: Path):
+    answer = twofold("serve", "--no-open", "--data", tmp_path, "--model", "somebody/nothing")
+    assert answer.status == 2 and "leave --model out" in answer.err
+
+
+def test_a_broken_adapter_is_told_and_the_live_version_stays(twofold, tmp_path: Path):
+    write_files(tmp_path)
+    simulated(tmp_path, write_tiny_model(tmp_path / "tiny"), "out")
+    data = tmp_path / "out" / "data"
+    rows = json.loads(twofold("versions", "list", "--json", "--data", data).out)
+    newest = rows[-1]["version"]
+    assert twofold("versions", "rollback", 0, "--data", data).status == 0
+    for weights in data.glob(f"rounds/*{newest}/adapter/adapter_model.safetensors"):
+        weights.write_bytes(b"broken")
+    answer = twofold("versions", "rollback", newest, "--data", data)
+    assert answer.status == 2 and answer.err.startswith("twofold: ")
+    assert json.loads(twofold("versions", "list", "--json", "--data", data).out)[0]["live"]
+
+
+def test_a_fault_of_our_own_keeps_its_traceback():
+    def broken(settings: Settings, options: ServeOptions) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run(broken, ["serve"])
