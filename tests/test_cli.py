@@ -20,7 +20,6 @@ from storage.records import BASE_VERSION
 from tests.simulate.small import simulated, write_files
 from tests.tiny import write_tiny_model
 
-
 PAIRS = ("--pairs", "x", "--query", "random", "--seeds", 2, "--out", "y")
 
 

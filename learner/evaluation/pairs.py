@@ -54,9 +54,8 @@ def read_pairs(path: Path, *, only_set: str | None) -> RecordedPairs:
         rows = [row for row in rows if row.get("set") == only_set]
     pairs = [pair for row in rows if (pair := _pair(row)) is not None]
     if not pairs:
-        raise RewardEvalError(
-            f"{path} has no usable pairs" + (f" of {only_set}." if only_set else ".")
-        )
+        of_set = f" of the set {only_set}" if only_set else ""
+        raise RewardEvalError(f"{path} has no usable pairs{of_set}.")
     return RecordedPairs(pairs=pairs, defective=len(rows) - len(pairs))
 
 

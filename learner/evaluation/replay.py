@@ -85,7 +85,7 @@ def replay(
     rng = np.random.default_rng(seed)
     head = BayesianRewardHead(config, seed=seed)
     unlabelled, labelled = differences.rows(pool), []
-    rest = list(rng.permutation(len(pool)))
+    rest: list[int] = rng.permutation(len(pool)).tolist()
     measures: list[dict[str, float]] = []
     test = differences.rows(held_out)
     while len(labelled) < options.labels[-1]:
@@ -93,7 +93,9 @@ def replay(
         if options.query is QueryRule.INFOMAX or len(labelled) in options.labels:
             _fit(head, unlabelled.rows(labelled))
         if len(labelled) in options.labels:
-            measures.append({"labels": len(labelled), **_measures(head, test, config.flip_rate)})
+            measures.append(
+                {"labels": float(len(labelled)), **_measures(head, test, config.flip_rate)}
+            )
     return measures
 
 
@@ -105,7 +107,7 @@ def summarise(runs: list[list[dict[str, float]]]) -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
     results: list[dict[str, Any]] = []
     for at_count in zip(*runs, strict=True):
-        result: dict[str, Any] = {"labels": at_count[0]["labels"]}
+        result: dict[str, Any] = {"labels": int(at_count[0]["labels"])}
         for name in MEASURES:
             values = np.array([measures[name] for measures in at_count])
             values = values[~np.isnan(values)]
