@@ -1,0 +1,1 @@
+"""How replies are drawn: the model behind one seam."""

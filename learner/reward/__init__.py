@@ -1,0 +1,1 @@
+"""The Bayesian reward ensemble: features, fit, scores."""

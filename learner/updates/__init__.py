@@ -1,0 +1,1 @@
+"""Update rules, each whole in one file."""
