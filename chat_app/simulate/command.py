@@ -70,7 +70,7 @@ def simulate_into(
             folder.add(checkpoint)
             checkpoints.append(checkpoint)
             draw_curve(checkpoints, folder.curve, title=_title(plan, model))
-            bar.console.print(_line(checkpoint), highlight=False)
+            bar.console.print(_line(checkpoint), highlight=False, soft_wrap=True)
     say(f"Written to {plan.out / SUMMARY}.")
 
 
