@@ -45,6 +45,8 @@ class Gate:
 
     def judge(self, parent: PolicyVersion) -> Verdict:
         """Measure the adapter in training against the base and its parent."""
+        if not self._engine.backbone.training_is_finite():
+            return Verdict(accepted=False, reason="its weights are not finite", metrics={})
         self._engine.load_training()
         completions = self._sample()
         metrics = self._measure(completions)

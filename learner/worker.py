@@ -10,7 +10,9 @@ import logging
 import multiprocessing
 import os
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.synchronize import Event as ProcessEvent
 from pathlib import Path
@@ -20,12 +22,24 @@ from learner.protocols import Learner
 
 log = logging.getLogger(__name__)
 
-BACK_OFF_S = 2.0
-"""First pause after a failure; it doubles."""
 STOP_WITHIN_S = 5.0
+DEATHS_WITHIN_S = 600.0
+"""Deaths older than this no longer count: they had other causes."""
 
 # OpenMP threads that spin at a barrier would burn the cores that decoding needs.
 _PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How often the child looks, and how long it bears failure."""
+
+    poll_s: float
+    max_failures: int
+    back_off_s: float
+
+    def pause_s(self, failures: int) -> float:
+        return self.poll_s if failures == 0 else self.back_off_s * 2 ** (failures - 1)
 
 
 def lower_priority() -> None:
@@ -46,12 +60,18 @@ class LearnerProcess:
         *,
         poll_s: float = 0.5,
         max_failures: int = 3,
+        back_off_s: float = 2.0,
     ) -> None:
-        """``build`` is pickled, and called in the child: it opens the reader and the models."""
+        """``build`` is pickled, and called in the child: it opens the reader and the models.
+
+        After ``max_failures`` failed rounds in a row, or as many deaths within ten minutes, it
+        pauses. ``back_off_s`` is the first wait after a failure; each further one doubles it.
+        """
         self._build = build
         self._progress_path = progress_path
         self._poll_s = poll_s
         self._max_failures = max_failures
+        self._back_off_s = back_off_s
         self._context = multiprocessing.get_context("spawn")
         self._stop_child: ProcessEvent = self._context.Event()
         self._stopping = threading.Event()
@@ -82,10 +102,12 @@ class LearnerProcess:
         self._watcher.join()
 
     def _spawn(self) -> None:
-        options = (self._build, self._progress_path, self._stop_child)
+        pace = Pace(
+            poll_s=self._poll_s, max_failures=self._max_failures, back_off_s=self._back_off_s
+        )
         process = self._context.Process(
             target=run,
-            args=(*options, self._poll_s, self._max_failures),
+            args=(self._build, self._progress_path, self._stop_child, pace),
             name="twofold-learner",
             daemon=True,
         )
@@ -102,7 +124,7 @@ class LearnerProcess:
         self._process = process
 
     def _watch(self) -> None:
-        deaths = 0
+        deaths: list[float] = []
         while not self._stopping.is_set():
             process = self._process
             if process is None:
@@ -112,16 +134,17 @@ class LearnerProcess:
                 continue
             if process.exitcode == 0:
                 return  # it paused by itself, and said so
-            deaths += 1
+            now = time.monotonic()
+            deaths = [*(at for at in deaths if now - at < DEATHS_WITHIN_S), now]
             log.warning("the learner process died (exit code %s)", process.exitcode)
-            if deaths >= self._max_failures:
+            if len(deaths) >= self._max_failures:
                 write_progress(
                     self._progress_path,
                     LearnerState.PAUSED,
                     detail="The learner died too often. Restart twofold to try again.",
                 )
                 return
-            if not self._stopping.wait(BACK_OFF_S * 2**deaths):
+            if not self._stopping.wait(self._back_off_s * 2 ** (len(deaths) - 1)):
                 self._spawn()
 
 
@@ -129,8 +152,7 @@ def run(
     build: Callable[[], Learner],
     progress_path: Path,
     stop: ProcessEvent,
-    poll_s: float,
-    max_failures: int,
+    pace: Pace,
 ) -> None:
     """The child's main: build, then step until told to stop."""
     lower_priority()
@@ -139,13 +161,13 @@ def run(
     learner = build()
     failures = 0
     write_progress(progress_path, LearnerState.IDLE)
-    while not stop.wait(poll_s if failures == 0 else BACK_OFF_S * 2**failures):
+    while not stop.wait(pace.pause_s(failures)):
         try:
             report = learner.step()
         except Exception as error:  # the one place: a failed round must not end learning
             failures += 1
             log.exception("a round failed")
-            gave_up = failures >= max_failures
+            gave_up = failures >= pace.max_failures
             state = LearnerState.PAUSED if gave_up else LearnerState.FAILED
             write_progress(progress_path, state, detail=f"The last lesson failed: {error}")
             if gave_up:

@@ -196,6 +196,11 @@ class Backbone:
         named = self._require_peft().named_parameters()
         return [p.requires_grad_(True) for n, p in named if f".{_TRAINING}." in n]
 
+    def training_is_finite(self) -> bool:
+        """Whether every weight of the adapter in training is a finite number."""
+        named = self._require_peft().named_parameters()
+        return all(p.isfinite().all() for n, p in named if f".{_TRAINING}." in n)
+
     def save_training(self, folder: Path) -> None:
         """Write the adapter in training as a PEFT safetensors folder."""
         peft = self._require_peft()

@@ -1,0 +1,233 @@
+"""The whole round on real parts: SQLite, a tiny model, LoRA, the gate, folders and rows."""
+
+import os
+import signal
+import time
+from dataclasses import replace
+
+import pytest
+
+from learner.build import LearnerBuild, build_replies
+from learner.config import (
+    AskConfig,
+    AskMode,
+    DpoConfig,
+    GateConfig,
+    LoraSpec,
+    OnlineConfig,
+    RewardConfig,
+)
+from learner.progress import LearnerState
+from learner.worker import LearnerProcess
+from storage.conversations import ConversationLog
+from storage.database import Store
+from storage.feedback import FeedbackLog
+from storage.folder import DataFolder
+from storage.policies import PolicyRegistry
+from storage.records import Choice, RoundStatus
+from storage.rounds import collect
+
+ONLINE = OnlineConfig(
+    min_preferences=3,
+    poll_s=0.05,
+    dpo=DpoConfig(lora=LoraSpec(rank=4, alpha=8), reward_pairs_after=4, reward_pairs=2),
+    gate=GateConfig(
+        prompts=2, max_new_tokens=8, max_empty_share=1.0, max_repetition=1.0, min_length_ratio=0.05
+    ),
+)
+
+
+class World:
+    """One data folder with everything around it, driven by hand."""
+
+    def __init__(self, root, model, engine_config) -> None:
+        self.folder = DataFolder(root)
+        self.store = Store(self.folder.database)
+        # Held-out conversations never train; these keys are known to be none.
+        self.conversations = ConversationLog(self.store)
+        self.feedback = FeedbackLog(self.store)
+        self.policies = PolicyRegistry(self.store, self.folder.rounds)
+        self.replies = build_replies(
+            model,
+            engine=engine_config,
+            ask=AskConfig(mode=AskMode.ALWAYS, commit_after_tokens=4),
+            reward=RewardConfig(),
+        )
+        self.build = LearnerBuild(data=root, model=model, engine=engine_config, online=ONLINE)
+        self._seed = 0
+
+    def pick(self, n: int) -> list[int]:
+        """Answer ``n`` questions that may train, the shorter reply each time."""
+        from threading import Event
+
+        picked = []
+        while len(picked) < n:
+            conversation = self.conversations.start()
+            if conversation.held_out:
+                continue
+            turn = self.conversations.say(conversation.id, f"Question {self._seed}")
+            self._seed += 100
+            plan = self.replies.reply(
+                self.conversations.messages(turn.id),
+                self.policies.current(),
+                self._seed,
+                lambda _: None,
+                Event(),
+            )
+            if plan.question is None:
+                continue
+            comparison = self.conversations.ask(turn.id, *plan.shown, plan.question)
+            self.conversations.add_candidates(turn.id, plan.finish_others(Event()))
+            shorter = min(
+                comparison.first, comparison.second, key=lambda c: len(c.completion.token_ids)
+            )
+            choice = Choice.FIRST if shorter is comparison.first else Choice.SECOND
+            receipt = self.feedback.answer(
+                comparison.token, choice, decision_ms=900, continue_with=shorter.id
+            )
+            picked.append(receipt.preference_id)
+        return picked
+
+
+@pytest.fixture
+def world(tmp_path, tiny_folder, engine_config):
+    world = World(tmp_path / "data", tiny_folder, engine_config)
+    yield world
+    world.store.close()
+
+
+def test_picks_become_a_version_that_speaks(world):
+    picks = world.pick(3)
+    report = world.build().step()
+    assert report.status is RoundStatus.ACCEPTED, report.reason
+    assert list(report.preference_ids) == picks
+    assert [r.number for r in collect(world.policies)] == [1]
+    assert world.policies.current().id == 1
+    assert world.feedback.unlearned() == []
+    world.replies.engine.load(world.policies.current())
+    assert world.replies.engine.policy_version == 1
+
+
+def test_too_few_new_picks_wait(world):
+    learner = world.build()
+    assert learner.step() is None
+    world.pick(2)
+    assert learner.step() is None
+
+
+def test_a_round_that_is_not_collected_yet_holds_the_next_one_back(world):
+    learner = world.build()
+    world.pick(3)
+    assert learner.step() is not None
+    world.pick(3)
+    assert learner.step() is None
+    collect(world.policies)
+    report = learner.step()
+    assert report.parent == 1
+    assert len(report.preference_ids) == 3
+
+
+def test_a_restarted_learner_goes_on_where_the_old_one_was(world):
+    first = world.pick(3)
+    world.build().step()
+    collect(world.policies)
+    second = world.pick(3)
+    report = world.build().step()
+    assert list(report.preference_ids) == second
+    collect(world.policies)
+    learned = [i for r in world.policies.rounds_log() for i in r.preference_ids]
+    assert learned == first + second
+
+
+def test_a_refused_round_is_tried_again_with_the_next_picks(world):
+    strict = replace(ONLINE, gate=replace(ONLINE.gate, max_perplexity_ratio=0.01))
+    first = world.pick(3)
+    report = replace(world.build, online=strict)().step()
+    assert report.status is RoundStatus.REFUSED
+    collect(world.policies)
+    assert world.policies.current().id == 0
+    learner = world.build()
+    assert learner.step() is None  # the same picks alone are not tried twice
+    second = world.pick(3)
+    report = learner.step()
+    assert list(report.preference_ids) == first + second
+
+
+def test_rolling_back_frees_the_picks_for_the_next_round(world):
+    first = world.pick(3)
+    learner = world.build()
+    learner.step()
+    collect(world.policies)
+    world.policies.activate(0, reason="test")
+    second = world.pick(3)
+    report = learner.step()
+    assert report.parent == 0
+    assert list(report.preference_ids) == first + second
+
+
+def test_the_same_picks_and_seed_make_the_same_weights(tmp_path, tiny_folder, engine_config):
+    weights = []
+    for name in "ab":
+        world = World(tmp_path / name, tiny_folder, engine_config)
+        world.pick(3)
+        report = world.build().step()
+        folder = world.folder.rounds / f"r{report.number:06d}" / "adapter"
+        weights.append((folder / "adapter_model.safetensors").read_bytes())
+        world.store.close()
+    assert weights[0] == weights[1]
+
+
+def until(condition, limit_s=100.0):  # at idle priority a busy machine leaves it little
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.02)
+
+
+@pytest.mark.timeout(180)
+def test_the_real_process_learns_at_idle_priority_and_survives_being_killed(world):
+    learner = LearnerProcess(
+        world.build, world.folder.progress, poll_s=0.05, max_failures=3, back_off_s=0.05
+    )
+    learner.start()
+    try:
+        until(world.folder.progress.exists)
+        if hasattr(os, "SCHED_IDLE"):
+            assert os.sched_getscheduler(learner.pid) == os.SCHED_IDLE
+        killed = learner.pid
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: learner.alive and learner.pid != killed)
+        first = world.pick(3)
+        until(lambda: collect(world.policies) or world.policies.current().id == 1)
+        assert world.policies.current().id == 1
+        second = world.pick(3)
+        until(lambda: collect(world.policies) or world.policies.current().id == 2)
+        learned = [i for r in world.policies.rounds_log() for i in r.preference_ids]
+        assert learned == first + second
+    finally:
+        learner.stop()
+    assert not learner.alive
+
+
+class Broken:
+    def step(self):
+        raise FloatingPointError("planted")
+
+
+def build_broken():
+    return Broken()
+
+
+@pytest.mark.timeout(120)
+def test_a_learner_that_fails_again_and_again_pauses_and_says_why(tmp_path):
+    import json
+
+    progress = tmp_path / "learner.json"
+    learner = LearnerProcess(build_broken, progress, poll_s=0.02, max_failures=2, back_off_s=0.02)
+    learner.start()
+    try:
+        until(lambda: progress.exists() and LearnerState.PAUSED in progress.read_text())
+        assert "planted" in json.loads(progress.read_text())["detail"]
+        until(lambda: not learner.alive)
+    finally:
+        learner.stop()
