@@ -36,7 +36,7 @@ HEADERS = {
 
 
 class LocalGuard:
-    """Middleware without buffering, so that streamed replies pass through as they come."""
+    """ASGI middleware without buffering, so that streamed replies pass through as they come."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -6,7 +6,7 @@ restarted server find the same picture. Handlers answer at once; a generator of 
 then follows the reply. Leaving a conversation ends that generator, never the reply.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -51,22 +51,24 @@ class ChatPage:
         retried = gr.on(
             [parts.retry.click, parts.transcript.retry], self.write_again, [parts.key], **draws
         )
-        selected = parts.chats.input(self.open, [parts.chats], trigger_mode="multiple", **draws)
         watching = [
             event.then(self.watch, [parts.key], **draws)
-            for event in (opened, sent, example, retried, selected)
+            for event in (opened, sent, example, retried)
         ]
-        # A listener cannot cancel what follows it itself, hence this second one; it ends only what
-        # was followed before the click.
-        parts.chats.input(None, cancels=watching, trigger_mode="multiple")
-        new = parts.new.click(self.open_new, None, cancels=watching, **draws)
-        new.then(None, js=BEGIN)
+        # First let go of the reply that is followed, then draw something else: what is still on
+        # its way to the page would be drawn over it. A listener cannot cancel what comes after
+        # itself, so a second one lets go of what an earlier choice in the list began to follow.
+        picked = parts.chats.input(None, js=CLOSE_SIDEBAR, cancels=watching)
+        selected = picked.then(self.open, [parts.chats], **draws)
+        watching.append(selected.then(self.watch, [parts.key], **draws))
+        parts.chats.input(None, cancels=watching[-1:])
+        left = parts.new.click(None, js=BEGIN, cancels=watching)
+        left.then(self.open_new, None, **draws)
 
         for button, choice in parts.choices.items():
             button.click(partial(self.choose, choice), [parts.token, parts.key], **draws)
         parts.undo.click(self.take_back, [parts.saved_token, parts.key], **draws)
         parts.stop.click(self.end_reply, [parts.key], None, **quiet)
-        parts.chats.input(None, js=CLOSE_SIDEBAR)
         parts.key.change(None, [parts.key], None, js=WRITE_KEY)
 
     # --- Opening -----------------------------------------------------------------------------
@@ -75,67 +77,69 @@ class ChatPage:
         if not key:
             return self.open_new()
         try:
-            return self._drawn(self._id(key))
+            return self._drawn(self._id(key)) | self._layout.draw_answer()
         except ChatError as error:
-            return self.open_new() | self._layout.draw_note(str(error))
+            return self.open_new() | self._layout.draw_answer(note=str(error))
 
     def open_new(self) -> Update:
         """An empty chat; it becomes a conversation with its first message."""
-        return self._layout.draw(None, self._service.conversations())
+        empty = self._layout.draw(None, self._service.conversations())
+        return empty | self._layout.draw_answer()
 
     def watch(self, key: str) -> Iterator[Update]:
         """Follow the reply being written, if any, and draw how it ended."""
-        yield gr.skip()  # Gradio empties every output of a generator that never yields
         if not key:
+            yield gr.skip()  # Gradio empties every output of a generator that never yields
             return
         conversation_id = self._id(key)
         before = messages_of(self._service.view(conversation_id).turns)
         for draft in self._service.watch(conversation_id):
-            if draft.stage is Stage.DONE:
-                yield self._drawn(conversation_id)
-            else:
+            if draft.stage is not Stage.DONE:
                 yield self._layout.draw_draft(before, draft)
+        yield self._drawn(conversation_id)
 
     # --- Messages ----------------------------------------------------------------------------
 
     def say(self, text: str, key: str) -> Update:
         try:
-            conversation_id = self._said(text, key)
+            message = self._service.check(text)  # before a conversation is begun for it
+            conversation_id = self._id(key) if key else self._service.new_conversation().id
+            self._service.say(conversation_id, message)
         except ChatError as error:
-            return self._layout.draw_note(str(error))
-        return {self._layout.box: "", **self._drawn(conversation_id)}
+            return self._layout.draw_answer(note=str(error))
+        empty_box = {self._layout.box: ""}
+        return empty_box | self._drawn(conversation_id) | self._layout.draw_answer()
 
     def say_example(self, key: str, example: gr.SelectData) -> Update:
         update = self.say(example.value["text"], key)
-        update.pop(self._layout.box, None)
+        update.pop(self._layout.box, None)  # a draft in the box stays
         return update
 
     def write_again(self, key: str) -> Update:
-        return self._after(key, self._service.retry)
+        try:
+            conversation_id = self._id(key)
+            self._service.retry(conversation_id)
+        except ChatError as error:
+            return self._layout.draw_answer(note=str(error))
+        return self._drawn(conversation_id) | self._layout.draw_answer()
 
     def end_reply(self, key: str) -> None:
         if key:
             self._service.stop(self._id(key))
 
-    def _said(self, text: str, key: str) -> ConversationId:
-        self._service.check(text)  # before a conversation is begun for it
-        conversation_id = self._id(key) if key else self._service.new_conversation().id
-        self._service.say(conversation_id, text)
-        return conversation_id
-
     # --- Choices -----------------------------------------------------------------------------
 
     def choose(self, choice: Choice, token: str, key: str) -> Update:
         try:
-            receipt = self._service.choose(token, choice)
+            stored = self._service.choose(token, choice).choice
             update = self._drawn(self._id(key))
         except ChatError as error:
-            return self._layout.draw_note(str(error))
-        stored = wording.CHOICE_NAMES[receipt.choice]
-        if receipt.choice is choice:
-            return update | self._layout.draw_saved(f"Saved: {stored}.", token)
-        return update | self._layout.draw_saved(
-            f"This question was answered before ({stored}). That answer stays.", ""
+            return self._layout.draw_answer(note=str(error))
+        name = wording.CHOICE_NAMES[stored]
+        if stored is choice:
+            return update | self._layout.draw_answer(saved=f"Saved: {name}.", token=token)
+        return update | self._layout.draw_answer(
+            saved=f"This question was answered before ({name}). That answer stays."
         )
 
     def take_back(self, token: str, key: str) -> Update:
@@ -143,22 +147,14 @@ class ChatPage:
             self._service.undo(token)
             update = self._drawn(self._id(key))
         except ChatError as error:
-            return self._layout.draw_note(str(error))
-        return update | self._layout.draw_saved("Taken back: this choice teaches nothing.", "")
+            return self._layout.draw_answer(note=str(error))
+        return update | self._layout.draw_answer(saved="Taken back: this choice teaches nothing.")
 
     # --- Private -----------------------------------------------------------------------------
-
-    def _after(self, key: str, wish: Callable[[ConversationId], object]) -> Update:
-        """How the conversation looks once the wish is met, or why it cannot be."""
-        try:
-            conversation_id = self._id(key)
-            wish(conversation_id)
-        except ChatError as error:
-            return self._layout.draw_note(str(error))
-        return self._drawn(conversation_id)
 
     def _id(self, key: str) -> ConversationId:
         return self._service.conversation(key).id
 
     def _drawn(self, conversation_id: ConversationId) -> Update:
-        return self._layout.draw(self._service.view(conversation_id), self._service.conversations())
+        view = self._service.view(conversation_id)
+        return self._layout.draw(view, self._service.conversations())

@@ -1,7 +1,8 @@
 """The parts of the Chat tab and how a view of a conversation is drawn on them.
 
-Drawing is stateless: ``draw`` names every part, so that whatever the page showed before, it then
-shows this conversation. ``draw_draft`` names only what moves while a reply is written.
+Drawing is stateless: whatever the page showed before, after ``draw`` it shows this conversation,
+and after ``draw_answer`` what came of the last wish. ``draw_draft`` is what moves while a reply is
+written.
 """
 
 from collections.abc import Sequence
@@ -142,7 +143,7 @@ class ChatLayout:
         ]
 
     def draw(self, view: ConversationView | None, chats: list[Conversation]) -> Update:
-        """The whole tab; ``view`` None is a chat that has not begun."""
+        """The conversation as it is; ``view`` None is one that has not begun."""
         key = view.conversation.key if view else ""
         running = view is not None and view.running
         problem = view and problem_of(view)
@@ -155,10 +156,13 @@ class ChatLayout:
             self.notices: _line(" ".join(view.notices) if view else ""),
             self.stage: _line(""),
             **self._draw_question(view.question if view else None),
-            **self.draw_saved("", ""),
             self.problem_row: gr.update(visible=bool(problem)),
             self.problem: problem or "",
-            self.note: _line(""),
+            **self._draw_buttons(running=running),
+        }
+
+    def _draw_buttons(self, *, running: bool) -> Update:
+        return {
             self.send: gr.update(visible=not running),
             self.stop: gr.update(visible=running),
         }
@@ -178,7 +182,10 @@ class ChatLayout:
 
     def draw_draft(self, before: Messages, draft: Draft) -> Update:
         """What moves while a reply is written under the messages ``before``."""
-        update: Update = {self.stage: _line(wording.stage_line(draft, self._candidates))}
+        update: Update = {
+            self.stage: _line(wording.stage_line(draft, self._candidates)),
+            **self._draw_buttons(running=True),
+        }
         if len(draft.texts) == 1:
             update[self.transcript] = [*before, _message(Role.ASSISTANT, draft.texts[0])]
         if len(draft.texts) == 2:
@@ -192,18 +199,18 @@ class ChatLayout:
             }
         return update
 
-    def draw_saved(self, sentence: str, token: str) -> Update:
-        """The line under the transcript after a choice; ``token`` empty: nothing to undo."""
+    def draw_answer(self, *, note: str = "", saved: str = "", token: str = "") -> Update:
+        """What came of the person's last wish: ``note`` says why it could not be met.
+
+        ``saved`` is the line after a choice, with an undo where there is a ``token``.
+        """
         return {
-            self.saved_row: gr.update(visible=bool(sentence)),
-            self.saved: sentence,
+            self.note: _line(note),
+            self.saved_row: gr.update(visible=bool(saved)),
+            self.saved: saved,
             self.undo: gr.update(visible=bool(token)),
             self.saved_token: token,
         }
-
-    def draw_note(self, sentence: str) -> Update:
-        """What keeps a wish from being met, beside the message box."""
-        return {self.note: _line(sentence)}
 
 
 def messages_of(turns: Sequence[Turn]) -> Messages:

@@ -4,6 +4,7 @@ One port, because browsers keep what belongs to a page by its address; a taken p
 never a silent move to the next one.
 """
 
+import asyncio
 import errno
 import os
 import socket
@@ -21,12 +22,12 @@ from fastapi import FastAPI
 
 from chat_app.errors import ChatError
 from chat_app.guard import LocalGuard
+from chat_app.hang_up import HangUp
 from chat_app.service import ChatService
 from chat_app.ui import ASSETS, THEME, build_ui
 
 HOST = "127.0.0.1"
 PORT = 7860
-SHUTDOWN_S = 2
 
 
 class PageServer:
@@ -35,12 +36,11 @@ class PageServer:
     def __init__(self, service: ChatService, *, candidates: int, port: int = PORT) -> None:
         self._socket = _bound(port)
         self.address = f"http://{HOST}:{self._socket.getsockname()[1]}"
+        ending = asyncio.Event()
         config = uvicorn.Config(
-            page_app(service, candidates=candidates),
-            log_level="warning",
-            timeout_graceful_shutdown=SHUTDOWN_S,  # open pages listen for ever
+            page_app(service, candidates=candidates, ending=ending), log_level="warning"
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config, ending)
 
     def run(self) -> None:
         """Serve on this thread until the process is told to end."""
@@ -57,8 +57,21 @@ class PageServer:
         self._thread.join()
 
 
-def page_app(service: ChatService, *, candidates: int) -> FastAPI:
+class _Server(uvicorn.Server):
+    """Lets go of open pages before it waits for their connections."""
+
+    def __init__(self, config: uvicorn.Config, ending: asyncio.Event) -> None:
+        super().__init__(config)
+        self._ending = ending
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._ending.set()
+        await super().shutdown(sockets)
+
+
+def page_app(service: ChatService, *, candidates: int, ending: asyncio.Event) -> FastAPI:
     api = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    api.add_middleware(HangUp, ending=ending)
     api.add_middleware(LocalGuard)
     page = build_ui(service, candidates=candidates)
     page.queue(default_concurrency_limit=None)

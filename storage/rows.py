@@ -83,23 +83,21 @@ def turn_of(row: Row) -> Turn:
 
 def messages_to(db: Database, turn_ids: Iterable[int]) -> dict[TurnId, tuple[Message, ...]]:
     """Return for each turn the messages from the root to it, itself included."""
-    found: dict[TurnId, list[Message]] = {}
+    wanted = set(turn_ids)
+    paths: dict[int, tuple[Message, ...]] = {}
     for row in fetch(
         db,
         """
-        WITH RECURSIVE path (leaf, turn_id, depth) AS (
-          SELECT value, value, 0 FROM json_each(?)
-          UNION ALL
-          SELECT leaf, parent_id, depth + 1 FROM path JOIN turns USING (turn_id)
-           WHERE parent_id IS NOT NULL)
-        SELECT leaf, role, body FROM path JOIN turns USING (turn_id) JOIN texts USING (text_id)
-         ORDER BY leaf, depth DESC
-        """,
-        [_json_list(turn_ids)],
+        SELECT turn_id, parent_id, role, body FROM turns JOIN texts USING (text_id)
+         WHERE conversation_id IN (SELECT conversation_id FROM turns
+                                    WHERE turn_id IN (SELECT value FROM json_each(?)))
+         ORDER BY turn_id
+        """,  # a parent comes before its children
+        [_json_list(wanted)],
     ):
         message = Message(role=Role(row["role"]), content=row["body"] or "")
-        found.setdefault(TurnId(row["leaf"]), []).append(message)
-    return {turn_id: tuple(messages) for turn_id, messages in found.items()}
+        paths[row["turn_id"]] = (*paths.get(row["parent_id"], ()), message)
+    return {TurnId(turn_id): paths[turn_id] for turn_id in wanted}
 
 
 def candidates_by_id(db: Database, ids: Iterable[int]) -> dict[CandidateId, Candidate]:

@@ -8,6 +8,7 @@
 --   * Logs are append-only: turns, candidates, comparisons, preferences, preference_flags, rounds,
 --     round_items, policy_versions, version_states. A change of mind is a new row.
 --   * The guarantees below need foreign_keys and recursive_triggers ON (storage/sqlite.py).
+--   * trusted_schema is OFF, so rules use no function that some SQLite calls unsafe: no json_valid.
 
 PRAGMA application_id = 843467844;  -- 0x32464C44, ASCII "2FLD"
 PRAGMA user_version   = 1;
@@ -52,8 +53,8 @@ CREATE TABLE rounds (
   update_rule       TEXT NOT NULL,
   seed              INTEGER NOT NULL,
   reason            TEXT NOT NULL,
-  metrics_json      TEXT NOT NULL CHECK (json_valid(metrics_json)),
-  config_json       TEXT NOT NULL CHECK (json_valid(config_json)),
+  metrics_json      TEXT NOT NULL,
+  config_json       TEXT NOT NULL,
   seconds           REAL NOT NULL CHECK (seconds >= 0.0),
   manifest_sha256   TEXT NOT NULL CHECK (length(manifest_sha256) = 64),
   created_ms        INTEGER NOT NULL,
@@ -144,7 +145,7 @@ CREATE TABLE candidates (
   prompt_turn_id INTEGER NOT NULL REFERENCES turns (turn_id) ON DELETE RESTRICT,
   version        INTEGER NOT NULL REFERENCES policy_versions (version) ON DELETE RESTRICT,
   seed           INTEGER NOT NULL,
-  params_json    TEXT NOT NULL CHECK (json_valid(params_json)),
+  params_json    TEXT NOT NULL,
   text_id        INTEGER NOT NULL REFERENCES texts (text_id) ON DELETE RESTRICT,
   finish         TEXT NOT NULL CHECK (finish IN ('stop', 'length', 'aborted', 'error')),
   reward_mean    REAL,

@@ -1,14 +1,15 @@
-"""The page under test: a server on a free port over a data folder, and a person before it.
+"""The page under test: a server over a data folder, and a person in front of it.
 
-``serving`` works with any ReplyMaker, so tests with the real model use the same ``Person``.
+Both work with any ReplyMaker, so tests with a real model use them as they are and pass a longer
+``patience_ms``. Everything is found by role, by what it says, or by our own ids.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect
 
 from chat_app.config import ServiceConfig
 from chat_app.progress import LearnerStatus, no_learner
@@ -21,15 +22,16 @@ from storage.feedback import FeedbackLog
 from storage.folder import DataFolder
 from storage.policies import PolicyRegistry
 
-REPLY_MS = 20_000
-"""How long a reply may take; tests with a real model pass more."""
+PANES = ("reply-1", "reply-2")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class App:
-    """A running server and the objects behind it, for looking past the page."""
+    """A running server, and the objects behind it for looking past the page."""
 
     address: str
+    folder: DataFolder
+    store: Store
     service: ChatService
     conversations: ConversationLog
     feedback: FeedbackLog
@@ -38,28 +40,123 @@ class App:
 
 @contextmanager
 def serving(
-    folder: Path,
+    root: Path,
     replies: ReplyMaker,
     *,
     port: int = 0,
     config: ServiceConfig | None = None,
     learner_status: Callable[[], LearnerStatus | None] = no_learner,
 ) -> Iterator[App]:
-    data = DataFolder(folder)
-    with Store(data.database) as store:
+    """Serve the page over the data folder ``root``; port 0 takes a free one."""
+    config = config or ServiceConfig(model_name="a script", collect_every_s=0.1)
+    folder = DataFolder(root)
+    with Store(folder.database) as store:
         conversations = ConversationLog(store)
         feedback = FeedbackLog(store)
-        policies = PolicyRegistry(store, data.rounds)
-        config = config or ServiceConfig(model_name="Scripted demo")
-        service = ChatService(
-            conversations, feedback, policies, replies, config, learner_status
-        )
-        with PageServer(service, candidates=config.candidates, port=port) as server:
-            yield App(
-                address=server.address,
-                service=service,
-                conversations=conversations,
-                feedback=feedback,
-                policies=policies,
-            )
-        service.close()
+        policies = PolicyRegistry(store, folder.rounds)
+        service = ChatService(conversations, feedback, policies, replies, config, learner_status)
+        try:
+            with PageServer(service, candidates=config.candidates, port=port) as server:
+                yield App(
+                    address=server.address,
+                    folder=folder,
+                    store=store,
+                    service=service,
+                    conversations=conversations,
+                    feedback=feedback,
+                    policies=policies,
+                )
+        finally:
+            service.close()
+
+
+@dataclass
+class Person:
+    """Somebody at a browser. ``errors`` collects what the page complained about."""
+
+    page: Page
+    patience_ms: float = 15_000
+    errors: list[str] = field(default_factory=list)
+    foreign_requests: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.set_default_timeout(self.patience_ms)
+        self.page.on("console", self._note)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def visit(self, address: str) -> None:
+        home = address.partition("/?")[0]
+
+        def note(request: Request) -> None:
+            if not request.url.startswith((f"{home}/", "data:", "blob:")):
+                self.foreign_requests.append(request.url)
+
+        self.page.on("request", note)
+        self.page.goto(address)
+        self.ready()
+
+    def reload(self) -> None:
+        known = len(self.errors)
+        self.page.reload()
+        del self.errors[known:]  # the page that is left complains of its torn streams
+        self.ready()
+
+    def ready(self) -> None:
+        """Wait until the page has loaded and shows what the server told it."""
+        expect(self.part("status")).to_contain_text("v", timeout=self.patience_ms)
+        expect(self.box).to_be_visible()
+
+    def part(self, name: str) -> Locator:
+        return self.page.locator(f"#{name}")
+
+    @property
+    def box(self) -> Locator:
+        return self.part("message").get_by_role("textbox")
+
+    @property
+    def said(self) -> Locator:
+        """The person's own messages in the transcript."""
+        return self.part("transcript").get_by_test_id("user")
+
+    @property
+    def replies(self) -> Locator:
+        return self.part("transcript").get_by_test_id("bot")
+
+    def say(self, text: str) -> None:
+        """Type a message and send it with Enter."""
+        self.box.fill(text)
+        self.box.press("Enter")
+
+    def await_reply(self, number: int) -> str:
+        """Wait until the ``number``-th reply stands whole in the transcript; return its text."""
+        expect(self.replies).to_have_count(number, timeout=self.patience_ms)
+        self.await_calm()
+        return self.replies.nth(number - 1).inner_text()
+
+    def await_calm(self) -> None:
+        """Wait until nothing is being written."""
+        expect(self.part("send")).to_be_visible(timeout=self.patience_ms)
+
+    def await_question(self) -> tuple[str, str]:
+        """Wait for a pair that can be answered; return both texts."""
+        expect(self.part("choose-1")).to_be_enabled(timeout=self.patience_ms)
+        first, second = (self.part(name).get_by_test_id("markdown") for name in PANES)
+        return first.inner_text(), second.inner_text()
+
+    def press(self, key: str) -> None:
+        """Press a key outside of the message box."""
+        self.box.blur()
+        self.page.keyboard.press(key)
+
+    def open_tab(self, name: str) -> None:
+        self.page.get_by_role("tab", name=name).click()
+
+    def key(self) -> str:
+        """The conversation's key in the address."""
+        self.page.wait_for_url("**/?c=*")
+        return self.page.url.partition("?c=")[2]
+
+    def _note(self, message: ConsoleMessage) -> None:
+        # A reload ends open streams, which the browser calls an error and is none.
+        if message.type == "error" and "AbortError" not in message.text:
+            self.errors.append(message.text)

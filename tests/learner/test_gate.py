@@ -7,7 +7,13 @@ from learner.config import GateConfig, LoraSpec
 from learner.gate import Gate
 
 # A random model's replies repeat nothing and mean nothing; these limits fit it.
-CONFIG = GateConfig(prompts=4, max_new_tokens=12, max_empty_share=0.3, max_repetition=0.9)
+CONFIG = GateConfig(
+    prompts=4,
+    max_new_tokens=12,
+    max_empty_share=0.3,
+    max_repetition=0.9,
+    max_perplexity_ratio=1.03,
+)
 
 
 @pytest.fixture

@@ -96,8 +96,9 @@ class World:
         self, comparison: Comparison | None = None, choice: Choice = Choice.FIRST
     ) -> Receipt:
         comparison = comparison or self.ask()
+        shown = comparison.second if choice is Choice.SECOND else comparison.first
         return self.feedback.answer(
-            comparison.token, choice, decision_ms=900, continue_with=comparison.first.id
+            comparison.token, choice, decision_ms=900, continue_with=shown.id
         )
 
     def pick(self) -> PreferenceId:

@@ -82,6 +82,7 @@ def test_an_answer_after_the_conversation_moved_on_moves_no_head(world: World) -
         "hello",
         "never mind",
     ]
+    assert world.store.read().table("turns").count == 2
 
 
 def test_a_changed_mind_is_a_new_row_and_the_newest_counts(world: World) -> None:

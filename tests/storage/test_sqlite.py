@@ -100,6 +100,9 @@ def test_a_setting_that_does_not_stick_is_an_error(
 def test_a_reader_cannot_write(world: World) -> None:
     with pytest.raises(sqlite.sqlite3.OperationalError, match="readonly"):
         world.store.read().execute("DELETE FROM turns")
+    world.store.read().execute("PRAGMA query_only = 0")
+    with pytest.raises(sqlite.sqlite3.OperationalError, match="readonly"):
+        world.store.read().execute("DELETE FROM turns")
 
 
 def test_a_foreign_database_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
