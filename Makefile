@@ -38,7 +38,7 @@ check: lint $(READY)  ## lint, and who may import whom
 	@$(BIN)/lint-imports
 
 bench: $(READY)  ## measure speed with the real model, on a quiet machine
-	@$(BIN)/python benchmarks/run.py $(ARGS)
+	@$(BIN)/python -m benchmarks.live_loop --out docs/benchmarks/live_loop.json $(ARGS)
 
 $(READY): | .venv/bin/python
 	@echo "Installing twofold into .venv (once, a few minutes) ..."
