@@ -1,6 +1,6 @@
 """kill -9 at any moment: what was acknowledged is there, nothing is there twice or by half.
 
-More kills before a release: ``TWOFOLD_KILLS=1000 pytest tests/storage/test_kill.py --timeout=0``.
+More kills before a release: ``KILLS=1000 pytest tests/storage/test_kill.py --timeout=0``.
 """
 
 import os
@@ -17,7 +17,7 @@ from storage.sqlite import fetch
 from tests.storage.builders import World
 from tests.storage.children import answer_for_ever, learn_for_ever
 
-KILLS = int(os.environ.get("TWOFOLD_KILLS", "20"))
+KILLS = int(os.environ.get("KILLS", "20"))
 
 
 def killed(
