@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import typer
 
@@ -67,7 +68,7 @@ def serve(settings: Settings, options: ServeOptions) -> None:
             _start_learner(stack, settings, folder, model)
 
         def ready(address: str) -> None:
-            claim.note_port(options.port)
+            claim.note_port(urlsplit(address).port)
             typer.echo(f"twofold is at {address} (Ctrl+C ends it)")
             if options.open_browser:
                 open_page(address)

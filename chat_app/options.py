@@ -44,7 +44,10 @@ Learn = Annotated[
     ),
 ]
 Port = Annotated[
-    int, typer.Option(envvar="TWOFOLD_PORT", min=1, max=65535, help="Port of the page.")
+    int,
+    typer.Option(
+        envvar="TWOFOLD_PORT", min=0, max=65535, help="Port of the page; 0 takes a free one."
+    ),
 ]
 Host = Annotated[
     str,

@@ -113,7 +113,7 @@ def test_every_option_reaches_its_setting(parsed, tmp_path: Path):
         ("serve", "--temperature", 9),
         ("serve", "--candidates", 1),
         ("serve", "--ask", "sometimes"),
-        ("serve", "--port", 0),
+        ("serve", "--port", 70000),
         ("serve", "--host", "0.0.0.0"),  # noqa: S104
         ("serve", "--host", "192.168.1.5"),
         ("simulate", "--turns", 3),
