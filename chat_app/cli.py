@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -43,7 +42,7 @@ Serve = Callable[[Settings, ServeOptions], None]
 class _ServeByDefault(TyperGroup):
     """``twofold`` and ``twofold --port 80`` mean ``twofold serve``."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         is_for_group = args and (not args[0].startswith("-") or args[0] == "--help")
         return super().parse_args(ctx, args if is_for_group else ["serve", *args])
 
