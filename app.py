@@ -101,7 +101,11 @@ def _start_learner(
     online = settings.online
     build = LearnerBuild(data=folder.root, model=model, engine=settings.engine, online=online)
     learner = LearnerProcess(
-        build, folder.progress, poll_s=online.poll_s, max_failures=online.max_failures
+        build,
+        folder.progress,
+        poll_s=online.poll_s,
+        max_failures=online.max_failures,
+        back_off_s=online.back_off_s,
     )
     learner.start()
     stack.callback(learner.stop)

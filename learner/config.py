@@ -33,13 +33,13 @@ class RewardConfig:
 
     draws: int = 64
     """Posterior draws used as the ensemble."""
-    style_prior_std: float = 1.0
+    style_prior_std: float = 0.5
     """Prior standard deviation of the weight of one standardised style feature, in logits."""
     hidden_prior_std: float = 0.5
     """The same for one principal component of the frozen hidden states."""
     position_prior_std: float = 0.3
     """The same for the position covariate (was it shown first?)."""
-    hidden_components: int = 16
+    hidden_components: int = 32
     """Principal components kept of the pooled hidden states; 0 leaves style features only."""
     flip_rate: float = 0.1
     """Share of picks assumed to be made at random."""
@@ -168,7 +168,10 @@ class OnlineConfig:
     poll_s: float = 0.5
     """Pause between two looks at the log."""
     max_failures: int = 3
-    """Failed rounds in a row after which learning pauses until the next start."""
+    """Failed rounds in a row, or deaths of the process within ten minutes, after which learning
+    pauses until the next start."""
+    back_off_s: float = 2.0
+    """First wait after a failure; each further one doubles it, up to ten seconds."""
     seed: int = 0
     reward: RewardConfig = field(default_factory=RewardConfig)
     dpo: DpoConfig = field(default_factory=DpoConfig)

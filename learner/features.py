@@ -16,15 +16,15 @@ from transformers import DynamicCache
 from learner.engine.hf import HfEngine
 from storage.records import Message, Sampling
 
-MIDDLE = 0.6
-"""Depth of the layer taken, as a share of all: docs/LOG.md has the comparison."""
+MIDDLE = 0.73
+"""Depth of the layer taken, as a share of all (22 of 30): docs/LOG.md has the comparison."""
 
 
 class FrozenFeatures:
     """Pooled hidden states of the base model behind an engine."""
 
     def __init__(self, engine: HfEngine, layer: int | None = None) -> None:
-        """``layer`` counts from 1; None takes the one at 60 % of the depth."""
+        """``layer`` counts from 1; None takes the one at 73 % of the depth."""
         self._engine = engine
         decoder = engine.backbone.decoder
         self.layer = layer or round(MIDDLE * len(decoder.layers))

@@ -23,6 +23,7 @@ from learner.protocols import Learner
 log = logging.getLogger(__name__)
 
 STOP_WITHIN_S = 5.0
+MAX_BACK_OFF_S = 10.0
 DEATHS_WITHIN_S = 600.0
 """Deaths older than this no longer count: they had other causes."""
 
@@ -39,7 +40,12 @@ class Pace:
     back_off_s: float
 
     def pause_s(self, failures: int) -> float:
-        return self.poll_s if failures == 0 else self.back_off_s * 2 ** (failures - 1)
+        return self.poll_s if failures == 0 else doubled(self.back_off_s, failures)
+
+
+def doubled(back_off_s: float, failures: int) -> float:
+    """Seconds to wait after so many failures."""
+    return min(back_off_s * 2 ** (failures - 1), MAX_BACK_OFF_S)
 
 
 def lower_priority() -> None:
@@ -144,7 +150,7 @@ class LearnerProcess:
                     detail="The learner died too often. Restart twofold to try again.",
                 )
                 return
-            if not self._stopping.wait(self._back_off_s * 2 ** (len(deaths) - 1)):
+            if not self._stopping.wait(doubled(self._back_off_s, len(deaths))):
                 self._spawn()
 
 

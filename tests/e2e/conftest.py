@@ -1,4 +1,4 @@
-"""Chromium of the system, one per session; a fresh context per test.
+"""Chromium of the system, one per session.
 
 Without a browser these tests are skipped with a word, and where TWOFOLD_REQUIRE_BROWSER=1 says that
 there must be one they fail.
@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 
 from learner.engine.scripted import ScriptedAsking, ScriptedReplyMaker
 from learner.protocols import ReplyMaker
@@ -51,15 +51,37 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         yield start
 
 
+@pytest.fixture(scope="session")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """The demo, ten times as fast, which asks about every other message of a conversation.
+
+    One for all tests that are content with a conversation of their own.
+    """
+    with serving(tmp_path_factory.mktemp("demo") / "data", demo()) as app:
+        yield app
+
+
+@pytest.fixture(scope="session")
+def desktop(app: App, browser: Browser) -> Iterator[BrowserContext]:
+    """A screen whose browser keeps the scripts of the page, which makes a visit twice as fast."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def app(serve: Serve) -> App:
-    """The demo, which asks about every other message, ten times as fast."""
-    return serve(demo())
+def person(desktop: BrowserContext, serve: Serve) -> Iterator[Person]:
+    """A person whose page must not have complained in the end."""
+    person = Person(desktop.new_page())
+    yield person
+    person.page.close()
+    assert person.errors == []
+    assert person.foreign_requests == []
 
 
 @pytest.fixture
 def new_person(browser: Browser, serve: Serve) -> Iterator[Callable[..., Person]]:
-    """People with screens of their own, gone before the server is."""
+    """Further people, with screens of their own, gone before the server is."""
     contexts = []
 
     def arrive(width: int = 1280, height: int = 800, **options: object) -> Person:
@@ -70,15 +92,6 @@ def new_person(browser: Browser, serve: Serve) -> Iterator[Callable[..., Person]
     yield arrive
     for context in contexts:
         context.close()
-
-
-@pytest.fixture
-def person(new_person: Callable[..., Person]) -> Iterator[Person]:
-    """A person with a desktop screen, whose page must not have complained in the end."""
-    person = new_person()
-    yield person
-    assert person.errors == []
-    assert person.foreign_requests == []
 
 
 def demo(

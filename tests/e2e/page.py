@@ -21,6 +21,7 @@ from storage.database import Store
 from storage.feedback import FeedbackLog
 from storage.folder import DataFolder
 from storage.policies import PolicyRegistry
+from storage.records import Choice
 
 PANES = ("reply-1", "reply-2")
 
@@ -36,6 +37,12 @@ class App:
     conversations: ConversationLog
     feedback: FeedbackLog
     policies: PolicyRegistry
+
+    def choices(self, key: str) -> list[Choice]:
+        """What was answered, and not taken back, in the conversation of this key."""
+        chat = self.service.conversation(key)
+        answers = (*self.feedback.preferences(), *self.feedback.held_out())
+        return [one.choice for one in answers if one.comparison.conversation_id == chat.id]
 
 
 @contextmanager
@@ -126,6 +133,13 @@ class Person:
         """Type a message and send it with Enter."""
         self.box.fill(text)
         self.box.press("Enter")
+
+    def converse(self, text: str) -> None:
+        """Say something and wait until nothing is written any more."""
+        known = self.said.count()
+        self.say(text)
+        expect(self.said).to_have_count(known + 1, timeout=self.patience_ms)
+        self.await_calm()
 
     def await_reply(self, number: int) -> str:
         """Wait until the ``number``-th reply stands whole in the transcript; return its text."""

@@ -110,7 +110,7 @@ def test_parts_have_names_that_a_screen_reader_can_say(app, person):
     for name in ("About the same", "Both are bad", "Skip", "Send", "New chat"):
         expect(page.get_by_role("button", name=name).first).to_be_visible()
     expect(page.get_by_role("textbox", name="Message")).to_be_visible()
-    expect(page.get_by_role("radio", name="Why is the sky blue?")).to_be_checked()
+    expect(page.get_by_role("radio", name="Why is the sky blue?").first).to_be_checked()
     expect(page.get_by_role("heading", name="twofold", level=1)).to_be_visible()
     expect(page.get_by_role("log")).to_be_visible()
 

@@ -98,7 +98,7 @@ def test_before_any_pick_it_has_doubts_and_no_opinion():
 
 
 def test_picks_shrink_the_disagreement():
-    reward = head()
+    reward = head(hidden_components=0)
     pair = completion(10, 900), completion(70, 901)
     reward.fit(brevity_picks(4))
     few = torch.sigmoid(margin(reward, *pair)).std()
