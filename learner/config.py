@@ -116,14 +116,14 @@ class DpoConfig:
 
     beta: float = 0.1
     """Strength of the pull to the reference policy."""
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     label_smoothing: float = 0.1
     """Assumed chance that a human pick is wrong (conservative DPO)."""
     reward_pairs: int = 8
     """Pairs labelled by the reward ensemble beside the human ones of a round."""
     reward_pairs_after: int = 8
     """No reward-labelled pairs before this many human picks."""
-    steps: int = 1
+    steps: int = 2
     """Optimizer steps a round; each sees all of the round's pairs."""
     micro_batch: int = 4
     """Pairs per forward pass."""

@@ -62,7 +62,7 @@ def pair_differences(
     ids = [[_token_ids(engine, text) for text in (p.chosen, p.rejected)] for p in pairs]
     style = [
         [
-            style_features(p.prompt, text, float(len(tokens)), finished=1.0)
+            style_features(p.prompt, text)
             for text, tokens in zip((p.chosen, p.rejected), both, strict=True)
         ]
         for p, both in zip(pairs, ids, strict=True)

@@ -184,8 +184,9 @@ class BayesianRewardHead:
         return self._style_of[candidate.id]
 
     def _style(self, prompt: Sequence[Message], completion: Completion) -> Float[Tensor, " S"]:
-        n_tokens, finished = self.lengths.expected(completion)
-        features = style_features(prompt, completion.text, n_tokens, finished=finished)
+        tokens, finished = self.lengths.expected(completion)
+        growth = tokens / max(1, len(completion.token_ids))
+        features = style_features(prompt, completion.text, growth=growth, finished=finished)
         return torch.tensor(features, dtype=torch.float64)
 
     def _observe_lengths(self, preferences: Sequence[Preference]) -> None:

@@ -46,12 +46,14 @@ STYLE_NAMES: tuple[str, ...] = tuple(STYLE_SCALES)
 
 
 def style_features(
-    prompt: Sequence[Message], text: str, n_tokens: float, *, finished: float
+    prompt: Sequence[Message], text: str, *, growth: float = 1.0, finished: float = 1.0
 ) -> tuple[float, ...]:
     """The features of one reply, in the order of ``STYLE_NAMES``, already divided by their scales.
 
-    ``n_tokens`` may be an expected length and ``finished`` a probability where the reply is still
-    being written. Counts enter as log(1 + count): the tenth list item says less than the first.
+    Length is counted in words, as a reader does; of a reply that is still being written ``growth``
+    is the expected final length over the present one, and ``finished`` the probability that it
+    comes to an end by itself. Counts enter as log(1 + count): the tenth list item says less than
+    the first.
     """
     words = [w.lower() for w in _WORD.findall(text)]
     bigrams = list(pairwise(words))
@@ -59,7 +61,7 @@ def style_features(
         w.lower() for m in prompt[-1:] if m.role is Role.USER for w in _WORD.findall(m.content)
     }
     raw = (
-        math.log1p(n_tokens),
+        math.log1p(growth * len(words)),
         math.log1p(len(_LIST_LINE.findall(text))),
         math.log1p(text.count("\n\n")),
         math.log1p(text.count("?")),

@@ -210,13 +210,10 @@ def test_each_style_feature_moves_with_what_it_names():
     }
     for name, (little, much) in pairs.items():
         place = STYLE_NAMES.index(name)
-        low, high = (
-            style_features(user("Tell me"), text, float(len(text.split())), finished=1.0)[place]
-            for text in (little, much)
-        )
+        low, high = (style_features(user("Tell me"), text)[place] for text in (little, much))
         assert high > low, name
     ends = [
-        style_features(user("x"), "a", 1.0, finished=f)[STYLE_NAMES.index("comes to an end")]
+        style_features(user("x"), "a", finished=f)[STYLE_NAMES.index("comes to an end")]
         for f in (0.0, 1.0)
     ]
     assert ends[1] > ends[0]
