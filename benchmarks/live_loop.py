@@ -17,7 +17,8 @@ import statistics
 import tempfile
 import time
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from threading import Event
 
@@ -37,7 +38,7 @@ from storage.database import Store
 from storage.feedback import FeedbackLog
 from storage.folder import DataFolder
 from storage.policies import PolicyRegistry
-from storage.records import Choice, Message, PolicyVersion, Role
+from storage.records import Choice, Message, PolicyVersion, Role, Sampling
 
 PROMPTS = (
     "Explain how a bicycle stays upright.",
@@ -86,7 +87,7 @@ def measure(replies: AskingReplyMaker, version: PolicyVersion, prompts: int) -> 
         tokens = sum(len(c.token_ids) for c in plan.shown)
         speed.first_token_s.append(first[0] - began)
         speed.tokens_per_s.append(tokens / (times[-1] - began))
-        speed.gaps_s += [b - a for a, b in zip(times, times[1:], strict=False)]
+        speed.gaps_s += [b - a for a, b in pairwise(times)]
     return speed
 
 
@@ -126,10 +127,7 @@ def run(rounds: int, prompts: int) -> dict[str, object]:
             ask=AskConfig(mode=AskMode.NEVER),
             sampling=engine.sampling,
         )
-        one_candidate = replace(engine.sampling)
-        result["decode_steps_per_s"] = {
-            n: decode_rate(pair, n, one_candidate) for n in (1, 2, 4, 8)
-        }
+        result["decode_steps_per_s"] = {n: decode_rate(pair, n) for n in (1, 2, 4, 8)}
         measure(pair, policies.current(), 1)  # warm-up
         result["idle"] = {
             "pair": measure(pair, policies.current(), prompts).summary(),
@@ -190,10 +188,10 @@ def run(rounds: int, prompts: int) -> dict[str, object]:
     return result
 
 
-def decode_rate(replies: AskingReplyMaker, n: int, sampling) -> float:  # noqa: ANN001
+def decode_rate(replies: AskingReplyMaker, n: int) -> float:
     """Steps a second of ``n`` candidates in one batch, all still running."""
     batch = replies.engine.start(
-        [Message(role=Role.USER, content=PROMPTS[1])], n, sampling, seed=7
+        [Message(role=Role.USER, content=PROMPTS[1])], n, Sampling(), seed=7
     )
     for _ in range(4):
         batch.step()

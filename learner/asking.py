@@ -95,7 +95,7 @@ class AskingReplyMaker:
         self._engine.load(version)
         batch = self._engine.start(prompt, self._ask.candidates, self._sampling, seed)
         self._draft(batch, emit, cancel)
-        drafts = self._score(prompt, batch.completions())
+        drafts = self.score(prompt, batch.completions())
         opening = self._asker.open(drafts, answers=self._answers, generator=generator)
         self._stream(batch, opening, emit, cancel)
         if opening.reason is None or cancel.is_set():
@@ -176,9 +176,10 @@ class AskingReplyMaker:
 
     # -- helpers -------------------------------------------------------------------------------
 
-    def _score(
+    def score(
         self, prompt: Sequence[Message], completions: Sequence[Completion]
     ) -> Float[Tensor, "E N"]:
+        """Every member's reward of each completion, features extracted anew; drafts may be cut."""
         return self._reward.score(prompt, self._with_features(prompt, completions))
 
     def _rated(
@@ -253,7 +254,7 @@ class AskingReplyMaker:
         drafts = batch.completions()
         best: list[int] = []
         for p, prompt in enumerate(prompts):
-            rewards = self._score(prompt, drafts[p * N : (p + 1) * N])
+            rewards = self.score(prompt, drafts[p * N : (p + 1) * N])
             best.append(p * N + pessimistic_best(rewards, self._reward.config.pessimism))
         plain = [p * N for p in range(len(prompts))]
         batch.drop([i for i in range(len(drafts)) if i not in {*best, *plain}])

@@ -60,13 +60,7 @@ def pair_differences(
     """
     engine = load_engine(model, EngineConfig(max_prompt_tokens=MAX_PROMPT_TOKENS))
     ids = [[_token_ids(engine, text) for text in (p.chosen, p.rejected)] for p in pairs]
-    style = [
-        [
-            style_features(p.prompt, text)
-            for text, tokens in zip((p.chosen, p.rejected), both, strict=True)
-        ]
-        for p, both in zip(pairs, ids, strict=True)
-    ]
+    style = [[style_features(p.prompt, text) for text in (p.chosen, p.rejected)] for p in pairs]
     features = FrozenFeatures(engine, layer)
     kept = cache / f"{content_digest(pairs)[:16]}-{model.sha256[:16]}-{features.layer}.safetensors"
     if not kept.is_file():
