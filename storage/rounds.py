@@ -58,9 +58,9 @@ def leave(
 ) -> Path:
     """Write a round's folder and return it once it is on disk under its final name.
 
-    ``write_adapter`` fills the empty folder it is given; an accepted round must have one. On any
-    error nothing is left behind. Raises DiskFullError or DiskError, and AdapterError where a round
-    of this number stands already.
+    ``write_adapter`` fills the empty folder it is given; an accepted round must have one. An error
+    leaves nothing behind, unless it is of the last sync: then the round stands, and counts. Raises
+    DiskFullError or DiskError, and AdapterError where a round of this number stands already.
     """
     if report.version is not None and write_adapter is None:
         raise ValueError(f"round {report.number} is accepted but brings no adapter")

@@ -63,6 +63,9 @@ UNREADABLE: dict[str, Callable[[Path], None]] = {
     ),
     "a link for the manifest": lambda folder: link(folder / "MANIFEST.json"),
     "a flipped bit in the report": lambda folder: flip(folder / "report.json"),
+    "an edited report": lambda folder: (folder / "report.json").write_text(
+        (folder / "report.json").read_text().replace('"seed": 11', '"seed": 12')
+    ),
     "no report": lambda folder: (folder / "report.json").unlink(),
     "another round's number": rename_round,
     "a link for the folder": link,

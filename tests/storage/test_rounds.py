@@ -144,13 +144,14 @@ def test_a_sweep_goes_back_until_a_version_is_sound(world: World) -> None:
     assert world.policies.current().id == BASE_VERSION
 
 
-def test_a_sweep_taints_what_lacks_files_though_it_does_not_serve(world: World) -> None:
+def test_a_sweep_taints_what_lacks_bytes_though_it_does_not_serve(world: World) -> None:
     for _ in range(3):
         world.learn([world.pick()])
     (world.folder.rounds / "r000001" / WEIGHTS).unlink()
+    (world.folder.rounds / "r000002" / WEIGHTS).write_bytes(b"cut off")
     rounds.sweep(world.policies)
     assert world.policies.current().id == 3
-    assert world.policies.servable() == [0, 2, 3]
+    assert world.policies.servable() == [0, 3]
 
 
 def test_an_exchanged_folder_is_not_the_one_recorded(world: World) -> None:
