@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 420, 170
+WIDTH, HEIGHT = 360, 150
 LEFT, RIGHT, TOP, BOTTOM = 38, 12, 10, 34
 MARKED_POINTS = 30
 """Each point gets a dot up to this many; beyond, the line alone is easier to read."""

@@ -17,7 +17,7 @@ LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'self'",
-        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",  # Gradio's page and Vega's plots
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",  # Gradio evaluates our page.js
         "style-src 'self' 'unsafe-inline'",
         "img-src 'self' data: blob:",
         "font-src 'self' data:",

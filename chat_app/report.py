@@ -44,8 +44,13 @@ def learning_report(
     live = policies.current().id
     servable = policies.servable()
     answers = sorted((*feedback.preferences(), *feedback.held_out()), key=lambda one: one.id)
+    rounds = policies.rounds_log()
+    lineage = policies.lineage()
     return LearningReport(
-        rounds=tuple(_round_view(report) for report in policies.rounds_log()),
+        learned=len(
+            {pick for one in rounds if one.version in lineage for pick in one.preference_ids}
+        ),
+        rounds=tuple(_round_view(report) for report in rounds),
         versions=tuple(
             VersionView(
                 id=version.id,

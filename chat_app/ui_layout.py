@@ -29,6 +29,7 @@ EXAMPLES = (
     "Give me three ideas for a rainy Sunday.",
     "Write a short thank-you note to a neighbour.",
 )
+KEYS = "The keys work outside of the message box (Esc leaves it); Alt+1 and Alt+2 work everywhere."
 HIDDEN = "hidden"  # in the page, unseen, where the browser keeps it; False would leave it out
 
 
@@ -84,6 +85,7 @@ class ChatLayout:
                 self.tie = gr.Button("About the same  [0]", elem_id="choose-tie", size="md")
                 self.both_bad = gr.Button("Both are bad  [9]", elem_id="choose-both-bad", size="md")
                 self.skip = gr.Button("Skip  [S]", elem_id="choose-skip", size="md")
+            gr.Markdown(KEYS, elem_id="pair-keys")
         self.choices = {
             self.first_better: Choice.FIRST,
             self.second_better: Choice.SECOND,

@@ -17,7 +17,7 @@ from chat_app.errors import ChatError
 from chat_app.service import ChatService
 from chat_app.ui_layout import Update
 from chat_app.views import LearningReport, RoundView, Status
-from storage.records import PolicyVersionId
+from storage.records import BASE_VERSION, PolicyVersionId
 
 REFRESH_S = 5.0
 NO_LESSON = (
@@ -66,7 +66,7 @@ class LearningPage:
     def refresh(self) -> Update:
         report = self._service.learning()
         return {
-            self.facts: facts_html(self._service.status(), datetime.now(UTC)),
+            self.facts: facts_html(self._service.status(), report.learned, datetime.now(UTC)),
             self.empty: gr.update(visible=not report.rounds),
             self.charts: charts_html(report),
             self.lessons: lessons_html(report.rounds),
@@ -102,15 +102,17 @@ class LearningPage:
         }
 
 
-def facts_html(status: Status, now: datetime) -> str:
+def facts_html(status: Status, learned: int, now: datetime) -> str:
     share = status.asked_share
     facts = (
-        ("Picks", str(status.picks), f"{status.picks - status.waiting} learned from"),
+        ("Picks", str(status.picks), f"{learned} learned from"),
         ("Waiting", str(status.waiting), wording.lesson_line(status)),
         (
             "Live",
-            wording.version_name(status.live),
-            f"made {wording.age(status.live_created_at, now)}",
+            f"v{status.live}",
+            "the untrained model"
+            if status.live == BASE_VERSION
+            else f"made {wording.age(status.live_created_at, now)}",
         ),
         (
             "Questions",

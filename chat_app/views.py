@@ -94,6 +94,8 @@ class ForeseenPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearningReport:
+    learned: int
+    """Picks that the live version has learned from."""
     rounds: tuple[RoundView, ...]
     """Oldest first."""
     versions: tuple[VersionView, ...]

@@ -103,7 +103,8 @@ def test_what_comes_from_elsewhere_is_escaped_in_the_learning_tab():
     )
     assert "<img" not in lessons_html([lesson])
     assert lessons_html([]) == ""
-    assert "30 %" in facts_html(status(), NOW) and "3 in 10 replies" in facts_html(status(), NOW)
+    facts = facts_html(status(), 5, NOW)
+    assert "30 %" in facts and "3 in 10 replies" in facts and "5 learned from" in facts
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,9 @@ def test_the_report_has_every_round_and_version(serve, world):
     ]
     assert [one.kl_per_token for one in learning.rounds] == [0.02, None]
     assert [(one.id, one.live) for one in learning.versions] == [(1, True), (0, False)]
+    assert learning.learned == 1
+    service.roll_back(0)
+    assert service.learning().learned == 0
 
 
 def test_the_share_of_questions_is_counted_reply_by_reply(serve):

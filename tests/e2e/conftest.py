@@ -41,7 +41,7 @@ Serve = Callable[..., App]
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
+def serve(browser: Browser, tmp_path: Path) -> Iterator[Serve]:
     """Start a server over this test's data folder; it ends after the pages are closed."""
     with ExitStack() as stack:
 
@@ -52,10 +52,11 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 
 
 @pytest.fixture(scope="session")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+def app(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """The demo, ten times as fast, which asks about every other message of a conversation.
 
-    One for all tests that are content with a conversation of their own.
+    One for all tests that are content with a conversation of their own. It starts after the
+    browser: Gradio leaves an event loop behind where Playwright has not brought one.
     """
     with serving(tmp_path_factory.mktemp("demo") / "data", demo()) as app:
         yield app
