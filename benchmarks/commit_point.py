@@ -15,7 +15,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from chat_app.simulate.rater import load_rater
+from chat_app.simulate.rater import chat_messages, load_rater
 from learner.acquisition import pessimistic_best
 from learner.asking import AskingReplyMaker
 from learner.build import build_replies
@@ -57,13 +57,16 @@ def main() -> None:
     for pool in pools:
         for candidate in pool.candidates:
             replies.reward.lengths.observe(candidate.completion)
-    score = load_rater(options.rater).score
+    rater = load_rater(options.rater)
+    if rater.utility is None:
+        parser.error(f"{options.rater} defines no score()")
+    score = rater.utility
     rows = [measure(replies, pools, score, commit) for commit in (*COMMITS, 10_000)]
     mean_of_all = statistics.fmean(
-        score(as_dicts(p), c.completion.text) for p in pools for c in p.candidates
+        score(chat_messages(p.prompt), c.completion.text) for p in pools for c in p.candidates
     )
     best = statistics.fmean(
-        max(score(as_dicts(p), c.completion.text) for c in p.candidates) for p in pools
+        max(score(chat_messages(p.prompt), c.completion.text) for c in p.candidates) for p in pools
     )
     result = {
         "pools": len(pools),
@@ -75,10 +78,6 @@ def main() -> None:
     print(text)
     if options.out:
         options.out.write_text(text + "\n", encoding="utf-8")
-
-
-def as_dicts(pool: CandidatePool) -> list[dict[str, str]]:
-    return [{"role": m.role.value, "content": m.content} for m in pool.prompt]
 
 
 def measure(
@@ -93,7 +92,7 @@ def measure(
         drafts = [cut(c.completion, commit, decode) for c in pool.candidates]
         rewards = replies.score(pool.prompt, drafts)
         leader = pessimistic_best(rewards, replies.reward.config.pessimism)
-        utilities.append(score(as_dicts(pool), pool.candidates[leader].completion.text))
+        utilities.append(score(chat_messages(pool.prompt), pool.candidates[leader].completion.text))
     times = [first_token_s(replies, pool, commit) for pool in pools[:8]]
     return {
         "commit_after_tokens": commit,
