@@ -249,7 +249,9 @@ def test_logs_only_grow(lived_in: World, table: str, change: str) -> None:
         "replace": "INSERT OR REPLACE INTO {table} SELECT * FROM {table} ORDER BY 1 DESC LIMIT 1",
     }[change].format(table=table, column=column)
     before = list(lived_in.store.read().table(table).rows)
-    with pytest.raises(InvariantError), lived_in.store.write() as db:
+    # A row put in the place of the last one may break another rule before this one.
+    why = None if change == "replace" else "append-only"
+    with pytest.raises(InvariantError, match=why), lived_in.store.write() as db:
         db.execute(sql)
     assert list(lived_in.store.read().table(table).rows) == before
 
