@@ -1,5 +1,7 @@
 """The page itself: what is written on it never runs, it fits a phone, it tells what it learns."""
 
+import time
+
 import httpx
 import pytest
 from playwright.sync_api import expect
@@ -9,6 +11,7 @@ from chat_app.ui_server import PageServer
 from learner.engine.scripted import ScriptedAsking
 from storage.records import Choice, RoundReport, RoundStatus
 from tests.e2e.conftest import demo
+from tests.e2e.page import serving
 from tests.storage.builders import leave, write_adapter
 
 pytestmark = [
@@ -178,3 +181,14 @@ def test_strangers_are_refused_and_frames_are_forbidden(app):
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert ask(host="evil.example").status_code == 403
     assert ask(origin="http://evil.example").status_code == 403
+
+
+def test_a_server_ends_quietly_while_pages_are_open(new_person, tmp_path, capfd):
+    with serving(tmp_path / "data", demo(ScriptedAsking.NEVER, words_per_s=20.0)) as app:
+        person = new_person()
+        person.visit(app.address)
+        person.say("Count to 500")
+        expect(person.part("stop")).to_be_visible()
+        began = time.monotonic()
+    assert time.monotonic() - began < 10
+    assert "ERROR" not in capfd.readouterr().err
