@@ -25,13 +25,15 @@ def status_now(
 ) -> Status:
     counts = feedback.counts()
     live = policies.current()
+    attempted = policies.attempted_through()  # a refused lesson waits for new picks, too
+    fresh = sum(pick.id > attempted for pick in feedback.unlearned())
     return Status(
         model_name=config.model_name,
         live=live.id,
         live_created_at=live.created_at,
         picks=counts.decided,
         waiting=counts.waiting,
-        missing=max(config.min_preferences - counts.waiting, 0),
+        missing=max(config.min_preferences - fresh, 0),
         replies=counts.replies,
         asked=counts.asked,
         learner=learner,

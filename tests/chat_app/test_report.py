@@ -28,6 +28,14 @@ def test_status_counts_picks_and_says_how_many_are_missing(serve, world):
     assert status.asked_share == 1.0
 
 
+def test_after_a_refused_round_new_picks_are_missing_though_old_ones_wait(serve, world):
+    service = serve(scripted())
+    world.learn([world.pick() for _ in range(4)], status=RoundStatus.REFUSED)
+    world.pick()
+    status = service.status()
+    assert (status.waiting, status.missing) == (5, 3)
+
+
 def test_a_finished_round_is_live_once_collected(serve, world):
     picks = [world.pick() for _ in range(4)]
     service = serve(scripted())
