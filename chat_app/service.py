@@ -112,11 +112,15 @@ class ChatService:
         with self._lock, _sentences():
             path = self._conversations.path(conversation_id)
             question = self._feedback.open_question(conversation_id)
+            candidates = self._conversations.candidates(
+                turn.candidate_id for turn in path if turn.candidate_id is not None
+            )
             running = conversation_id in self._jobs
             waiting = bool(path) and path[-1].message.role is Role.USER
             return ConversationView(
                 conversation=self._conversations.get(conversation_id),
                 turns=tuple(path),
+                written={id_: one.completion for id_, one in candidates.items()},
                 question=question,
                 running=running,
                 interrupted=waiting and not running and question is None,

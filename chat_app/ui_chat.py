@@ -92,7 +92,7 @@ class ChatPage:
             yield gr.skip()  # Gradio empties every output of a generator that never yields
             return
         conversation_id = self._id(key)
-        before = messages_of(self._service.view(conversation_id).turns)
+        before = messages_of(self._service.view(conversation_id))
         for draft in self._service.watch(conversation_id):
             if draft.stage is not Stage.DONE:
                 yield self._layout.draw_draft(before, draft)

@@ -5,7 +5,6 @@ and after ``draw_answer`` what came of the last wish. ``draw_draft`` is what mov
 written.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -14,7 +13,17 @@ from chat_app import wording
 from chat_app.markup import displayed
 from chat_app.views import ConversationView
 from learner.protocols import Draft
-from storage.records import Choice, Comparison, Conversation, Role, Turn, TurnState
+from storage.records import (
+    BASE_VERSION,
+    Choice,
+    Comparison,
+    Conversation,
+    FinishReason,
+    Message,
+    Role,
+    Turn,
+    TurnState,
+)
 
 Update = dict[Any, Any]
 """Component to its new value; components not named keep theirs."""
@@ -154,7 +163,7 @@ class ChatLayout:
             self.chats: gr.update(
                 choices=[(chat.title or "New chat", chat.key) for chat in chats], value=key or None
             ),
-            self.transcript: messages_of(view.turns) if view else [],
+            self.transcript: messages_of(view) if view else [],
             self.notices: _line(" ".join(view.notices) if view else ""),
             self.stage: _line(""),
             **self._draw_question(view.question if view else None),
@@ -189,7 +198,10 @@ class ChatLayout:
             **self._draw_buttons(running=True),
         }
         if len(draft.texts) == 1:
-            update[self.transcript] = [*before, _message(Role.ASSISTANT, draft.texts[0])]
+            update[self.transcript] = [
+                *before,
+                _message(Message(role=Role.ASSISTANT, content=draft.texts[0])),
+            ]
         if len(draft.texts) == 2:
             update |= {
                 self.pair: gr.update(visible=True),
@@ -215,11 +227,8 @@ class ChatLayout:
         }
 
 
-def messages_of(turns: Sequence[Turn]) -> Messages:
-    return [
-        _message(turn.message.role, turn.message.content, stopped=turn.state is TurnState.ABORTED)
-        for turn in turns
-    ]
+def messages_of(view: ConversationView) -> Messages:
+    return [_message(turn.message, _mark(turn, view)) for turn in view.turns]
 
 
 def problem_of(view: ConversationView) -> str:
@@ -237,9 +246,24 @@ def problem_of(view: ConversationView) -> str:
     return ""
 
 
-def _message(role: Role, text: str, *, stopped: bool = False) -> dict[str, str]:
-    mark = "\n\n*(stopped here)*" if stopped else ""
-    return {"role": role.value, "content": displayed(text) + mark}
+def _message(message: Message, mark: str = "") -> dict[str, str]:
+    text = displayed(message.content)
+    return {"role": message.role.value, "content": f"{text}\n\n*({mark})*" if mark else text}
+
+
+def _mark(turn: Turn, view: ConversationView) -> str:
+    """What a person should know of a reply: who wrote it, and why it ends where it does."""
+    if turn.candidate_id is None:
+        return ""
+    completion = view.written[turn.candidate_id]
+    marks = []
+    if completion.policy_version != BASE_VERSION:
+        marks.append(f"version {completion.policy_version}")
+    if turn.state is TurnState.ABORTED:
+        marks.append("stopped here")
+    elif completion.finish_reason is FinishReason.LENGTH:
+        marks.append("cut at the length limit")
+    return ", ".join(marks)
 
 
 def _line(sentence: str) -> Update:

@@ -1,11 +1,14 @@
 """What a page draws, as plain values. Made by the service, read by ``chat_app/ui*.py`` only."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from chat_app.progress import LearnerStatus
 from storage.records import (
+    CandidateId,
     Comparison,
+    Completion,
     Conversation,
     PolicyVersionId,
     RoundStatus,
@@ -19,6 +22,8 @@ class ConversationView:
 
     conversation: Conversation
     turns: tuple[Turn, ...]
+    written: Mapping[CandidateId, Completion]
+    """How the replies among ``turns`` came about: by which version, and how they ended."""
     question: Comparison | None
     running: bool
     interrupted: bool

@@ -7,7 +7,7 @@ follows from its random key, so it is fixed before the first word.
 
 import hashlib
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from sqlite_utils import Database
 
@@ -16,6 +16,7 @@ from storage.errors import UnknownConversationError, UnknownTurnError
 from storage.records import (
     LOCAL_USER,
     Candidate,
+    CandidateId,
     Comparison,
     ComparisonId,
     Completion,
@@ -34,6 +35,7 @@ from storage.rows import (
     add_candidate,
     add_text,
     add_turn,
+    candidates_by_id,
     comparisons_by_id,
     conversation_of,
     insert,
@@ -98,6 +100,10 @@ class ConversationReader:
             [conversation_id],
         )
         return [turn_of(row) for row in found]
+
+    def candidates(self, ids: Iterable[CandidateId]) -> dict[CandidateId, Candidate]:
+        """Return these candidates by id; an unknown id is left out."""
+        return candidates_by_id(self._reader.read(), ids)
 
     def messages(self, turn_id: TurnId) -> tuple[Message, ...]:
         """Return what was said from the root to this turn, itself included."""

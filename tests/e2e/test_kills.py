@@ -42,7 +42,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "2"},
+            env=os.environ.copy(),
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
