@@ -1,6 +1,6 @@
 """kill -9 at any moment: what was acknowledged is there, nothing is there twice or by half.
 
-More kills before a release: ``KILLS=1000 pytest tests/storage/test_kill.py --timeout=0``.
+More kills before a release: ``KILLS=1000 pytest tests/storage/test_kill.py``.
 """
 
 import os
@@ -11,6 +11,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
+import pytest
+
 from storage import rounds
 from storage.records import BASE_VERSION, Choice
 from storage.sqlite import fetch
@@ -18,6 +20,9 @@ from tests.storage.builders import World
 from tests.storage.children import answer_for_ever, learn_for_ever
 
 KILLS = int(os.environ.get("KILLS", "20"))
+
+# A kill takes a tenth of a second; on a machine that is busy otherwise, many times that.
+pytestmark = pytest.mark.timeout(60 + 20 * KILLS)
 
 
 def killed(
@@ -61,7 +66,7 @@ def test_every_acknowledged_answer_survives_and_a_retry_doubles_none(
             assert_whole(world)
     with (world := World.open(root)).store:
         assert len(world.feedback.preferences()) == len(saved)
-    assert len(saved) > KILLS  # the children got to work
+    assert len(saved) >= KILLS  # each child got to work
 
 
 def assert_whole(world: World) -> None:
