@@ -123,7 +123,7 @@ class DpoConfig:
     """Pairs labelled by the reward ensemble beside the human ones of a round."""
     reward_pairs_after: int = 8
     """No reward-labelled pairs before this many human picks."""
-    steps: int = 2
+    steps: int = 1
     """Optimizer steps a round; each sees all of the round's pairs."""
     micro_batch: int = 4
     """Pairs per forward pass."""
@@ -143,8 +143,11 @@ class DpoConfig:
 class GateConfig:
     """What a version must hold to go live, docs/how-it-learns.md section 5."""
 
-    max_kl_per_token: float = 0.5
-    """KL(policy || base) in nats per token, on replies sampled from the policy."""
+    max_kl_per_token: float = 0.15
+    """KL(policy || base) in nats per token, on replies sampled from the policy. A 135M model begins
+    to lose its language at three times this (docs/LOG.md)."""
+    backtracks: int = 2
+    """How often an update that goes too far from the base is halved before it is refused."""
     max_perplexity_ratio: float = 1.10
     """Perplexity on neutral text over the base's."""
     min_length_ratio: float = 0.4
@@ -153,7 +156,7 @@ class GateConfig:
     max_empty_share: float = 0.05
     """Share of sampled replies without any text."""
     max_repetition: float = 0.5
-    """Mean share of repeated bigrams in sampled replies."""
+    """Mean share of repeated token bigrams in sampled replies."""
     prompts: int = 8
     """Guard prompts sampled per check."""
     max_new_tokens: int = 64

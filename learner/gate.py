@@ -53,7 +53,12 @@ class Gate:
         metrics["length_ratio"] = metrics["mean_length_tokens"] / self._mean_length(parent)
         failed = [reason for holds, reason in self._checks(metrics) if not holds]
         reason = failed[0] if failed else "all checks held"
-        return Verdict(accepted=not failed, reason=reason, metrics=metrics)
+        return Verdict(
+            accepted=not failed,
+            reason=reason,
+            metrics=metrics,
+            too_far=metrics["kl_per_token"] > self._config.max_kl_per_token,
+        )
 
     def _checks(self, m: dict[str, float]) -> list[tuple[bool, str]]:
         c = self._config
@@ -80,7 +85,7 @@ class Gate:
             ),
             (
                 m["repetition"] <= c.max_repetition,
-                f"{m['repetition']:.0%} of word pairs repeat, {c.max_repetition:.0%} allowed",
+                f"{m['repetition']:.0%} of token pairs repeat, {c.max_repetition:.0%} allowed",
             ),
         ]
 
@@ -101,7 +106,7 @@ class Gate:
             "kl_per_token": sum(kl_to_reference(backbone, texts)) / n,
             "mean_length_tokens": _mean_length(completions),
             "empty_share": sum(not c.text.strip() for c in completions) / n,
-            "repetition": sum(repetition(c.text) for c in completions) / n,
+            "repetition": sum(repetition(c.token_ids) for c in completions) / n,
         }
 
     def _mean_length(self, parent: PolicyVersion) -> float:

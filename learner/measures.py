@@ -91,8 +91,10 @@ def perplexity(backbone: Backbone, token_ids: Sequence[int]) -> float:
     return float((-mean).exp())
 
 
-def repetition(text: str) -> float:
-    """Share of word bigrams that occurred before in the same text, 0 to 1."""
-    words = text.lower().split()
-    bigrams = list(pairwise(words))
+def repetition(token_ids: Sequence[int]) -> float:
+    """Share of token bigrams that occurred before in the same reply, 0 to 1.
+
+    Tokens, not words: a reply of one emoji a hundred times over is a single word.
+    """
+    bigrams = list(pairwise(token_ids))
     return 1.0 - len(set(bigrams)) / len(bigrams) if bigrams else 0.0

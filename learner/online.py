@@ -77,7 +77,7 @@ class OnlineLearner:
         pairs = self._pairs(picks, seed)
         update_metrics = self._rule.update(parent, pairs, seed)
         try:
-            verdict = self._gate.judge(parent)
+            verdict = self._judge(parent)
             report = RoundReport(
                 number=number,
                 parent=parent.id,
@@ -94,6 +94,21 @@ class OnlineLearner:
         finally:
             self._rule.close()
         return report
+
+    def _judge(self, parent: PolicyVersion) -> Verdict:
+        """The gate's verdict; an update that goes too far is halved and judged again.
+
+        The backtracking line search of TRPO (arXiv 1502.05477, appendix C), on the gate's own KL.
+        Without it, each further round from the same parent would jump over the limit again.
+        """
+        verdict = self._gate.judge(parent)
+        for halvings in range(1, self._config.gate.backtracks + 1):
+            if not verdict.too_far:
+                break
+            self._rule.shorten(0.5)
+            verdict = self._gate.judge(parent)
+            verdict.metrics["halvings"] = float(halvings)
+        return verdict
 
     def _pairs(self, picks: list[Preference], seed: int) -> list[TrainingPair]:
         dpo = self._config.dpo

@@ -164,6 +164,8 @@ class Verdict:
     accepted: bool
     reason: str
     metrics: dict[str, float]
+    too_far: bool = False
+    """The KL limit was broken: a shorter step in the same direction may hold."""
 
 
 @runtime_checkable

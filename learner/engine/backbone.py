@@ -225,7 +225,13 @@ class Backbone:
 
     def _load(self, path: Path, name: str, *, trainable: bool) -> None:
         check_adapter(path)  # before any module is touched: PEFT can't undo half an injection
-        options = {"adapter_name": name, "is_trainable": trainable}
+        # In training the adapter stays in float32; to speak it takes the model's own type, which
+        # saves a cast before and after each of its two hundred small products.
+        options = {
+            "adapter_name": name,
+            "is_trainable": trainable,
+            "autocast_adapter_dtype": trainable,
+        }
         if self._peft is None:
             self._peft = PeftModel.from_pretrained(self.base, path, **options)
         else:

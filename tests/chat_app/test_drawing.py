@@ -10,10 +10,24 @@ from chat_app.chart import Chart, chart_html, nice_ceiling
 from chat_app.guard import is_local
 from chat_app.markup import displayed
 from chat_app.progress import LearnerStatus
+from chat_app.ui_layout import messages_of
 from chat_app.ui_learning import facts_html, lessons_html
-from chat_app.views import RoundView, Status
+from chat_app.views import ConversationView, RoundView, Status
 from learner.progress import LearnerState
-from storage.records import AskReason, PolicyVersionId, Question, RoundStatus
+from storage.records import (
+    AskReason,
+    Completion,
+    Conversation,
+    FinishReason,
+    Message,
+    PolicyVersionId,
+    Question,
+    Role,
+    RoundStatus,
+    Sampling,
+    Turn,
+    TurnState,
+)
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -140,3 +154,48 @@ def test_a_chart_is_drawn_from_its_first_point_on(count):
 def test_only_this_computer_and_this_page_are_let_in(host, origin, local):
     headers = {"host": host} | ({"origin": origin} if origin else {})
     assert is_local(Headers(headers)) is local
+
+
+@pytest.mark.parametrize(
+    ("version", "finish", "state", "mark"),
+    [
+        (0, FinishReason.STOP, TurnState.FINAL, ""),
+        (3, FinishReason.STOP, TurnState.FINAL, "*(version 3)*"),
+        (0, FinishReason.LENGTH, TurnState.FINAL, "*(cut at the length limit)*"),
+        (3, FinishReason.ABORTED, TurnState.ABORTED, "*(version 3, stopped here)*"),
+    ],
+)
+def test_a_reply_says_who_wrote_it_and_why_it_ends_where_it_does(version, finish, state, mark):
+    now = datetime.now(UTC)
+    turn = Turn(
+        id=1,
+        conversation_id=1,
+        parent_id=None,
+        message=Message(role=Role.ASSISTANT, content="Hello."),
+        state=state,
+        candidate_id=7,
+        created_at=now,
+    )
+    completion = Completion(
+        text="Hello.",
+        token_ids=(1,),
+        logprobs=(-1.0,),
+        finish_reason=finish,
+        policy_version=PolicyVersionId(version),
+        seed=0,
+        sampling=Sampling(),
+    )
+    view = ConversationView(
+        conversation=Conversation(
+            id=1, key="k" * 22, title="", started_at=now, learn=True, held_out=False
+        ),
+        turns=(turn,),
+        written={7: completion},
+        question=None,
+        running=False,
+        interrupted=False,
+        failed=None,
+        notices=(),
+    )
+    [message] = messages_of(view)
+    assert message["content"].removeprefix("Hello.").strip() == mark

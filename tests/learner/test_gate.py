@@ -60,7 +60,7 @@ def test_weights_that_are_not_finite_never_pass(engine, gate, base):
         ({"max_kl_per_token": 1e-9}, "KL to the base"),
         ({"min_length_ratio": 1.5}, "times as long"),
         ({"max_empty_share": -0.1}, "are empty"),
-        ({"max_repetition": -0.1}, "word pairs repeat"),
+        ({"max_repetition": -0.1}, "token pairs repeat"),
         ({"max_perplexity_ratio": 0.5}, "perplexity"),
     ],
 )

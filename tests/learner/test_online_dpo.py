@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from learner.config import DpoConfig, LoraSpec
-from learner.measures import ScoredText, kl_to_reference, perplexity, reply_logps
+from learner.measures import ScoredText, kl_to_reference, perplexity, repetition, reply_logps
 from learner.rendering import prompt_ids
 from learner.updates.online_dpo import OnlineDpo
 from learner.updates.pairs import TrainingPair
@@ -195,3 +195,22 @@ def test_kl_is_zero_for_the_base_and_positive_for_a_trained_adapter(backbone, ba
 def test_perplexity_of_uniform_logits_is_the_vocabulary(backbone):
     backbone.lm_head.weight.data.zero_()
     assert perplexity(backbone, [1, 2, 3, 4, 5]) == pytest.approx(258.0, rel=1e-4)
+
+
+def test_half_the_way_back_is_half_the_way(backbone, base):
+    pairs = make_pairs(backbone.tokenizer)
+    before = margin_now(backbone, pairs)
+    rule = make_rule(backbone, replace(CONFIG, steps=5))
+    rule.update(base, pairs, seed=1)
+    after = margin_now(backbone, pairs)
+    rule.shorten(0.5)
+    between = margin_now(backbone, pairs)
+    assert ((between - before).abs() < (after - before).abs()).all()
+    rule.shorten(0.0)
+    torch.testing.assert_close(margin_now(backbone, pairs), before, atol=1e-4, rtol=1e-4)
+    rule.close()
+
+
+def test_one_emoji_over_and_over_is_repetition():
+    assert repetition([7, 8] * 50) > 0.9
+    assert repetition(tuple(range(100))) == 0.0
