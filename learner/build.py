@@ -1,5 +1,6 @@
 """The parts of ``learner`` put together, once for the app and once for the learner's process."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ from storage.records import Preference
 def load_engine(model: ModelFolder, config: EngineConfig) -> HfEngine:
     """Load the base model. Raises ModelError."""
     transformers_logging.disable_progress_bar()  # our own line says it, once
+    # peft 0.21 asks transformers 5.23 for its old name: peft/peft_model.py, PeftModel.__init__
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     return HfEngine(Backbone(model.path, config), config)
 
 
