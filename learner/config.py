@@ -1,6 +1,6 @@
-"""Settings of the loop: frozen, keyword-only, validated. The edge (``app.py``) builds them.
+"""Settings of the loop: frozen, keyword-only, validated. The edge (``chat_app/cli.py``) builds them.
 
-Each field's docstring is its help text; docs/settings.md is generated from it.
+Each field is explained by the string under it; docs/how-it-learns.md has the equations.
 """
 
 from dataclasses import dataclass, field
