@@ -1,4 +1,4 @@
-"""Settings of the loop: frozen, keyword-only, validated. The edge (``chat_app/cli.py``) builds them.
+"""Settings of the loop: frozen, keyword-only, validated. ``chat_app/cli.py`` builds them.
 
 Each field is explained by the string under it; docs/how-it-learns.md has the equations.
 """
