@@ -28,16 +28,18 @@ from chat_app.config import ServiceConfig
 from chat_app.progress import no_learner
 from chat_app.service import ChatService
 from learner.asking import AskingReplyMaker
-from learner.build import LearnerBuild, build_replies
+from learner.build import LearnerBuild, build_replies, load_engine
 from learner.config import AskConfig, AskMode, EngineConfig, OnlineConfig, RewardConfig
 from learner.model_source import resolve_model
 from learner.protocols import Draft, Stage
+from learner.updates.online_dpo import OnlineDpo
+from learner.updates.pairs import human_pairs
 from learner.worker import LearnerProcess
 from storage.conversations import ConversationLog
-from storage.database import Store
-from storage.feedback import FeedbackLog
+from storage.database import Reader, Store
+from storage.feedback import FeedbackLog, FeedbackReader
 from storage.folder import DataFolder
-from storage.policies import PolicyRegistry
+from storage.policies import PolicyReader, PolicyRegistry
 from storage.records import Choice, Message, PolicyVersion, Role, Sampling
 
 PROMPTS = (
@@ -91,18 +93,48 @@ def measure(replies: AskingReplyMaker, version: PolicyVersion, prompts: int) -> 
     return speed
 
 
-def answer_until_round(service: ChatService, picks: int) -> None:
-    """Chat and pick until ``picks`` decided answers are stored."""
-    for i in range(picks):
+def pick(service: ChatService, prompt: str) -> float:
+    """One message and one decided pick that may train; returns the seconds of the refit."""
+    while True:
         conversation = service.new_conversation()
-        service.say(conversation.id, PROMPTS[i % len(PROMPTS)])
+        if conversation.held_out:
+            continue  # its picks measure, they never train
+        service.say(conversation.id, prompt)
         service.drain()
         question = service.view(conversation.id).question
         if question is None:
             continue
         shorter = len(question.first.completion.text) < len(question.second.completion.text)
+        began = time.perf_counter()
         service.choose(question.token, Choice.FIRST if shorter else Choice.SECOND, 1000)
         service.drain()
+        return time.perf_counter() - began
+
+
+class Endless:
+    """A learner that trains on the same picks over and over and publishes nothing."""
+
+    def __init__(self, build: LearnerBuild) -> None:
+        folder = DataFolder(build.data)
+        reader = Reader(folder.database)
+        engine = load_engine(build.model, build.engine)
+        dpo = build.online.dpo
+        self._rule = OnlineDpo(engine.backbone, dpo, max_prompt_tokens=2048)
+        self._parent = PolicyReader(reader, folder.rounds).current()
+        picks = FeedbackReader(reader).preferences()
+        self._pairs = human_pairs(picks, dpo.label_smoothing)
+
+    def step(self) -> None:
+        self._rule.update(self._parent, self._pairs, seed=0)
+        self._rule.close()
+
+
+@dataclass(frozen=True)
+class EndlessBuild:
+    build: LearnerBuild
+
+    def __call__(self) -> Endless:
+        return Endless(self.build)
 
 
 def run(rounds: int, prompts: int) -> dict[str, object]:
@@ -112,7 +144,6 @@ def run(rounds: int, prompts: int) -> dict[str, object]:
         folder = DataFolder(root)
         store = stack.enter_context(Store(folder.database))
         policies = PolicyRegistry(store, folder.rounds)
-        feedback = FeedbackLog(store)
         model = resolve_model()
         engine, online = EngineConfig(), OnlineConfig()
         began = time.perf_counter()
@@ -135,7 +166,7 @@ def run(rounds: int, prompts: int) -> dict[str, object]:
         }
         service = ChatService(
             ConversationLog(store),
-            feedback,
+            FeedbackLog(store),
             policies,
             pair,
             ServiceConfig(collect_every_s=0.2),
@@ -145,47 +176,54 @@ def run(rounds: int, prompts: int) -> dict[str, object]:
         build = LearnerBuild(data=root, model=model, engine=engine, online=online)
         learner = LearnerProcess(build, folder.progress)
         learner.start()
-        stack.callback(learner.stop)
         wait_for(folder.progress.exists)
-
-        refits, lives, swaps = [], [], []
-        for _ in range(rounds):
-            answer_until_round(service, online.min_preferences - 1)
-            conversation = service.new_conversation()
-            service.say(conversation.id, PROMPTS[0])
-            service.drain()
-            question = service.view(conversation.id).question
-            if question is None:
-                continue
-            before = policies.current().id
-            began = time.perf_counter()
-            service.choose(question.token, Choice.FIRST, 1000)
-            service.drain()
-            refits.append(time.perf_counter() - began)
-            wait_for(lambda before=before: policies.current().id != before, limit_s=300)
-            lives.append(time.perf_counter() - began)
-            began = time.perf_counter()
-            pair.engine.load(policies.current())
-            swaps.append(time.perf_counter() - began)
-        result["pick_to_refit_ms"] = 1000 * statistics.median(refits)
-        result["pick_to_live_s"] = statistics.median(lives)
-        result["swap_ms"] = 1000 * statistics.median(swaps)
-
+        result |= time_rounds(service, policies, pair, rounds, online.min_preferences)
+        learner.stop()
         result["idle_with_adapter"] = {
             "pair": measure(pair, policies.current(), prompts).summary(),
             "single": measure(single, policies.current(), prompts).summary(),
         }
-        answer_until_round(service, online.min_preferences)  # a round begins
-        wait_for(lambda: json.loads(folder.progress.read_text())["state"] == "learning")
+        folder.progress.unlink()
+        endless = LearnerProcess(EndlessBuild(build), folder.progress, poll_s=0.01)
+        endless.start()
+        wait_for(folder.progress.exists)
+        time.sleep(2.0)  # into the first pass
         result["while_learning"] = {
             "pair": measure(pair, policies.current(), prompts).summary(),
             "single": measure(single, policies.current(), prompts).summary(),
         }
+        endless.stop()
         result["rounds"] = [
             {"seconds": r.seconds, "status": r.status, **dict(r.metrics)}
             for r in policies.rounds_log()
         ]
     return result
+
+
+def time_rounds(
+    service: ChatService,
+    policies: PolicyRegistry,
+    replies: AskingReplyMaker,
+    rounds: int,
+    min_preferences: int,
+) -> dict[str, float]:
+    """From the pick that completes a round to the new version live, the person waiting idly."""
+    refits, lives, swaps = [], [], []
+    for _ in range(rounds):
+        refits += [pick(service, text) for text in PROMPTS[: min_preferences - 1]]
+        before = len(policies.rounds_log())
+        refits.append(pick(service, PROMPTS[-1]))
+        began = time.perf_counter()
+        wait_for(lambda before=before: len(policies.rounds_log()) > before, limit_s=300)
+        lives.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        replies.engine.load(policies.current())
+        swaps.append(time.perf_counter() - began)
+    return {
+        "pick_to_refit_ms": 1000 * statistics.median(refits),
+        "pick_to_live_s": statistics.median(lives),
+        "swap_ms": 1000 * statistics.median(swaps),
+    }
 
 
 def decode_rate(replies: AskingReplyMaker, n: int) -> float:

@@ -130,7 +130,7 @@ def test_the_learner_may_be_killed_at_any_moment(tmp_path):
     with running(tmp_path) as child:
         deadline = time.monotonic() + 3000
         while killed < KILLS and time.monotonic() < deadline:
-            time.sleep(rng.uniform(0.0, 30.0))
+            time.sleep(rng.uniform(0.0, 20.0))
             pid = child.learner_pid()
             if pid is not None:
                 os.kill(pid, signal.SIGKILL)
