@@ -6,6 +6,7 @@ page is replaced by a loop that chats and picks, and reports each acknowledged p
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import chat_app.ui_server as ui_server
@@ -16,6 +17,9 @@ from learner.config import AskConfig, AskMode, EngineConfig, GateConfig, OnlineC
 from storage.records import Choice, Sampling
 
 PROMPTS = ("Hello!", "What is tea?", "Name a colour.", "Tell me a joke.", "How are you?")
+
+
+READING_S = 0.7  # the learner has the processor while a person reads
 
 
 def report(*words: object) -> None:
@@ -36,6 +40,7 @@ def chat_for_ever(service: ChatService, **_: object) -> None:
             service.choose(question.token, choice, 500)  # returns after COMMIT
             report("ACK", question.token, choice.value)
         turn += 1
+        time.sleep(READING_S)
 
 
 if __name__ == "__main__":
