@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from unittest.mock import patch
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -233,6 +234,7 @@ class Loop(RuleBasedStateMachine):
         self.world.feedback.verify_chain()
 
 
+@pytest.mark.timeout(600)  # two seconds; minutes with a rollback journal on a busy machine
 def test_the_loop_behaves_as_its_model_in_any_order(migrated: Path) -> None:
     Loop.template = migrated
     with patch("os.fsync"):
