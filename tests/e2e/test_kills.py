@@ -63,9 +63,9 @@ class Child:
 
     def learner_pid(self) -> int | None:
         """The spawned learner: the child process that runs multiprocessing's spawn_main."""
-        pid = self._process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        for child in children:
+        # A process hangs under the thread that started it; the watcher's restarts do too.
+        threads = Path(f"/proc/{self._process.pid}/task").glob("*/children")
+        for child in " ".join(file.read_text() for file in threads).split():
             try:
                 command = Path(f"/proc/{child}/cmdline").read_text()
             except FileNotFoundError:
