@@ -169,7 +169,7 @@ def run(rounds: int, prompts: int) -> dict[str, object]:
             FeedbackLog(store),
             policies,
             pair,
-            ServiceConfig(collect_every_s=0.2),
+            ServiceConfig(model_name=model.name, collect_every_s=0.2),
             no_learner,
         )
         stack.callback(service.close)

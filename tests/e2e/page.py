@@ -22,6 +22,7 @@ from storage.feedback import FeedbackLog
 from storage.folder import DataFolder
 from storage.policies import PolicyRegistry
 from storage.records import Choice
+from tests.keys import teaching_key
 
 PANES = ("reply-1", "reply-2")
 
@@ -58,7 +59,7 @@ def serving(
     config = config or ServiceConfig(model_name="a script", collect_every_s=0.1)
     folder = DataFolder(root)
     with Store(folder.database) as store:
-        conversations = ConversationLog(store)
+        conversations = ConversationLog(store, new_key=teaching_key)
         feedback = FeedbackLog(store)
         policies = PolicyRegistry(store, folder.rounds)
         service = ChatService(conversations, feedback, policies, replies, config, learner_status)

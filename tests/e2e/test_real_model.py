@@ -60,20 +60,13 @@ def app(tmp_path, default_model) -> Iterator[App]:
             learner.stop()
 
 
-def chat_that_teaches(app: App) -> str:
-    """The address of a new chat that is not held out for measuring."""
-    while (chat := app.conversations.start()).held_out:
-        pass
-    return f"{app.address.rstrip('/')}/?c={chat.key}"
-
-
 def newest(app: App) -> Comparison:
     return app.feedback.preferences()[-1].comparison
 
 
 def test_a_pick_becomes_a_version_that_writes_the_later_reply(app: App, browser: Browser):
     person = Person(browser.new_page(), patience_ms=PATIENCE_MS)
-    person.visit(chat_that_teaches(app))
+    person.visit(app.address)
 
     person.say("Hello, my name is Ada.")
     person.reload()  # while it is being written

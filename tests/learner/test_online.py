@@ -26,6 +26,7 @@ from storage.folder import DataFolder
 from storage.policies import PolicyRegistry
 from storage.records import Choice, RoundStatus
 from storage.rounds import collect
+from tests.keys import teaching_key
 
 ONLINE = OnlineConfig(
     min_preferences=3,
@@ -43,8 +44,7 @@ class World:
     def __init__(self, root, model, engine_config) -> None:
         self.folder = DataFolder(root)
         self.store = Store(self.folder.database)
-        # Held-out conversations never train; these keys are known to be none.
-        self.conversations = ConversationLog(self.store)
+        self.conversations = ConversationLog(self.store, new_key=teaching_key)
         self.feedback = FeedbackLog(self.store)
         self.policies = PolicyRegistry(self.store, self.folder.rounds)
         self.replies = build_replies(
@@ -63,8 +63,6 @@ class World:
         picked = []
         while len(picked) < n:
             conversation = self.conversations.start()
-            if conversation.held_out:
-                continue
             turn = self.conversations.say(conversation.id, f"Question {self._seed}")
             self._seed += 100
             plan = self.replies.reply(
