@@ -25,7 +25,7 @@ from storage.database import Reader
 from storage.feedback import FeedbackReader
 from storage.records import CandidatePool, Completion, FinishReason
 
-COMMITS = (8, 16, 32, 48, 64, 96)
+COMMITS = (8, 32, 64)
 
 
 def cut(completion: Completion, tokens: int, decode) -> Completion:  # noqa: ANN001
@@ -93,7 +93,7 @@ def measure(
         rewards = replies.score(pool.prompt, drafts)
         leader = pessimistic_best(rewards, replies.reward.config.pessimism)
         utilities.append(score(chat_messages(pool.prompt), pool.candidates[leader].completion.text))
-    times = [first_token_s(replies, pool, commit) for pool in pools[:8]]
+    times = [first_token_s(replies, pool, commit) for pool in pools[:4]]
     return {
         "commit_after_tokens": commit,
         "utility_shown": statistics.fmean(utilities),
