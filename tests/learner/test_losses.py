@@ -1,4 +1,4 @@
-"""DPO against a closed form, its direction, and the peer library."""
+"""The DPO loss against a closed form, its direction and its symmetry."""
 
 import pytest
 import torch
