@@ -69,6 +69,7 @@ def test_a_pick_becomes_a_version_that_writes_the_later_reply(app: App, browser:
     person.visit(app.address)
 
     person.say("Hello, my name is Ada.")
+    person.key()  # the address names the chat from here on
     person.reload()  # while it is being written
     first, second = person.await_question()
     assert first != second
