@@ -13,8 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import wait
-from multiprocessing.synchronize import Event as ProcessEvent
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from learner.progress import LearnerState, write_progress
@@ -79,7 +78,9 @@ class LearnerProcess:
         self._max_failures = max_failures
         self._back_off_s = back_off_s
         self._context = multiprocessing.get_context("spawn")
-        self._stop_child: ProcessEvent = self._context.Event()
+        # A pipe for each child, not a shared event: whoever sets an event waits for the sleepers
+        # to wake, and a killed one never does.
+        self._line: Connection | None = None
         self._stopping = threading.Event()
         self._process: multiprocessing.process.BaseProcess | None = None
         self._watcher = threading.Thread(target=self._watch, name="learner-watch", daemon=True)
@@ -99,7 +100,8 @@ class LearnerProcess:
     def stop(self) -> None:
         """Ask it to leave, then make it; a round in progress is lost, its picks are not."""
         self._stopping.set()
-        self._stop_child.set()
+        if self._line is not None:
+            self._line.close()
         if self._process is not None:
             self._process.join(STOP_WITHIN_S)
             if self._process.is_alive():
@@ -111,9 +113,10 @@ class LearnerProcess:
         pace = Pace(
             poll_s=self._poll_s, max_failures=self._max_failures, back_off_s=self._back_off_s
         )
+        line, child_end = self._context.Pipe()
         process = self._context.Process(
             target=run,
-            args=(self._build, self._progress_path, self._stop_child, pace),
+            args=(self._build, self._progress_path, child_end, pace),
             name="twofold-learner",
             daemon=True,
         )
@@ -127,7 +130,10 @@ class LearnerProcess:
                     del os.environ[key]
                 else:
                     os.environ[key] = value
-        self._process = process
+        child_end.close()
+        if self._line is not None:
+            self._line.close()
+        self._process, self._line = process, line
 
     def _watch(self) -> None:
         deaths: list[float] = []
@@ -157,7 +163,7 @@ class LearnerProcess:
 def run(
     build: Callable[[], Learner],
     progress_path: Path,
-    stop: ProcessEvent,
+    line: Connection,
     pace: Pace,
 ) -> None:
     """The child's main: build, then step until told to stop."""
@@ -167,7 +173,7 @@ def run(
     learner = build()
     failures = 0
     write_progress(progress_path, LearnerState.IDLE)
-    while not stop.wait(pace.pause_s(failures)):
+    while not line.poll(pace.pause_s(failures)):  # the app hangs up to end it
         try:
             report = learner.step()
         except Exception as error:  # the one place: a failed round must not end learning
