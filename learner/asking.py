@@ -23,6 +23,7 @@ from learner.engine.hf import HfBatch, HfEngine
 from learner.features import FrozenFeatures
 from learner.protocols import Draft, ReplyPlan, Stage
 from learner.reward.head import BayesianRewardHead
+from learner.written import as_completion
 from storage.records import (
     Choice,
     Completion,
@@ -89,22 +90,41 @@ class AskingReplyMaker:
         seed: int,
         emit: Callable[[Draft], None],
         cancel: Event,
+        *,
+        may_ask: bool = True,
+        settle: Event | None = None,
     ) -> ReplyPlan:
         """Write a reply or a pair. Raises AdapterLoadError and PromptTooLongError."""
+        settle = settle or Event()
         generator = torch.Generator().manual_seed(_DECISIONS + seed)
         self._engine.load(version)
         batch = self._engine.start(prompt, self._ask.candidates, self._sampling, seed)
         self._draft(batch, emit, cancel)
         drafts = self.score(prompt, batch.completions())
         opening = self._asker.open(drafts, answers=self._answers, generator=generator)
-        self._stream(batch, opening, emit, cancel)
+        if not may_ask:
+            opening = replace(opening, leader=opening.by_rule, reason=None)
+        asks = opening.reason is not None
+        self._stream(batch, opening, emit, cancel, settle)
+        if asks and settle.is_set() and not cancel.is_set():
+            opening = replace(opening, reason=None)
+            batch.drop([row for row in range(self._ask.candidates) if row != opening.leader])
+            self._stream(batch, opening, emit, cancel, settle)
         if opening.reason is None or cancel.is_set():
             plan = self._single(prompt, batch, opening.leader, cancel)
         else:
             plan = self._pair(prompt, batch, opening, generator)
             emit(Draft(stage=Stage.STREAMING, texts=tuple(c.text for c in plan.shown)))
-        self._asker.count_turn(asked=plan.question is not None, answers=self._answers)
+        if may_ask:
+            asked = plan.question is not None or (asks and settle.is_set())
+            self._asker.count_turn(asked=asked, answers=self._answers)
         return plan
+
+    def written(self, prompt: Sequence[Message], text: str, version: PolicyVersion) -> Completion:
+        """A person's reply as a completion. Raises AdapterLoadError and PromptTooLongError."""
+        self._engine.load(version)
+        completion = as_completion(self._engine, prompt, text)
+        return self._rated(prompt, [completion])[0]
 
     # -- the steps -----------------------------------------------------------------------------
 
@@ -117,9 +137,17 @@ class AskingReplyMaker:
             emit(Draft(stage=Stage.DRAFTING, drafted_tokens=tokens + 1))
 
     def _stream(
-        self, batch: HfBatch, opening: Opening, emit: Callable[[Draft], None], cancel: Event
+        self,
+        batch: HfBatch,
+        opening: Opening,
+        emit: Callable[[Draft], None],
+        cancel: Event,
+        settle: Event,
     ) -> None:
-        """The leader, until it is complete; in a pair, until all are. The other place is empty."""
+        """The leader, until it is complete; in a pair, until all are or the person settles.
+
+        The other place of a pair is empty.
+        """
         leader = opening.leader
         while True:
             text = batch.texts()[leader]
@@ -129,7 +157,8 @@ class AskingReplyMaker:
                 texts = (text, "") if opening.leader_first else ("", text)
             emit(Draft(stage=Stage.STREAMING, texts=texts))
             complete = batch.done(leader) if opening.reason is None else not batch.running
-            if complete or cancel.is_set():
+            settled = opening.reason is not None and settle.is_set()
+            if complete or settled or cancel.is_set():
                 return
             batch.step()
 

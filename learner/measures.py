@@ -61,6 +61,14 @@ def reply_logits(
     return logits, token, real
 
 
+@torch.no_grad()
+def token_logps(backbone: Backbone, text: ScoredText) -> list[float]:
+    """log P of each reply token given all before it, in nats."""
+    logits, token, _ = reply_logits(backbone, [text])
+    logprob = logits.gather(2, token[..., None]).squeeze(2) - logits.logsumexp(dim=2)
+    return logprob[0].tolist()
+
+
 def reply_logps(backbone: Backbone, texts: Sequence[ScoredText]) -> Float[Tensor, " B"]:
     """log P(reply | prompt) in nats, summed over the reply's tokens."""
     logits, token, real = reply_logits(backbone, texts)

@@ -147,11 +147,22 @@ class ReplyMaker(Protocol):
         seed: int,
         emit: Callable[[Draft], None],
         cancel: Event,
+        *,
+        may_ask: bool = True,
+        settle: Event | None = None,
     ) -> ReplyPlan:
         """Write a reply or a pair, emitting drafts; on cancel one reply, ABORTED, and no question.
 
-        ``prompt`` ends with a user message. Raises AdapterError where ``version`` can't be loaded.
+        ``prompt`` ends with a user message. ``may_ask`` off: one reply, whatever the judges think.
+        ``settle`` set while a pair is written: the reply that is read already is fine, so it alone
+        runs on, the others are left as they are, and nothing is asked. Raises AdapterError where
+        ``version`` can't be loaded.
         """
+        ...
+
+    def written(self, prompt: Sequence[Message], text: str, version: PolicyVersion) -> Completion:
+        """A person's reply to ``prompt`` as if ``version`` had said it: tokens, log-probabilities,
+        features and rewards. Raises AdapterError and PromptTooLongError."""
         ...
 
     def refit(self, preferences: Sequence[Preference]) -> dict[str, float]:

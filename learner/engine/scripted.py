@@ -5,6 +5,7 @@ It stands where the real asking does (``learner.protocols.ReplyMaker``), for ``t
 
 - a few topics, found by a word in the message, each with four replies of different style;
 - ``Repeat after me: TEXT`` says TEXT back, whatever it is: markup, script, code;
+- two replies come as with a real model: one streams, the other appears when it is whole;
 - ``Count to N`` gives a reply as long as wanted, to be watched, stopped or reloaded;
 - ``What did I say first?`` quotes the first message of the conversation;
 - anything else gets an honest line about being a script.
@@ -131,23 +132,36 @@ class ScriptedReplyMaker:
         seed: int,
         emit: Callable[[Draft], None],
         cancel: Event,
+        *,
+        may_ask: bool = True,
+        settle: Event | None = None,
     ) -> ReplyPlan:
+        settle = settle or Event()
         random = Random(seed)  # noqa: S311 - which canned reply comes first is no secret
         texts = random.sample(candidate_texts(prompt), 4)
-        asks = self._asks(prompt)
-        shown = texts[: 2 if asks else 1]
+        asks = may_ask and self._asks(prompt)
+        leader = random.randrange(2) if asks else 0
 
         for word in range(DRAFT_WORDS):
             emit(Draft(stage=Stage.DRAFTING, drafted_tokens=word))
             self._pause(cancel)
-        written = self._stream(shown, emit, cancel)
+        if asks:
+            written = self._stream_leader(texts[:2], leader, emit, cancel, settle)
+            if settle.is_set() and not cancel.is_set():
+                return self._settled(
+                    texts, leader, written[1 - leader], emit, cancel, version, seed
+                )
+        else:
+            written = [self._stream(texts[0], emit, cancel)]
+        shown = texts[: len(written)]
 
         completions = [
             _completion(text, whole=text == full, version=version, seed=seed + row)
             for row, (text, full) in enumerate(zip(written, shown, strict=True))
         ]
         if cancel.is_set():
-            return ReplyPlan(shown=(completions[0],), question=None, finish_others=lambda _: ())
+            shown_alone = completions[leader]
+            return ReplyPlan(shown=(shown_alone,), question=None, finish_others=lambda _: ())
         others = tuple(
             _completion(text, whole=True, version=version, seed=seed + row)
             for row, text in enumerate(texts[len(shown) :], start=len(shown))
@@ -166,6 +180,14 @@ class ScriptedReplyMaker:
             shown=tuple(completions), question=question, finish_others=lambda _: others
         )
 
+    def written(
+        self,
+        prompt: Sequence[Message],  # noqa: ARG002 - part of the protocol
+        text: str,
+        version: PolicyVersion,
+    ) -> Completion:
+        return _completion(text, whole=True, version=version, seed=0)
+
     def refit(self, preferences: Sequence[Preference]) -> dict[str, float]:
         """Learn nothing; say how many picks there were."""
         return {"preferences": float(len(preferences))}
@@ -175,19 +197,57 @@ class ScriptedReplyMaker:
             return sum(message.role is Role.USER for message in prompt) % 2 == 1
         return self._asking is ScriptedAsking.ALWAYS
 
-    def _stream(
-        self, texts: Sequence[str], emit: Callable[[Draft], None], cancel: Event
-    ) -> list[str]:
-        """Write all texts side by side, word by word; what was written when it ended."""
-        parts = [re.findall(r"\s*\S+", text) for text in texts]
-        written = ["" for _ in texts]
-        for word in range(max(len(part) for part in parts)):
+    def _stream(self, text: str, emit: Callable[[Draft], None], cancel: Event) -> str:
+        """Write a reply word by word; what was written when it ended."""
+        words = re.findall(r"\s*\S+", text)
+        written = ""
+        for word in words:
             if cancel.is_set():
                 break
-            written = ["".join(part[: word + 1]) for part in parts]
-            emit(Draft(stage=Stage.STREAMING, texts=tuple(written)))
+            written += word
+            emit(Draft(stage=Stage.STREAMING, texts=(written,)))
             self._pause(cancel)
         return written
+
+    def _stream_leader(
+        self,
+        texts: Sequence[str],
+        leader: int,
+        emit: Callable[[Draft], None],
+        cancel: Event,
+        settle: Event,
+    ) -> list[str]:
+        """Write two replies at one speed and show the leader, until both are whole.
+
+        The other place stays empty till then, as where it is not yet decided who fills it.
+        """
+        parts = [re.findall(r"\s*\S+", text) for text in texts]
+        written = ["", ""]
+        for word in range(max(map(len, parts))):
+            if cancel.is_set() or settle.is_set():
+                return written
+            written = ["".join(part[: word + 1]) for part in parts]
+            shown = tuple(text if row == leader else "" for row, text in enumerate(written))
+            emit(Draft(stage=Stage.STREAMING, texts=shown))
+            self._pause(cancel)
+        emit(Draft(stage=Stage.STREAMING, texts=tuple(written)))
+        return written
+
+    def _settled(
+        self,
+        texts: Sequence[str],
+        leader: int,
+        left: str,
+        emit: Callable[[Draft], None],
+        cancel: Event,
+        version: PolicyVersion,
+        seed: int,
+    ) -> ReplyPlan:
+        """The leader alone runs on; the other reply stays as it is."""
+        text = self._stream(texts[leader], emit, cancel)
+        shown = _completion(text, whole=text == texts[leader], version=version, seed=seed)
+        other = _completion(left, whole=False, version=version, seed=seed + 1)
+        return ReplyPlan(shown=(shown,), question=None, finish_others=lambda _: (other,))
 
     def _pause(self, cancel: Event) -> None:
         if self._words_per_s:

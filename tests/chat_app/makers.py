@@ -21,11 +21,11 @@ class GatedReplyMaker(ScriptedReplyMaker):
         self.begun = Event()
         self.refits = []
 
-    def reply(self, prompt, version, seed, emit, cancel):
+    def reply(self, prompt, version, seed, emit, cancel, **wishes):
         self.begun.set()
         while not (self.gate.is_set() or cancel.is_set()):
             self.gate.wait(0.01)
-        return super().reply(prompt, version, seed, emit, cancel)
+        return super().reply(prompt, version, seed, emit, cancel, **wishes)
 
     def refit(self, preferences):
         self.refits.append([one.choice for one in preferences])
@@ -39,10 +39,10 @@ class FailingReplyMaker(ScriptedReplyMaker):
         super().__init__(ScriptedAsking.NEVER, words_per_s=0.0)
         self.error: Exception | None = error
 
-    def reply(self, prompt, version, seed, emit, cancel):
+    def reply(self, prompt, version, seed, emit, cancel, **wishes):
         if self.error is not None:
             raise self.error
-        return super().reply(prompt, version, seed, emit, cancel)
+        return super().reply(prompt, version, seed, emit, cancel, **wishes)
 
 
 class BaseOnlyReplyMaker(ScriptedReplyMaker):
@@ -51,10 +51,10 @@ class BaseOnlyReplyMaker(ScriptedReplyMaker):
     def __init__(self) -> None:
         super().__init__(ScriptedAsking.NEVER, words_per_s=0.0)
 
-    def reply(self, prompt, version, seed, emit, cancel):
+    def reply(self, prompt, version, seed, emit, cancel, **wishes):
         if version.id != BASE_VERSION:
             raise AdapterLoadError(f"the adapter of version {version.id} has no weights")
-        return super().reply(prompt, version, seed, emit, cancel)
+        return super().reply(prompt, version, seed, emit, cancel, **wishes)
 
 
 class SlowReplyMaker(ScriptedReplyMaker):
@@ -70,8 +70,8 @@ class ForgetfulReplyMaker(ScriptedReplyMaker):
     def __init__(self) -> None:
         super().__init__(ScriptedAsking.NEVER, words_per_s=0.0)
 
-    def reply(self, prompt, version, seed, emit, cancel):
-        plan = super().reply(prompt, version, seed, emit, cancel)
+    def reply(self, prompt, version, seed, emit, cancel, **wishes):
+        plan = super().reply(prompt, version, seed, emit, cancel, **wishes)
         return replace(plan, dropped_messages=4)
 
 
@@ -83,8 +83,8 @@ class HurriedReplyMaker(ScriptedReplyMaker):
         self.finishing = Event()
         self.hurried = []
 
-    def reply(self, prompt, version, seed, emit, cancel):
-        plan = super().reply(prompt, version, seed, emit, cancel)
+    def reply(self, prompt, version, seed, emit, cancel, **wishes):
+        plan = super().reply(prompt, version, seed, emit, cancel, **wishes)
         return replace(plan, finish_others=self._finish)
 
     def _finish(self, hurry):

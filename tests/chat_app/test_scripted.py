@@ -53,6 +53,30 @@ def test_a_cancelled_reply_is_one_aborted_completion_and_no_question(world):
     assert [one.finish_reason for one in plan.shown] == [FinishReason.ABORTED]
 
 
+def test_settling_leaves_the_other_reply_as_it_is(world):
+    settle = Event()
+    shown = []
+
+    def emit(draft):
+        if draft.stage is Stage.STREAMING:
+            shown.append(draft.texts)
+            settle.set()
+
+    maker = scripted(ScriptedAsking.ALWAYS)
+    base = world.policies.current()
+    plan = maker.reply([user("Count to 9")], base, 0, emit, Event(), settle=settle)
+    assert shown[0].count("") == 1 and len(shown[-1]) == 1
+    assert [one.finish_reason for one in plan.shown] == [FinishReason.STOP]
+    assert [one.finish_reason for one in plan.finish_others(Event())] == [FinishReason.ABORTED]
+
+
+def test_a_maker_that_may_not_ask_does_not(world):
+    maker = scripted(ScriptedAsking.ALWAYS)
+    base = world.policies.current()
+    plan = maker.reply([user("hello")], base, 0, lambda _: None, Event(), may_ask=False)
+    assert plan.question is None
+
+
 def test_candidates_differ_so_that_a_question_makes_sense():
     for text in ("hello", "Repeat after me: x", "Count to 3", *(topic.word for topic in TOPICS)):
         assert len(set(candidate_texts([user(text)]))) == 4

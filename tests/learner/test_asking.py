@@ -8,6 +8,7 @@ import pytest
 
 from learner.asking import AskingReplyMaker
 from learner.config import AskConfig, AskMode, RewardConfig
+from learner.errors import PromptTooLongError
 from learner.features import FrozenFeatures
 from learner.protocols import ReplyMaker, Stage
 from learner.reward.head import BayesianRewardHead
@@ -93,6 +94,48 @@ def test_stopping_keeps_one_unfinished_reply_and_asks_nothing(make, base):
     assert [c.finish_reason for c in plan.shown] == [FinishReason.ABORTED]
     assert plan.finish_others(Event()) == ()
     assert sum(d.stage is Stage.STREAMING for d in drafts) == 1
+
+
+def test_a_person_who_settles_gets_the_leader_whole_and_no_question(make, base):
+    settle = Event()
+    read = []
+
+    def emit(draft):
+        if draft.stage is Stage.STREAMING:
+            read.append(draft.texts)
+            settle.set()
+
+    plan = make().reply(user("Hello"), base, 0, emit, Event(), settle=settle)
+    assert plan.question is None
+    [leader] = plan.shown
+    assert leader.finish_reason is not FinishReason.ABORTED
+    assert leader.text.startswith("".join(read[0]))
+    others = plan.finish_others(Event())
+    assert len(others) == 3
+    # The longest draft alone could have been complete by then.
+    assert FinishReason.ABORTED in {c.finish_reason for c in others}
+    assert all(len(c.token_ids) <= 6 for c in others if c.finish_reason is FinishReason.ABORTED)
+
+
+def test_where_no_answer_could_teach_nothing_is_asked(make, base):
+    replies = make()
+    plan = replies.reply(user("Hello"), base, 0, lambda _: None, Event(), may_ask=False)
+    assert len(plan.shown) == 1 and plan.question is None
+    assert len(plan.finish_others(Event())) == 3
+
+
+def test_a_persons_text_is_read_as_the_policy_would_have_sampled_it(make, base):
+    replies = make(mode=AskMode.NEVER)
+    sampled = speak(replies, base)[0].shown[0]
+    read = replies.written(user("Hello"), sampled.text, base)
+    tokenizer = replies.engine.backbone.tokenizer
+    assert list(read.token_ids) == tokenizer(sampled.text, add_special_tokens=False)["input_ids"]
+    assert read.finish_reason is FinishReason.STOP
+    assert read.feature is not None and read.reward_mean is not None
+    if read.token_ids == sampled.token_ids:  # a tokenizer may split a sampled text otherwise
+        assert read.logprobs == pytest.approx(sampled.logprobs, abs=1e-4)
+    with pytest.raises(PromptTooLongError, match="too long to learn from"):
+        replies.written(user("Hello"), "word " * 5000, base)
 
 
 def test_others_stay_unfinished_when_somebody_waits(make, base):
