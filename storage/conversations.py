@@ -67,10 +67,12 @@ class ConversationReader:
         self._reader = reader
 
     def list(self, *, limit: int = 200, user_id: UserId = LOCAL_USER) -> list[Conversation]:
-        """Return a person's conversations, newest first."""
+        """Return a person's conversations, newest first, without those out of a file."""
         found = fetch(
             self._reader.read(),
-            f"{CONVERSATIONS} AND user_id = ? ORDER BY conversation_id DESC LIMIT ?",
+            f"""
+            {CONVERSATIONS} AND imported = 0 AND user_id = ? ORDER BY conversation_id DESC LIMIT ?
+            """,
             [user_id, limit],
         )
         return [conversation_of(row) for row in found]

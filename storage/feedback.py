@@ -37,6 +37,11 @@ from storage.rows import (
 )
 from storage.sqlite import Row, fetch
 
+EXCLUDED = "admin"
+"""The flag of an answer that the person took out of learning."""
+RELEASED = "released"
+"""The flag, or the lack of one, of an answer that counts."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedbackCounts:
@@ -221,9 +226,25 @@ class FeedbackLog(FeedbackReader):
         """Undo the answer: it no longer counts. Raises UnansweredError before the first."""
         return self._supersede(token, Choice.WITHDRAWN, 0, user_id)
 
+    def exclude(self, token: str, *, user_id: UserId = LOCAL_USER) -> None:
+        """Leave the answer out of every later fit; ``include`` takes it back in."""
+        self._set_flag(token, EXCLUDED, user_id)
+
+    def include(self, token: str, *, user_id: UserId = LOCAL_USER) -> None:
+        """Let an answer count again, whoever or whatever had excluded it."""
+        self._set_flag(token, RELEASED, user_id)
+
     def verify_chain(self) -> None:
         """Raise BrokenChainError, naming the first answer or text that was edited."""
         chain.verify(self._store.read())
+
+    def _set_flag(self, token: str, flag: str, user_id: UserId) -> None:
+        with self._store.write() as db:
+            newest = _newest(db, _question(db, token, user_id)["comparison_id"])
+            if newest is None:
+                raise UnansweredError("This pair was not answered yet: pick a reply first.")
+            if _flag(db, newest["seq"]) != flag:
+                self._flag(db, newest["seq"], flag)
 
     def _supersede(self, token: str, choice: Choice, decision_ms: int, user_id: UserId) -> Receipt:
         with self._store.write() as db:
@@ -233,7 +254,18 @@ class FeedbackLog(FeedbackReader):
                 raise UnansweredError("This pair was not answered yet: pick a reply first.")
             if newest["choice"] == choice:
                 return _receipt(newest, already_saved=True)
-            return self._append(db, question, choice, decision_ms, superseded=newest["seq"])
+            receipt = self._append(db, question, choice, decision_ms, superseded=newest["seq"])
+            flag = _flag(db, newest["seq"])
+            if flag != RELEASED:  # what was excluded stays excluded, whatever it says now
+                self._flag(db, receipt.preference_id, flag)
+            return receipt
+
+    def _flag(self, db: Database, seq: int, flag: str) -> None:
+        insert(
+            db,
+            "preference_flags",
+            {"seq": seq, "flag": flag, "created_ms": self._store.now_ms()},
+        )
 
     def _append(
         self,
@@ -244,18 +276,38 @@ class FeedbackLog(FeedbackReader):
         *,
         superseded: int | None,
     ) -> Receipt:
-        row = {
-            "idem_key": f"{question['token']}:{superseded or 0}",
-            "comparison_id": question["comparison_id"],
-            "user_id": question["user_id"],
-            "choice": choice,
-            "supersedes": superseded,
-            "decide_ms": decision_ms,
-            "created_ms": self._store.now_ms(),
-            "prev_hash": chain.last_hash(db),
-        }
-        seq = insert(db, "preferences", row | {"row_hash": chain.row_hash(db, row)})
-        return Receipt(preference_id=PreferenceId(seq), choice=choice, already_saved=False)
+        return append_answer(
+            db,
+            question,
+            choice,
+            decision_ms=decision_ms,
+            superseded=superseded,
+            now_ms=self._store.now_ms(),
+        )
+
+
+def append_answer(
+    db: Database,
+    question: Row,
+    choice: Choice,
+    *,
+    decision_ms: int,
+    superseded: int | None = None,
+    now_ms: int,
+) -> Receipt:
+    """Add an answer at the end of the chain. The caller holds the transaction."""
+    row = {
+        "idem_key": f"{question['token']}:{superseded or 0}",
+        "comparison_id": question["comparison_id"],
+        "user_id": question["user_id"],
+        "choice": choice,
+        "supersedes": superseded,
+        "decide_ms": decision_ms,
+        "created_ms": now_ms,
+        "prev_hash": chain.last_hash(db),
+    }
+    seq = insert(db, "preferences", row | {"row_hash": chain.row_hash(db, row)})
+    return Receipt(preference_id=PreferenceId(seq), choice=choice, already_saved=False)
 
 
 def _check_answer(choice: Choice) -> None:
@@ -285,6 +337,13 @@ def _question(db: Database, token: str, user_id: UserId | None = None) -> Row:
 def _newest(db: Database, comparison_id: int) -> Row | None:
     sql = "SELECT * FROM newest WHERE comparison_id = ?"
     return next(iter(fetch(db, sql, [comparison_id])), None)
+
+
+def _flag(db: Database, seq: int) -> str:
+    """Return the flag that decides, RELEASED where there is none."""
+    sql = "SELECT flag FROM preference_flags WHERE seq = ? ORDER BY flag_id DESC LIMIT 1"
+    found = fetch(db, sql, [seq])
+    return found[0]["flag"] if found else RELEASED
 
 
 def _receipt(row: Row, *, already_saved: bool) -> Receipt:

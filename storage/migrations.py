@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 migrations = Migrations("twofold")
 
@@ -20,3 +20,14 @@ _SCHEMA = Path(__file__).with_name("schema")
 def m001(db: Database) -> None:
     """Every table, rule and view, and the rows without which nothing works."""
     db.executescript((_SCHEMA / "m001.sql").read_text(encoding="utf-8"))
+
+
+@migrations()
+def m002(db: Database) -> None:
+    """The list, the search and the forgetting of the Data page; pairs out of a file."""
+    db.executescript((_SCHEMA / "m002.sql").read_text(encoding="utf-8"))
+    version = db.conn.execute("SELECT sqlite_version()").fetchone()[0]
+    if tuple(map(int, version.split("."))) >= (3, 42):
+        # What was erased leaves the pages of the index at once, and not with some later merge.
+        sql = "INSERT INTO comparison_search (comparison_search, rank) VALUES ('secure-delete', 1)"
+        db.execute(sql)

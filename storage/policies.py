@@ -6,6 +6,7 @@ again, which the schema enforces; its descendants may, since each holds its weig
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -144,15 +145,24 @@ class PolicyRegistry(PolicyReader):
         self._store = store
 
     def record(
-        self, report: RoundReport, manifest_sha256: str, base_sha256: str, config_json: str
+        self,
+        report: RoundReport,
+        manifest_sha256: str,
+        base_sha256: str,
+        config_json: str,
+        *,
+        began_ms: int | None = None,
     ) -> None:
         """Keep a finished round; an accepted one becomes a version and serves from now on.
 
         It does so only if its parent serves still; after a roll-back it is kept without serving.
-        One transaction. Raises InvariantError where the report contradicts what is stored.
+        One transaction. Raises InvariantError where the report contradicts what is stored, and
+        AdapterError where something was forgotten since the round began.
         """
         with self._store.write() as db:
             now_ms = self._store.now_ms()
+            if report.version is not None and began_ms is not None:
+                _check_nothing_forgotten(db, began_ms)
             _insert_round(db, report, manifest_sha256, config_json, now_ms)
             version = report.version
             if version is None:
@@ -194,17 +204,28 @@ class PolicyRegistry(PolicyReader):
         """The same for a version whose folder is broken."""
         self._ban(version, "tainted", reason)
 
+    def ban(
+        self, db: Database, versions: Sequence[PolicyVersionId], state: str, reason: str
+    ) -> PolicyVersionId:
+        """Let none of these versions serve again, in the caller's transaction; return who serves.
+
+        That is the nearest servable ancestor where the serving version is among them.
+        """
+        for version in versions:
+            self._log(db, version, state, reason)
+        active = _active(db)
+        if active in versions:
+            servable = _servable(db)
+            line = fetch(db, "SELECT version FROM lineage ORDER BY version DESC")
+            active = next(row["version"] for row in line if row["version"] in servable)
+            self._point_to(db, active, reason)
+        return PolicyVersionId(active)
+
     def _ban(self, version: PolicyVersionId, state: str, reason: str) -> None:
         if self.get(version).id == BASE_VERSION:
             raise ValueError("the base model cannot be rejected: everything falls back to it")
         with self._store.write() as db:
-            self._log(db, version, state, reason)
-            if _active(db) == version:
-                servable = _servable(db)
-                line = fetch(db, "SELECT version FROM lineage ORDER BY version DESC")
-                self._point_to(
-                    db, next(row["version"] for row in line if row["version"] in servable), reason
-                )
+            self.ban(db, [version], state, reason)
 
     def _point_to(self, db: Database, version: PolicyVersionId, reason: str) -> None:
         before = _active(db)
@@ -248,6 +269,12 @@ def _insert_round(
     )
     for seq in report.preference_ids:
         insert(db, "round_items", {"number": report.number, "seq": seq})
+
+
+def _check_nothing_forgotten(db: Database, began_ms: int) -> None:
+    sql = "SELECT 1 FROM forgotten WHERE created_ms >= ? LIMIT 1"
+    if fetch(db, sql, [began_ms]):
+        raise AdapterError("Something was forgotten while it was made, so it is not kept.")
 
 
 def _active(db: Database) -> PolicyVersionId:

@@ -58,6 +58,10 @@ class AskReason(StrEnum):
     """The small random share: unbiased data for calibration and win rates."""
     ALWAYS = "always"
     """Asking was set to always."""
+    COMPARE = "compare"
+    """The person let two versions reply, without being told which is which."""
+    IMPORTED = "imported"
+    """The pair and its answer came out of a file; nobody was asked here."""
 
 
 class Choice(StrEnum):

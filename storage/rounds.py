@@ -155,7 +155,13 @@ def _recorded(
 
 
 def _record(registry: PolicyRegistry, report: RoundReport, manifest: Manifest) -> None:
-    registry.record(report, manifest.sha256, manifest.base_sha256, manifest.config_json)
+    registry.record(
+        report,
+        manifest.sha256,
+        manifest.base_sha256,
+        manifest.config_json,
+        began_ms=int(1000 * (manifest.made_at.timestamp() - report.seconds)),
+    )
 
 
 def _taint_if_broken(registry: PolicyRegistry, version: PolicyVersionId, *, contents: bool) -> bool:

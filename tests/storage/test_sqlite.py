@@ -17,6 +17,7 @@ from storage.errors import (
     NewerDatabaseError,
     UnfitSqliteError,
 )
+from storage.migrations import SCHEMA_VERSION
 from storage.records import Receipt
 from storage.sqlite import fetch, open_writer, wal_is_safe
 from tests.storage.builders import World
@@ -74,7 +75,7 @@ SETTINGS = {
     "temp_store": 2,
     "query_only": 1,
     "application_id": sqlite.APPLICATION_ID,
-    "user_version": 1,
+    "user_version": SCHEMA_VERSION,
 }
 
 
@@ -128,7 +129,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_as_it_was(tmp_path: Path
 
 def test_a_file_of_a_newer_twofold_is_refused(root: Path) -> None:
     writer = open_writer(root / "twofold.db")
-    writer.execute("PRAGMA user_version = 2")
+    writer.execute("PRAGMA user_version = 99")
     writer.close()
     for open_it in (Store, lambda path: Reader(path).read()):
         with pytest.raises(NewerDatabaseError, match="update twofold"):

@@ -1,0 +1,127 @@
+"""What was forgotten trains nothing, and nobody who learned from it speaks."""
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from storage import rounds
+from storage.errors import (
+    AdapterError,
+    NotServableError,
+    UnknownComparisonError,
+    UnknownConversationError,
+)
+from storage.forgetting import Forgetting
+from storage.records import Choice, ComparisonId, RoundStatus
+from tests.storage.builders import World
+
+
+@pytest.fixture
+def forgetting(world: World) -> Forgetting:
+    return Forgetting(world.store, world.policies, world.log)
+
+
+def pick(world: World):
+    pair = world.ask()
+    return pair, world.answer(pair).preference_id
+
+
+def test_the_policy_goes_back_to_the_last_version_that_had_not_seen_it(world, forgetting) -> None:
+    _, one = pick(world)
+    world.learn([one])
+    pair, two = pick(world)
+    world.learn([two])
+    _, three = pick(world)
+    world.learn([three])
+    assert world.policies.current().id == 3
+    done = forgetting.forget([pair.id], reason="the person asked")
+    assert (done.versions, done.live) == ((2, 3), 1)
+    assert world.policies.current().id == 1
+    assert [answer.id for answer in world.feedback.preferences()] == [one, three]
+    assert [answer.id for answer in world.feedback.unlearned()] == [three]  # learned anew
+    for version in (2, 3):
+        assert not (world.folder.rounds / f"r{version:06d}").exists()
+        with pytest.raises(AdapterError):
+            world.policies.activate(version, reason="please")
+    assert world.policies.servable() == [0, 1]
+    assert forgetting.forget([pair.id], reason="again").versions == ()
+    rounds.sweep(world.policies)  # a later start finds nothing to mend
+    assert world.policies.current().id == 1
+    time.sleep(0.01)
+    world.leave(replace(world.report([three]), seconds=0.0))  # begun after the forgetting
+    rounds.collect(world.policies)
+    assert world.policies.current().id == 4
+    world.feedback.verify_chain()
+
+
+def test_an_answer_without_a_winner_was_seen_by_the_judges_of_later_rounds(
+    world, forgetting
+) -> None:
+    tie = world.ask()
+    world.answer(tie, Choice.TIE)
+    _, one = pick(world)
+    world.learn([one])
+    assert forgetting.versions_that_saw([tie.id]) == [1]
+    assert forgetting.forget([tie.id], reason="").live == 0
+
+
+def test_a_held_out_answer_was_seen_by_nobody(world, forgetting) -> None:
+    pair = world.ask(world.prompt(held_out=True))
+    world.answer(pair)
+    _, one = pick(world)
+    world.learn([one])
+    assert forgetting.forget([pair.id], reason="").versions == ()
+    assert world.policies.current().id == 1
+    assert world.feedback.held_out() == []
+
+
+def test_a_pick_of_another_branch_leaves_the_live_one_alone(world, forgetting) -> None:
+    pair, one = pick(world)
+    world.learn([one])
+    world.policies.activate(0, reason="back")
+    _, two = pick(world)
+    world.learn([two])
+    # Version 2 was made later, and its judges knew the pick: it is seen, too.
+    assert forgetting.versions_that_saw([pair.id]) == [1, 2]
+
+
+def test_a_round_that_ran_meanwhile_is_not_kept(world, forgetting) -> None:
+    pair, one = pick(world)
+    world.leave(world.report([one]))
+    forgetting.forget([pair.id], reason="")
+    [report] = rounds.collect(world.policies)
+    assert report.status is RoundStatus.FAILED and "forgotten" in report.reason
+    assert world.policies.versions()[-1].id == world.policies.current().id == 0
+
+
+def test_a_deleted_chat_takes_its_lessons_along_only_if_asked_to(world, forgetting) -> None:
+    pair, one = pick(world)
+    world.learn([one])
+    other, two = pick(world)
+    world.learn([two])
+    done = forgetting.delete_conversation(other.conversation_id, unlearn=False)
+    assert (done.versions, done.live) == ((), 2)
+    done = forgetting.delete_conversation(pair.conversation_id, unlearn=True)
+    assert (done.versions, done.live) == ((1, 2), 0)
+    assert world.feedback.preferences() == []
+    with pytest.raises(UnknownConversationError):
+        forgetting.delete_conversation(pair.conversation_id, unlearn=True)
+
+
+def test_what_is_not_known_is_not_forgotten(world, forgetting) -> None:
+    pair, one = pick(world)
+    world.learn([one])
+    with pytest.raises(UnknownComparisonError):
+        forgetting.forget([pair.id, ComparisonId(99)], reason="")
+    assert world.policies.current().id == 1  # and nothing of the rest either
+
+
+def test_a_tainted_version_is_refused_by_name(world, forgetting) -> None:
+    pair, one = pick(world)
+    world.learn([one])
+    with world.store.write() as db:
+        world.policies.ban(db, [world.policies.current().id], "tainted", "because")
+    with pytest.raises(NotServableError):
+        world.policies.activate(1, reason="please")
+    assert pair.id
