@@ -19,9 +19,9 @@ from torch import Tensor
 
 from learner.acquisition import Asker, Opening, pessimistic_best
 from learner.config import AskConfig
-from learner.engine.hf import HfBatch, HfEngine
+from learner.engine.local import LocalEngine
 from learner.features import FrozenFeatures
-from learner.protocols import Draft, ReplyPlan, Stage
+from learner.protocols import DecodingBatch, Draft, ReplyPlan, Stage
 from learner.reward.head import BayesianRewardHead
 from learner.written import as_completion
 from storage.records import (
@@ -52,7 +52,7 @@ class AskingReplyMaker:
     def __init__(
         self,
         *,
-        engine: HfEngine,
+        engine: LocalEngine,
         features: FrozenFeatures,
         reward: BayesianRewardHead,
         ask: AskConfig,
@@ -67,7 +67,7 @@ class AskingReplyMaker:
         self._answers = 0
 
     @property
-    def engine(self) -> HfEngine:
+    def engine(self) -> LocalEngine:
         return self._engine
 
     @property
@@ -128,7 +128,7 @@ class AskingReplyMaker:
 
     # -- the steps -----------------------------------------------------------------------------
 
-    def _draft(self, batch: HfBatch, emit: Callable[[Draft], None], cancel: Event) -> None:
+    def _draft(self, batch: DecodingBatch, emit: Callable[[Draft], None], cancel: Event) -> None:
         """All candidates, unseen, until the longest has ``commit_after_tokens``."""
         for tokens in range(self._ask.commit_after_tokens):
             if not batch.running or cancel.is_set():
@@ -138,7 +138,7 @@ class AskingReplyMaker:
 
     def _stream(
         self,
-        batch: HfBatch,
+        batch: DecodingBatch,
         opening: Opening,
         emit: Callable[[Draft], None],
         cancel: Event,
@@ -150,7 +150,7 @@ class AskingReplyMaker:
         """
         leader = opening.leader
         while True:
-            text = batch.texts()[leader]
+            text = batch.text(leader)
             if opening.reason is None:
                 texts: tuple[str, ...] = (text,)
             else:
@@ -165,14 +165,16 @@ class AskingReplyMaker:
     def _pair(
         self,
         prompt: Sequence[Message],
-        batch: HfBatch,
+        batch: DecodingBatch,
         opening: Opening,
         generator: torch.Generator,
     ) -> ReplyPlan:
         """All are complete: choose whom to compare the leader with."""
         finished = self._with_features(prompt, batch.completions())
         rewards = self._reward.score(prompt, finished)
-        asked = self._asker.ask(opening, rewards, self._usable(batch.texts()), generator)
+        asked = self._asker.ask(
+            opening, rewards, self._usable([c.text for c in finished]), generator
+        )
         shown = [opening.leader] if asked is None else list(asked[:2])
         rated = self._with_rewards(finished, rewards)
         others = tuple(c for i, c in enumerate(rated) if i not in shown)
@@ -184,7 +186,7 @@ class AskingReplyMaker:
         )
 
     def _single(
-        self, prompt: Sequence[Message], batch: HfBatch, leader: int, cancel: Event
+        self, prompt: Sequence[Message], batch: DecodingBatch, leader: int, cancel: Event
     ) -> ReplyPlan:
         """The leader is complete, or was stopped; the others may still run."""
 

@@ -1,5 +1,6 @@
 """The parts of ``learner`` put together, once for the app and once for the learner's process."""
 
+import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +9,16 @@ from pathlib import Path
 from transformers.utils import logging as transformers_logging
 
 from learner.asking import AskingReplyMaker
-from learner.config import AskConfig, EngineConfig, OnlineConfig, RewardConfig
+from learner.config import AskConfig, Decoder, EngineConfig, OnlineConfig, RewardConfig
 from learner.engine.backbone import Backbone
 from learner.engine.hf import HfEngine
+from learner.engine.lean import LeanEngine
+from learner.engine.llama import NotLlamaError
+from learner.engine.local import LocalEngine
+from learner.engine.native.build import NativeUnavailableError
 from learner.features import FrozenFeatures
 from learner.gate import Gate
-from learner.model_folder import ModelFolder
+from learner.model_folder import ModelError, ModelFolder
 from learner.online import OnlineLearner
 from learner.progress import LearnerState, write_progress
 from learner.reward.head import BayesianRewardHead
@@ -24,13 +29,24 @@ from storage.folder import DataFolder
 from storage.policies import PolicyReader
 from storage.records import Preference
 
+log = logging.getLogger(__name__)
 
-def load_engine(model: ModelFolder, config: EngineConfig) -> HfEngine:
-    """Load the base model. Raises ModelError."""
+
+def load_engine(model: ModelFolder, config: EngineConfig) -> LocalEngine:
+    """Load the base model and the fastest engine that fits it. Raises ModelError."""
     transformers_logging.disable_progress_bar()  # our own line says it, once
     # peft 0.21 asks transformers 5.23 for its old name: peft/peft_model.py, PeftModel.__init__
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-    return HfEngine(Backbone(model.path, config), config)
+    backbone = Backbone(model.path, config)
+    if config.decoder is Decoder.TRANSFORMERS:
+        return HfEngine(backbone, config)
+    try:
+        return LeanEngine(backbone, config)
+    except (NotLlamaError, NativeUnavailableError) as error:
+        if config.decoder is Decoder.NATIVE:
+            raise ModelError(f"The native decoder can't run {model.name} here: {error}.") from error
+        log.info("decoding with transformers, which is slower: %s", error)
+        return HfEngine(backbone, config)
 
 
 class UntaughtRewardHead(BayesianRewardHead):

@@ -181,9 +181,18 @@ class OnlineConfig:
     gate: GateConfig = field(default_factory=GateConfig)
 
 
+class Decoder(StrEnum):
+    AUTO = "auto"
+    """The native step where model and machine allow it, else transformers."""
+    NATIVE = "native"
+    TRANSFORMERS = "transformers"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
     """How replies are drawn."""
+
+    decoder: Decoder = Decoder.AUTO
 
     sampling: Sampling = field(default_factory=Sampling)
     max_prompt_tokens: int = 2048

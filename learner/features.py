@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from learner.engine.hf import HfEngine
+from learner.engine.local import LocalEngine
 from storage.records import Message, Sampling
 
 MIDDLE = 0.73
@@ -23,7 +23,7 @@ MIDDLE = 0.73
 class FrozenFeatures:
     """Pooled hidden states of the base model behind an engine."""
 
-    def __init__(self, engine: HfEngine, layer: int | None = None) -> None:
+    def __init__(self, engine: LocalEngine, layer: int | None = None) -> None:
         """``layer`` counts from 1; None takes the one at 73 % of the depth."""
         self._engine = engine
         decoder = engine.backbone.decoder

@@ -9,7 +9,7 @@ import math
 from importlib.resources import files
 
 from learner.config import GateConfig
-from learner.engine.hf import HfEngine
+from learner.engine.local import LocalEngine
 from learner.measures import (
     ScoredText,
     kl_to_reference,
@@ -27,7 +27,7 @@ NEUTRAL_TOKENS = 320
 class Gate:
     """Judges the adapter in training on ``engine``'s backbone. Deterministic."""
 
-    def __init__(self, engine: HfEngine, config: GateConfig, *, seed: int) -> None:
+    def __init__(self, engine: LocalEngine, config: GateConfig, *, seed: int) -> None:
         self._engine = engine
         self._config = config
         self._seed = seed

@@ -25,6 +25,14 @@ from storage.records import (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderedPrompt:
+    token_ids: tuple[int, ...]
+    """Up to and with the generation prompt, ready for the first token of the reply."""
+    dropped_messages: int
+    """Oldest messages left out because the context was full."""
+
+
 @runtime_checkable
 class DecodingBatch(Protocol):
     """N candidates of one prompt decoding together, pinned to one policy version."""
@@ -41,8 +49,8 @@ class DecodingBatch(Protocol):
         """Add one token to every running row."""
         ...
 
-    def texts(self) -> list[str]:
-        """The text of each row so far, never ending inside a character."""
+    def text(self, row: int) -> str:
+        """The text of a row so far, never ending inside a character."""
         ...
 
     def lengths(self) -> list[int]:
@@ -50,6 +58,10 @@ class DecodingBatch(Protocol):
         ...
 
     def done(self, row: int) -> bool: ...
+
+    def drop(self, rows: Sequence[int]) -> None:
+        """Stop decoding ``rows``; they stay as they are, ABORTED."""
+        ...
 
     def completions(self) -> list[Completion]:
         """The rows as records; a running row is ABORTED."""
@@ -70,10 +82,24 @@ class PolicyEngine(Protocol):
         """
         ...
 
+    def render(self, prompt: Sequence[Message], sampling: Sampling) -> RenderedPrompt:
+        """As much of the conversation as fits beside a reply. Raises PromptTooLongError."""
+        ...
+
     def start(
         self, prompt: Sequence[Message], n: int, sampling: Sampling, seed: int
     ) -> DecodingBatch:
         """Prefill once and be ready to decode ``n`` candidates; row i draws from ``seed + i``."""
+        ...
+
+    def start_many(
+        self,
+        prompts: Sequence[Sequence[Message]],
+        n: int,
+        sampling: Sampling,
+        seeds: Sequence[int],
+    ) -> DecodingBatch:
+        """The same for several prompts; row ``i * n + j`` is candidate j of prompt i."""
         ...
 
 

@@ -1,20 +1,12 @@
 """Messages to token ids, by the tokenizer's own chat template and nothing else."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
 from learner.errors import PromptTooLongError
+from learner.protocols import RenderedPrompt
 from storage.records import Message, Role
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RenderedPrompt:
-    token_ids: tuple[int, ...]
-    """Up to and with the generation prompt, ready for the first token of the reply."""
-    dropped_messages: int
-    """Oldest messages left out because the context was full."""
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> tuple[int, ...]:

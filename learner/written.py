@@ -7,13 +7,12 @@ was live, by one teacher-forced pass; it ends where the person ended it.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from learner.engine.hf import HfEngine
+from learner.engine.local import LocalEngine
 from learner.errors import PromptTooLongError
-from learner.measures import ScoredText, supervised_ids, token_logps
 from storage.records import Completion, FinishReason, Message, Sampling
 
 
-def as_completion(engine: HfEngine, prompt: Sequence[Message], text: str) -> Completion:
+def as_completion(engine: LocalEngine, prompt: Sequence[Message], text: str) -> Completion:
     """Tokens and log-probabilities of ``text`` under the version the engine has loaded.
 
     Raises PromptTooLongError where prompt and text do not fit the model together.
@@ -35,9 +34,5 @@ def as_completion(engine: HfEngine, prompt: Sequence[Message], text: str) -> Com
         seed=0,
         sampling=sampling,
     )
-    backbone.use(engine.policy_version)
-    scored = ScoredText(
-        prompt_ids=engine.render(prompt, sampling).token_ids,
-        reply_ids=supervised_ids(backbone, completion),
-    )
-    return replace(completion, logprobs=tuple(token_logps(backbone, scored)[: len(ids)]))
+    prompt_ids = engine.render(prompt, sampling).token_ids
+    return replace(completion, logprobs=tuple(engine.logprobs(prompt_ids, ids)))

@@ -20,11 +20,11 @@ def write_tiny_model(folder: Path) -> ModelFolder:
     tokenizer = byte_tokenizer()
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=32,
+        hidden_size=32,  # the smallest widths that the native decoder takes
         intermediate_size=64,
         num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
         max_position_embeddings=512,
         bos_token_id=256,
         eos_token_id=257,

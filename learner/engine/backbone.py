@@ -8,12 +8,13 @@ whoever runs the model says first, through ``use``, which version speaks.
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, PeftType, get_peft_model
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from learner.config import EngineConfig, LoraSpec
@@ -72,6 +73,14 @@ def check_adapter(path: Path) -> None:
             raise ValueError(f"{name} has rank {rank}, its config says {config.r}")
         if not tensor.isfinite().all():
             raise ValueError(f"{name} holds values that are not finite")
+
+
+class LoraTensors(NamedTuple):
+    """An adapter as PEFT saves it."""
+
+    tensors: dict[str, Tensor]
+    rank: int
+    alpha: float
 
 
 class Backbone:
@@ -200,6 +209,14 @@ class Backbone:
         """Whether every weight of the adapter in training is a finite number."""
         named = self._require_peft().named_parameters()
         return all(p.isfinite().all() for n, p in named if f".{_TRAINING}." in n)
+
+    def training_lora(self) -> LoraTensors:
+        """The weights of the adapter in training, under the names a saved one has."""
+        peft = self._require_peft()
+        config = peft.peft_config[_TRAINING]
+        named = peft.named_parameters()
+        tensors = {n.replace(f".{_TRAINING}.", "."): p for n, p in named if f".{_TRAINING}." in n}
+        return LoraTensors(tensors, config.r, float(config.lora_alpha))
 
     def save_training(self, folder: Path) -> None:
         """Write the adapter in training as a PEFT safetensors folder."""

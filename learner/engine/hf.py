@@ -7,37 +7,26 @@ evaluation use. This path is the reference; faster decoders have to agree with i
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedTokenizerBase
+from transformers import DynamicCache
 
 from learner.config import EngineConfig
 from learner.engine.backbone import TRAINING_VERSION, Backbone
-from learner.rendering import RenderedPrompt, render
+from learner.engine.local import render_beside_reply
+from learner.engine.rows import CandidateRows
+from learner.protocols import RenderedPrompt
 from learner.sampling import sample_next
 from storage.records import (
     BASE_VERSION,
     Completion,
-    FinishReason,
     Message,
     PolicyVersion,
     PolicyVersionId,
     Sampling,
 )
-
-
-@dataclass(slots=True)
-class _Row:
-    """One candidate while it decodes."""
-
-    generator: torch.Generator
-    seed: int
-    token_ids: list[int] = field(default_factory=list[int])
-    logprobs: list[float] = field(default_factory=list[float])
-    finish_reason: FinishReason = FinishReason.ABORTED
 
 
 class HfBatch:
@@ -47,8 +36,7 @@ class HfBatch:
         self,
         backbone: Backbone,
         version: PolicyVersionId,
-        sampling: Sampling,
-        rows: list[_Row],
+        rows: CandidateRows,
         *,
         cache: DynamicCache,
         attention_mask: Int[Tensor, "N P"],
@@ -58,51 +46,33 @@ class HfBatch:
         self.dropped_messages = dropped_messages
         self._backbone = backbone
         self._version = version
-        self._sampling = sampling
         self._rows = rows
         self._cache = cache
         self._mask = attention_mask
         self._logits = logits
-        self._batch = list(range(len(rows)))  # which row sits at each place of the batch
 
     @property
     def running(self) -> bool:
-        return bool(self._batch)
+        return self._rows.running
 
     def done(self, row: int) -> bool:
-        return row not in self._batch
+        return self._rows.done(row)
 
     def lengths(self) -> list[int]:
-        return [len(row.token_ids) for row in self._rows]
+        return self._rows.lengths()
+
+    def text(self, row: int) -> str:
+        return self._rows.text(row)
+
+    def completions(self) -> list[Completion]:
+        return self._rows.completions()
 
     @torch.inference_mode()
     def step(self) -> None:
         """Draw a token for each running row, then run the model on those that go on."""
-        rows = [self._rows[i] for i in self._batch]
-        token, logprob = sample_next(self._logits, [r.generator for r in rows], self._sampling)
-        for row, t, p in zip(rows, token.tolist(), logprob.tolist(), strict=True):
-            if t in self._backbone.eos_ids:
-                row.finish_reason = FinishReason.STOP
-                continue
-            row.token_ids.append(t)
-            row.logprobs.append(p)
-            if len(row.token_ids) == self._sampling.max_new_tokens:
-                row.finish_reason = FinishReason.LENGTH
-        self._continue_with(token)
-
-    def drop(self, rows: Sequence[int]) -> None:
-        """Stop decoding ``rows``; they stay as they are, ABORTED."""
-        keep = [place for place, row in enumerate(self._batch) if row not in rows]
-        self._select(keep)
-        self._logits = self._logits[keep]
-
-    def _continue_with(self, token: Int[Tensor, " N"]) -> None:
-        going = [
-            place
-            for place, row in enumerate(self._batch)
-            if self._rows[row].finish_reason is FinishReason.ABORTED
-        ]
-        if len(going) < len(self._batch):
+        token, logprob = sample_next(self._logits, self._rows.generators(), self._rows.sampling)
+        going = self._rows.add(token, logprob)
+        if len(going) < len(token):
             token = token[going]
             self._select(going)
         if not going:
@@ -120,35 +90,17 @@ class HfBatch:
             .float()
         )
 
+    def drop(self, rows: Sequence[int]) -> None:
+        """Stop decoding ``rows``; they stay as they are, ABORTED."""
+        kept = self._rows.drop(rows)
+        self._select(kept)
+        self._logits = self._logits[kept]
+
     def _select(self, places: list[int]) -> None:
         """Keep only these places of the batch."""
-        self._batch = [self._batch[p] for p in places]
         self._mask = self._mask[places]
         if places:
             self._cache.batch_select_indices(torch.tensor(places, device=self._mask.device))
-
-    def texts(self) -> list[str]:
-        return [decode_text(self._backbone.tokenizer, row.token_ids) for row in self._rows]
-
-    def completions(self) -> list[Completion]:
-        return [
-            Completion(
-                text=text,
-                token_ids=tuple(row.token_ids),
-                logprobs=tuple(row.logprobs),
-                finish_reason=row.finish_reason,
-                policy_version=self._version,
-                seed=row.seed,
-                sampling=self._sampling,
-            )
-            for row, text in zip(self._rows, self.texts(), strict=True)
-        ]
-
-
-def decode_text(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> str:
-    """The text of a reply so far; bytes of an unfinished character wait for the rest."""
-    text: str = tokenizer.decode(token_ids, skip_special_tokens=True)
-    return text.rstrip("\N{REPLACEMENT CHARACTER}")
 
 
 class HfEngine:
@@ -177,9 +129,18 @@ class HfEngine:
 
         Raises PromptTooLongError.
         """
-        room = self.backbone.context_tokens - sampling.max_new_tokens
-        limit = min(self._max_prompt_tokens, room)
-        return render(self.backbone.tokenizer, prompt, limit)
+        return render_beside_reply(self.backbone, prompt, sampling, self._max_prompt_tokens)
+
+    @torch.inference_mode()
+    def logprobs(self, prompt_ids: Sequence[int], reply_ids: Sequence[int]) -> list[float]:
+        """log P of each token of a given reply under the version that speaks, in nats."""
+        self.backbone.use(self._version)
+        ids = torch.tensor([[*prompt_ids, *reply_ids]], device=self.backbone.device)
+        # The last token's logits predict what comes after the reply.
+        logits = self.backbone.base(input_ids=ids, logits_to_keep=len(reply_ids) + 1).logits
+        logits = logits[0, :-1].float()
+        token = ids[0, len(prompt_ids) :, None]
+        return (logits.gather(1, token).squeeze(1) - logits.logsumexp(dim=1)).tolist()
 
     def start(self, prompt: Sequence[Message], n: int, sampling: Sampling, seed: int) -> HfBatch:
         """Prefill ``prompt`` once for ``n`` candidates; row i draws from ``seed + i``."""
@@ -206,15 +167,16 @@ class HfEngine:
             logits_to_keep=1,
         ).logits[:, -1]
         cache.batch_repeat_interleave(n)
-        rows = [
-            _Row(torch.Generator().manual_seed(seed + i), seed + i)
-            for seed in seeds
-            for i in range(n)
-        ]
+        rows = CandidateRows(
+            self.backbone.tokenizer,
+            self.backbone.eos_ids,
+            self._version,
+            sampling,
+            [seed + i for seed in seeds for i in range(n)],
+        )
         return HfBatch(
             self.backbone,
             self._version,
-            sampling,
             rows,
             cache=cache,
             attention_mask=mask.repeat_interleave(n, dim=0),

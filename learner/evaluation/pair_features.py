@@ -17,7 +17,7 @@ from torch import Tensor
 
 from learner.build import load_engine
 from learner.config import EngineConfig
-from learner.engine.hf import HfEngine
+from learner.engine.local import LocalEngine
 from learner.errors import PromptTooLongError
 from learner.evaluation.pairs import RecordedPair, content_digest
 from learner.features import FrozenFeatures
@@ -74,7 +74,7 @@ def pair_differences(
     )
 
 
-def _token_ids(engine: HfEngine, text: str) -> list[int]:
+def _token_ids(engine: LocalEngine, text: str) -> list[int]:
     return engine.backbone.tokenizer(text, add_special_tokens=False)["input_ids"]
 
 

@@ -8,10 +8,19 @@ import torch
 
 from learner.config import LoraSpec
 from learner.engine.backbone import RESIDENT_ADAPTERS, TRAINING_VERSION
+from learner.engine.hf import HfEngine
+from learner.engine.lean import LeanEngine
 from learner.errors import AdapterLoadError, PromptTooLongError
 from learner.measures import ScoredText, reply_logps
 from storage.records import FinishReason, PolicyVersion, PolicyVersionId
 from tests.learner.conftest import SAMPLING, user
+
+
+@pytest.fixture(params=["transformers", "native"])
+def engine(request, backbone, engine_config):
+    """Both engines have to do all of this."""
+    kind = {"transformers": HfEngine, "native": LeanEngine}[request.param]
+    return kind(backbone, engine_config)
 
 
 def run(batch):
@@ -160,7 +169,7 @@ def test_a_single_message_beyond_the_context_is_refused_with_a_sentence(engine):
 def test_a_text_never_ends_inside_a_character(engine):
     tokenizer = engine.backbone.tokenizer
     ids = tokenizer("é", add_special_tokens=False)["input_ids"]
-    from learner.engine.hf import decode_text
+    from learner.engine.rows import decode_text
 
     assert decode_text(tokenizer, ids) == "é"
     assert decode_text(tokenizer, ids[:1]) == ""
@@ -172,3 +181,11 @@ def test_the_adapter_in_training_can_be_sampled(engine, base):
     [completion] = run(engine.start(user("Try"), 1, SAMPLING, 0))
     assert completion.policy_version == TRAINING_VERSION
     engine.backbone.close_training()
+
+
+def test_given_replies_have_the_log_probabilities_they_were_drawn_with(engine, tmp_path):
+    engine.load(make_version(engine.backbone, 1, tmp_path))
+    prompt = user("Tell me something")
+    for completion in run(engine.start(prompt, 2, SAMPLING, seed=1)):
+        given = engine.logprobs(engine.render(prompt, SAMPLING).token_ids, completion.token_ids)
+        assert given == pytest.approx(completion.logprobs, abs=1e-3)

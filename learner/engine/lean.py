@@ -1,0 +1,273 @@
+"""The lean engine: Llama-family models on CPU, several times as fast as the general path.
+
+A prompt is encoded once, by PyTorch's products, into a cache that all candidates share and that
+the next turn goes on from. Every further token of all candidates is one call of the compiled step
+(``native``). Adapters are matrices beside the base's, so a new version is a pointer, not a merge.
+``HfEngine`` is the reference this has to agree with, and what runs where this can't.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from threading import Event
+
+import torch
+from safetensors import SafetensorError
+from torch.nn import functional as F
+
+from learner.config import EngineConfig
+from learner.engine.backbone import (
+    RESIDENT_ADAPTERS,
+    TRAINING_VERSION,
+    Backbone,
+    check_adapter,
+)
+from learner.engine.kv import KvCache, common_length
+from learner.engine.llama import LlamaWeights
+from learner.engine.local import render_beside_reply
+from learner.engine.lora import LoraWeights, arrange, load_lora
+from learner.engine.native.build import NativeUnavailableError
+from learner.engine.native.step import CompiledLora, DecodingRow, NativeStep, TopTokens
+from learner.engine.rows import CandidateRows
+from learner.errors import AdapterLoadError
+from learner.protocols import RenderedPrompt
+from learner.sampling import draw
+from storage.records import (
+    BASE_VERSION,
+    Completion,
+    Message,
+    PolicyVersion,
+    PolicyVersionId,
+    Sampling,
+)
+
+REMEMBERED_BATCHES = 2
+"""Newest replies whose caches are kept, so that the next turn of either chat goes on from them."""
+
+_WARM_TOKENS = 128  # encoded between two looks at whether somebody waits
+
+
+@dataclass(frozen=True, slots=True)
+class _Adapter:
+    """A resident version: for the prefill, and for the compiled step."""
+
+    weights: LoraWeights
+    compiled: CompiledLora
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    """Caches of one batch and the version that filled them."""
+
+    version: PolicyVersionId
+    prompt: KvCache
+    replies: tuple[KvCache, ...]
+
+
+class LeanBatch:
+    """Rows that decode together, pinned to the version they began with."""
+
+    def __init__(
+        self,
+        step: NativeStep,
+        lora: CompiledLora | None,
+        rows: CandidateRows,
+        caches: list[DecodingRow],
+        last_prompt_tokens: Sequence[int],
+        *,
+        dropped_messages: int,
+    ) -> None:
+        self.dropped_messages = dropped_messages
+        self._native = step
+        self._lora = lora
+        self._rows = rows
+        self._caches = caches
+        self._top = self._predict(last_prompt_tokens)
+
+    @property
+    def running(self) -> bool:
+        return self._rows.running
+
+    def done(self, row: int) -> bool:
+        return self._rows.done(row)
+
+    def lengths(self) -> list[int]:
+        return self._rows.lengths()
+
+    def text(self, row: int) -> str:
+        return self._rows.text(row)
+
+    def completions(self) -> list[Completion]:
+        return self._rows.completions()
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """Draw a token for each running row, then run the model on those that go on."""
+        top = self._top
+        token, logprob = draw(
+            top.values, top.tokens, top.logsumexp, self._rows.generators(), self._rows.sampling
+        )
+        going = self._rows.add(token, logprob)
+        self._caches = [self._caches[place] for place in going]
+        if going:
+            drawn = token.tolist()
+            self._top = self._predict([drawn[place] for place in going])
+
+    def drop(self, rows: Sequence[int]) -> None:
+        """Stop decoding ``rows``; they stay as they are, ABORTED."""
+        kept = self._rows.drop(rows)
+        self._caches = [self._caches[place] for place in kept]
+        self._top = self._top.select(kept)
+
+    def _predict(self, tokens: Sequence[int]) -> TopTokens:
+        return self._native(self._caches, tokens, self._lora, self._rows.sampling.top_k)
+
+
+class LeanEngine:
+    """Samples candidates under one of several resident versions. Belongs to one thread."""
+
+    def __init__(self, backbone: Backbone, config: EngineConfig) -> None:
+        """Raises NotLlamaError or NativeUnavailableError where only ``HfEngine`` can serve."""
+        if backbone.device.type != "cpu":
+            raise NativeUnavailableError(f"the model is on {backbone.device}")
+        self.backbone = backbone
+        self._max_prompt_tokens = config.max_prompt_tokens
+        room = config.max_prompt_tokens + config.sampling.max_new_tokens
+        self.weights = LlamaWeights(backbone.base, max(room, backbone.context_tokens))
+        self._step = NativeStep(self.weights, torch.get_num_threads())
+        self._version = BASE_VERSION
+        self._adapters: dict[PolicyVersionId, _Adapter] = {}  # in order of use, oldest first
+        self._remembered: deque[_Remembered] = deque(maxlen=REMEMBERED_BATCHES)
+
+    @property
+    def policy_version(self) -> PolicyVersionId:
+        return self._version
+
+    # -- versions ------------------------------------------------------------------------------
+
+    def load(self, version: PolicyVersion) -> None:
+        """``version`` speaks from the next ``start`` on. Raises AdapterLoadError."""
+        if version.adapter_path is not None:
+            self._make_resident(version)
+        self._version = version.id
+
+    def _make_resident(self, version: PolicyVersion) -> None:
+        adapter = self._adapters.pop(version.id, None)
+        if adapter is None:
+            try:
+                check_adapter(version.adapter_path)
+                weights = load_lora(
+                    version.adapter_path, len(self.weights.blocks), self.weights.dtype
+                )
+            except (OSError, ValueError, KeyError, SafetensorError) as error:
+                raise AdapterLoadError(
+                    f"Version {version.id} can't be loaded from its folder: {error}"
+                ) from error
+            adapter = _Adapter(weights, CompiledLora(weights))
+        self._adapters[version.id] = adapter
+        while len(self._adapters) > RESIDENT_ADAPTERS:  # running batches keep what they hold
+            del self._adapters[next(iter(self._adapters))]
+
+    def load_training(self) -> None:
+        """The adapter in training speaks from the next ``start`` on: for the gate."""
+        lora = self.backbone.training_lora()
+        weights = arrange(
+            lora.tensors, lora.rank, lora.alpha, len(self.weights.blocks), self.weights.dtype
+        )
+        self._adapters[TRAINING_VERSION] = _Adapter(weights, CompiledLora(weights))
+        self._version = TRAINING_VERSION
+        # The next round trains another adapter under the same number.
+        self._forget(TRAINING_VERSION)
+
+    def _forget(self, version: PolicyVersionId) -> None:
+        kept = [one for one in self._remembered if one.version != version]
+        self._remembered = deque(kept, maxlen=REMEMBERED_BATCHES)
+
+    # -- prompts -------------------------------------------------------------------------------
+
+    def render(self, prompt: Sequence[Message], sampling: Sampling) -> RenderedPrompt:
+        """The prompt as far as it fits beside a reply of ``max_new_tokens``.
+
+        Raises PromptTooLongError.
+        """
+        return render_beside_reply(self.backbone, prompt, sampling, self._max_prompt_tokens)
+
+    def start(self, prompt: Sequence[Message], n: int, sampling: Sampling, seed: int) -> LeanBatch:
+        """Encode ``prompt`` once for ``n`` candidates; row i draws from ``seed + i``."""
+        return self.start_many([prompt], n, sampling, [seed])
+
+    @torch.inference_mode()
+    def start_many(
+        self,
+        prompts: Sequence[Sequence[Message]],
+        n: int,
+        sampling: Sampling,
+        seeds: Sequence[int],
+    ) -> LeanBatch:
+        """The same for several prompts; row ``i * n + j`` is candidate j of prompt i."""
+        rendered = [self.render(prompt, sampling) for prompt in prompts]
+        caches: list[DecodingRow] = []
+        for one in rendered:
+            # The last token is the first that the compiled step sees, so one path predicts all.
+            prefix = self._encode(list(one.token_ids[:-1]))
+            replies = tuple(prefix.like(sampling.max_new_tokens + 1) for _ in range(n))
+            caches += [DecodingRow(prefix, reply) for reply in replies]
+            self._remembered.append(_Remembered(self._version, prefix, replies))
+        rows = CandidateRows(
+            self.backbone.tokenizer,
+            self.backbone.eos_ids,
+            self._version,
+            sampling,
+            [seed + i for seed in seeds for i in range(n)],
+        )
+        adapter = self._adapters.get(self._version)
+        return LeanBatch(
+            self._step,
+            adapter.compiled if adapter else None,
+            rows,
+            caches,
+            [one.token_ids[-1] for one in rendered for _ in range(n)],
+            dropped_messages=max(one.dropped_messages for one in rendered),
+        )
+
+    @torch.inference_mode()
+    def logprobs(self, prompt_ids: Sequence[int], reply_ids: Sequence[int]) -> list[float]:
+        """log P of each token of a given reply under the version that speaks, in nats."""
+        prefix = self._encode(list(prompt_ids[:-1]))
+        whole = prefix.like(prefix.length + len(reply_ids) + 1)
+        whole.copy_from(prefix, prefix.length)
+        adapter = self._adapters.get(self._version)
+        fed = [prompt_ids[-1], *reply_ids[:-1]]
+        hidden = self.weights.prefill(fed, whole, adapter.weights if adapter else None)
+        logits = F.linear(hidden, self.weights.head).float()
+        token = torch.tensor(list(reply_ids))[:, None]
+        return (logits.gather(1, token).squeeze(1) - logits.logsumexp(dim=1)).tolist()
+
+    def _encode(self, token_ids: list[int], hurry: Event | None = None) -> KvCache:
+        """The cache of a prompt, going on from whatever a remembered one shares with it."""
+        cache = self.weights.new_cache(len(token_ids))
+        self._copy_known(cache, token_ids)
+        adapter = self._adapters.get(self._version)
+        lora = adapter.weights if adapter else None
+        at_once = _WARM_TOKENS if hurry else len(token_ids)
+        while cache.length < len(token_ids) and not (hurry and hurry.is_set()):
+            self.weights.prefill(token_ids[cache.length : cache.length + at_once], cache, lora)
+        return cache
+
+    def _copy_known(self, cache: KvCache, token_ids: list[int]) -> None:
+        best: tuple[int, KvCache, KvCache | None] | None = None
+        for one in self._remembered:
+            if one.version != self._version:
+                continue
+            shared = common_length(one.prompt.token_ids, token_ids)
+            for reply in one.replies if shared == one.prompt.length else (None,):
+                more = common_length(reply.token_ids, token_ids[shared:]) if reply else 0
+                if best is None or shared + more > best[0]:
+                    best = (shared + more, one.prompt, reply)
+        if best is None:
+            return
+        total, prompt, reply = best
+        of_prompt = min(total, prompt.length)
+        cache.copy_from(prompt, of_prompt)
+        if reply is not None:
+            cache.copy_from(reply, total - of_prompt)

@@ -1,0 +1,35 @@
+"""What features and the gate need of an engine beyond decoding: the model itself."""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from learner.engine.backbone import Backbone
+from learner.protocols import PolicyEngine, RenderedPrompt
+from learner.rendering import render
+from storage.records import Message, Sampling
+
+
+@runtime_checkable
+class LocalEngine(PolicyEngine, Protocol):
+    """An engine whose model lives in this process."""
+
+    backbone: Backbone
+
+    def logprobs(self, prompt_ids: Sequence[int], reply_ids: Sequence[int]) -> list[float]:
+        """log P of each token of a given reply under the version that speaks, in nats."""
+        ...
+
+    def load_training(self) -> None:
+        """The adapter in training speaks from the next ``start`` on: for the gate."""
+        ...
+
+
+def render_beside_reply(
+    backbone: Backbone, messages: Sequence[Message], sampling: Sampling, max_tokens: int
+) -> RenderedPrompt:
+    """As much of the conversation as fits into ``max_tokens`` and beside a reply.
+
+    Raises PromptTooLongError.
+    """
+    room = backbone.context_tokens - sampling.max_new_tokens
+    return render(backbone.tokenizer, messages, min(max_tokens, room))

@@ -1,0 +1,674 @@
+// One decoding step of a Llama-family model for a few rows at once, on CPU cores.
+//
+// At a few rows a step is bound by reading the weights once. So the whole step is one call: every
+// thread walks the layers, the rows of each matrix are handed out in chunks, and threads meet at
+// five barriers a layer. Weights stay where PyTorch keeps them (row-major, float or bfloat16);
+// activations are float. A row's sums are taken in the same order whatever else is in the batch, so
+// its logits are bitwise the same alone and among others.
+//
+// LoRA stays beside the weights (y = W x + B A x, scale folded into B): the rows of A join the
+// matrix before them, and whoever reads y adds B's share, so an adapter costs no barrier.
+//
+// Plain C interface, called through ctypes (native.py has the same structs). No dependencies.
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <new>
+#include <thread>
+#include <vector>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+namespace {
+
+constexpr int LANES = 16;
+typedef float vec __attribute__((vector_size(64)));
+typedef float vec_in_memory __attribute__((vector_size(64), aligned(4), may_alias));
+typedef int32_t ivec __attribute__((vector_size(64)));
+typedef uint32_t uvec __attribute__((vector_size(64)));
+typedef uint32_t words_in_memory __attribute__((vector_size(64), aligned(2), may_alias));
+typedef uint16_t half_in_memory __attribute__((vector_size(32), aligned(2), may_alias));
+typedef float half_lanes __attribute__((vector_size(32)));
+typedef float quarter_lanes __attribute__((vector_size(16)));
+
+using bf16 = uint16_t;  // the upper half of a float
+
+inline vec load(const float* p) { return *reinterpret_cast<const vec_in_memory*>(p); }
+inline vec load(const bf16* p) {
+#if defined(__AVX512F__)  // GCC 12 makes five instructions of the general form
+    __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    return (vec)_mm512_slli_epi32(wide, 16);
+#else
+    uvec wide = __builtin_convertvector(*reinterpret_cast<const half_in_memory*>(p), uvec) << 16;
+    return (vec)wide;  // the same bits
+#endif
+}
+inline void store(float* p, vec v) { *reinterpret_cast<vec_in_memory*>(p) = v; }
+inline vec all(float x) { return vec{} + x; }
+inline vec larger(vec a, vec b) { return a > b ? a : b; }
+
+// Sixteen floats a cache line: every buffer that a product reads begins on a line.
+class Buffer {
+   public:
+    explicit Buffer(size_t size = 0) : size_(size) {
+        if (size) data_ = static_cast<float*>(::operator new(size * 4, std::align_val_t(64)));
+    }
+    ~Buffer() { ::operator delete(data_, std::align_val_t(64)); }
+    Buffer(const Buffer&) = delete;
+    Buffer& operator=(const Buffer&) = delete;
+    Buffer& operator=(Buffer&& other) {
+        std::swap(data_, other.data_);
+        std::swap(size_, other.size_);
+        return *this;
+    }
+    float* data() { return data_; }
+    const float* data() const { return data_; }
+    float& operator[](size_t i) { return data_[i]; }
+    const float& operator[](size_t i) const { return data_[i]; }
+    size_t size() const { return size_; }
+
+   private:
+    float* data_ = nullptr;
+    size_t size_ = 0;
+};
+
+inline float sum(vec v) {
+    half_lanes h = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
+                   __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+    quarter_lanes q = __builtin_shufflevector(h, h, 0, 1, 2, 3) +
+                      __builtin_shufflevector(h, h, 4, 5, 6, 7);
+    return (q[0] + q[1]) + (q[2] + q[3]);
+}
+inline float largest(vec v) {
+    float best = v[0];
+    for (int i = 1; i < LANES; ++i) best = std::max(best, v[i]);
+    return best;
+}
+
+inline void put(float* p, float x) { *p = x; }
+inline void put(bf16* p, float x) {  // round to nearest, ties to even
+    uint32_t bits;
+    std::memcpy(&bits, &x, 4);
+    bits += 0x7fff + ((bits >> 16) & 1);
+    *p = static_cast<bf16>(bits >> 16);
+}
+inline float get(const float* p) { return *p; }
+inline float get(const bf16* p) {
+    uint32_t bits = static_cast<uint32_t>(*p) << 16;
+    float x;
+    std::memcpy(&x, &bits, 4);
+    return x;
+}
+
+// exp by 2^n times a polynomial of degree 6 on [-ln2/2, ln2/2]; relative error below 3e-7.
+inline vec exponential(vec x) {
+    x = x > 88.0f ? all(88.0f) : x;
+    vec alive = x > -87.0f ? all(1.0f) : vec{};
+    x = x > -87.0f ? x : all(-87.0f);
+    const vec shift = all(12582912.0f);  // 1.5 * 2^23 rounds to a whole number
+    vec n = (x * 1.44269504088896341f + shift) - shift;
+    vec r = x - n * 0.693145751953125f - n * 1.42860682030941723212e-6f;
+    vec p = all(1.0f / 720);
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    ivec power = (__builtin_convertvector(n, ivec) + 127) << 23;
+    return p * (vec)power * alive;
+}
+
+}  // namespace
+
+// --- the structs of native.py --------------------------------------------------------------------
+
+extern "C" {
+
+struct LayerWeights {
+    const void *q, *k, *v, *o, *gate, *up, *down;  // row-major (out, in)
+    const float *attention_norm, *mlp_norm;
+};
+
+struct LoraMatrix {
+    const void* a;  // (rank, in), null where the module has no adapter
+    const void* b;  // (rank, out): transposed, the scale folded in
+};
+
+struct LoraLayer {
+    LoraMatrix q, k, v, o, gate, up, down;
+};
+
+struct Model {
+    int32_t layers, width, ffn, heads, kv_heads, head_dim, vocabulary, bfloat;
+    float norm_eps;
+    const LayerWeights* layer;
+    const void* embedding;  // (vocabulary, width)
+    const void* head;       // (vocabulary, width)
+    const float* final_norm;
+    const float* cosines;  // (positions, head_dim / 2)
+    const float* sines;
+};
+
+// Keys are stored transposed, [layer][kv head][head_dim][capacity], so that scores of sixteen
+// positions come out of one register; values as [layer][kv head][capacity][head_dim].
+struct Row {
+    const void *prefix_keys, *prefix_values;
+    void *own_keys, *own_values;
+    int32_t prefix_length, prefix_capacity, own_length, own_capacity;  // before this token
+    int32_t token, position;
+};
+
+struct Step {
+    const LoraLayer* lora;  // one a layer, or null: the base speaks
+    int32_t lora_rank, rows;
+    const Row* row;
+    int32_t top_k, unused;
+    float* top_values;    // (rows, top_k), largest first
+    int64_t* top_tokens;  // (rows, top_k)
+    float* logsumexp;     // (rows,) over the whole vocabulary
+    float* logits;        // (rows, vocabulary)
+};
+}
+
+namespace {
+
+inline void relax() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+// Threads that live as long as the program. Between steps they sleep; within a step they spin a
+// little at barriers, then give the core away, so that a busy machine is not made busier.
+class Team {
+   public:
+    explicit Team(int size) : size_(size) {
+        for (int i = 1; i < size; ++i) {
+            std::thread([this, i] { serve(i); }).detach();
+        }
+    }
+    int size() const { return size_; }
+
+    template <class Work>
+    void run(Work& work) {
+        call_ = [](void* w, int thread) { (*static_cast<Work*>(w))(thread); };
+        work_ = &work;
+        left_.store(size_ - 1, std::memory_order_relaxed);
+        epoch_.fetch_add(1, std::memory_order_release);
+        epoch_.notify_all();
+        work(0);
+        while (left_.load(std::memory_order_acquire) != 0) relax();
+    }
+
+    void barrier() {
+        uint32_t phase = phase_.load(std::memory_order_relaxed);
+        if (arrived_.fetch_add(1, std::memory_order_acq_rel) == size_ - 1) {
+            arrived_.store(0, std::memory_order_relaxed);
+            phase_.store(phase + 1, std::memory_order_release);
+            return;
+        }
+        for (int spins = 0; phase_.load(std::memory_order_acquire) == phase; ++spins) {
+            if (spins < 4000) relax();
+            else std::this_thread::yield();
+        }
+    }
+
+   private:
+    void serve(int thread) {
+        uint32_t seen = 0;
+        while (true) {
+            epoch_.wait(seen, std::memory_order_acquire);
+            seen = epoch_.load(std::memory_order_acquire);
+            call_(work_, thread);
+            left_.fetch_sub(1, std::memory_order_release);
+        }
+    }
+
+    const int size_;
+    void (*call_)(void*, int) = nullptr;
+    void* work_ = nullptr;
+    std::atomic<uint32_t> epoch_{0};
+    alignas(64) std::atomic<int> left_{0};
+    alignas(64) std::atomic<int> arrived_{0};
+    alignas(64) std::atomic<uint32_t> phase_{0};
+};
+
+// y[row * stride + n] = W[n] . x[row] for the rows n of one matrix.
+template <class W>
+struct Matrix {
+    const W* weights;
+    int outputs;
+    float* y;
+    int stride;
+};
+
+inline void fetch(const void* p) { __builtin_prefetch(p, 0, 3); }
+
+// R rows of W against K inputs; the loops over them must be unrolled to stay in registers. Rows lie
+// one after the other, so the same place one block on is what memory has to bring next.
+template <int K, int R>
+inline void dot_block(const float* w, int inputs, const float* x, float* y, int stride) {
+    vec acc[R][K] = {};
+    for (int i = 0; i < inputs; i += LANES) {
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) {
+            const float* row = w + static_cast<int64_t>(r) * inputs + i;
+            fetch(row + static_cast<int64_t>(R) * inputs);
+            vec ws = load(row);
+#pragma GCC unroll 8
+            for (int k = 0; k < K; ++k) acc[r][k] += ws * load(x + k * inputs + i);
+        }
+    }
+#pragma GCC unroll 8
+    for (int k = 0; k < K; ++k)
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) y[k * stride + r] = sum(acc[r][k]);
+}
+
+// bfloat16: thirty-two weights a load. The even ones are the lower halves of sixteen words, shifted
+// up, the odd ones the upper halves, the rest masked off; so inputs lie in blocks of thirty-two,
+// even ones first (``arrange``).
+template <int K, int R>
+inline void dot_block(const bf16* w, int inputs, const float* x, float* y, int stride) {
+    vec acc[R][K] = {};
+    for (int i = 0; i < inputs; i += 2 * LANES) {
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) {
+            const bf16* row = w + static_cast<int64_t>(r) * inputs + i;
+            fetch(row + static_cast<int64_t>(R) * inputs);
+            uvec words = *reinterpret_cast<const words_in_memory*>(row);
+            vec even = (vec)(words << 16), odd = (vec)(words & 0xffff0000u);
+#pragma GCC unroll 8
+            for (int k = 0; k < K; ++k) {
+                acc[r][k] += even * load(x + k * inputs + i);
+                acc[r][k] += odd * load(x + k * inputs + i + LANES);
+            }
+        }
+    }
+#pragma GCC unroll 8
+    for (int k = 0; k < K; ++k)
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) y[k * stride + r] = sum(acc[r][k]);
+}
+
+// Bring n inputs into the order that the products of this weight type read.
+inline void arrange(float*, int, const float*) {}
+inline void arrange(float* x, int n, const bf16*) {
+    for (int i = 0; i < n; i += 2 * LANES) {
+        vec a = load(x + i), b = load(x + i + LANES);
+        store(x + i, __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24,
+                                             26, 28, 30));
+        store(x + i + LANES, __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21,
+                                                     23, 25, 27, 29, 31));
+    }
+}
+
+template <class W, int K>
+void dots(const W* w, int from, int to, int inputs, const float* x, float* y, int stride) {
+    constexpr int R = K == 1 ? 8 : K <= 5 ? 4 : 3;
+    int n = from;
+    for (; n + R <= to; n += R)
+        dot_block<K, R>(w + static_cast<int64_t>(n) * inputs, inputs, x, y + n, stride);
+    for (; n < to; ++n)
+        dot_block<K, 1>(w + static_cast<int64_t>(n) * inputs, inputs, x, y + n, stride);
+}
+
+// Rows of the batch in groups of at most eight: the chunk of weights stays in the cache meanwhile.
+template <class W>
+void dots_of_rows(const Matrix<W>& m, int from, int to, int inputs, const float* x, int rows) {
+    for (int first = 0; first < rows; first += 8) {
+        const float* xs = x + static_cast<int64_t>(first) * inputs;
+        float* ys = m.y + static_cast<int64_t>(first) * m.stride;
+        switch (std::min(8, rows - first)) {
+            case 1: dots<W, 1>(m.weights, from, to, inputs, xs, ys, m.stride); break;
+            case 2: dots<W, 2>(m.weights, from, to, inputs, xs, ys, m.stride); break;
+            case 3: dots<W, 3>(m.weights, from, to, inputs, xs, ys, m.stride); break;
+            case 4: dots<W, 4>(m.weights, from, to, inputs, xs, ys, m.stride); break;
+            case 5: dots<W, 5>(m.weights, from, to, inputs, xs, ys, m.stride); break;
+            case 6: dots<W, 6>(m.weights, from, to, inputs, xs, ys, m.stride); break;
+            case 7: dots<W, 7>(m.weights, from, to, inputs, xs, ys, m.stride); break;
+            default: dots<W, 8>(m.weights, from, to, inputs, xs, ys, m.stride);
+        }
+    }
+}
+
+// y += B a, with B transposed: (rank, outputs from 0), for outputs [from, to).
+template <class W>
+void add_lora(const W* b, int rank, int outputs, const float* a, int from, int to, float* y) {
+    for (int n = from; n < to; n += LANES) {
+        vec acc = load(y + n - from);
+        for (int j = 0; j < rank; ++j) acc += load(b + static_cast<int64_t>(j) * outputs + n) * a[j];
+        store(y + n - from, acc);
+    }
+}
+
+void normalise(const float* x, const float* gain, int width, float eps, float* out) {
+    vec squares = {};
+    for (int i = 0; i < width; i += LANES) squares += load(x + i) * load(x + i);
+    float scale = 1.0f / std::sqrt(sum(squares) / width + eps);
+    for (int i = 0; i < width; i += LANES) store(out + i, load(x + i) * scale * load(gain + i));
+}
+
+// Attention of a group of query heads that share one key-value head, over two segments of cache.
+template <class W>
+struct Segment {
+    const W *keys, *values;
+    int length, capacity;
+};
+
+template <class W>
+void attend(const float* queries, int group, int head_dim, const Segment<W> (&segments)[2],
+            std::vector<float>& scratch, float* out) {
+    int padded[2] = {(segments[0].length + LANES - 1) / LANES * LANES,
+                     (segments[1].length + LANES - 1) / LANES * LANES};
+    int total = padded[0] + padded[1];
+    if (static_cast<int>(scratch.size()) < total) scratch.resize(2 * total);
+    float* scores = scratch.data();
+    float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
+    for (int g = 0; g < group; ++g) {
+        const float* query = queries + g * head_dim;
+        vec high = all(-1e30f);
+        float* at = scores;
+        for (int s = 0; s < 2; ++s) {
+            const Segment<W>& seg = segments[s];
+            for (int p = 0; p < padded[s]; p += LANES, at += LANES) {
+                vec score = {};
+                for (int d = 0; d < head_dim; ++d)
+                    score += load(seg.keys + static_cast<int64_t>(d) * seg.capacity + p) * query[d];
+                score *= scale;
+                for (int i = seg.length - p; i < LANES; ++i) score[i] = -1e30f;
+                store(at, score);
+                high = larger(high, score);
+            }
+        }
+        float peak = largest(high);
+        vec weight = {};
+        for (int p = 0; p < total; p += LANES) {
+            vec e = exponential(load(scores + p) - peak);
+            store(scores + p, e);
+            weight += e;
+        }
+        float inverse = 1.0f / sum(weight);
+        for (int block = 0; block < head_dim; block += 4 * LANES) {
+            int lanes = std::min(4, (head_dim - block) / LANES);
+            vec acc[4] = {};
+            at = scores;
+            for (int s = 0; s < 2; ++s) {
+                const W* values = segments[s].values + block;
+                for (int p = 0; p < segments[s].length; ++p, values += head_dim)
+                    for (int j = 0; j < lanes; ++j) acc[j] += load(values + j * LANES) * at[p];
+                at += padded[s];
+            }
+            for (int j = 0; j < lanes; ++j)
+                store(out + g * head_dim + block + j * LANES, acc[j] * inverse);
+        }
+    }
+}
+
+void rotate(float* head, const float* cosines, const float* sines, int head_dim) {
+    int half = head_dim / 2;
+    for (int i = 0; i < half; ++i) {
+        float a = head[i], b = head[i + half];
+        head[i] = a * cosines[i] - b * sines[i];
+        head[i + half] = b * cosines[i] + a * sines[i];
+    }
+}
+
+// The k largest of a row, largest first, ties by the smaller token; and its logsumexp.
+void top_of_row(const float* logits, int n, int k, float* values, int64_t* tokens, float* lse) {
+    constexpr int BLOCK = 64;
+    int blocks = (n + BLOCK - 1) / BLOCK;
+    std::vector<float> peaks(blocks);
+    for (int b = 0; b < blocks; ++b) {
+        int end = std::min(n, (b + 1) * BLOCK), i = b * BLOCK;
+        vec high = all(-INFINITY);
+        for (; i + LANES <= end; i += LANES) high = larger(high, load(logits + i));
+        float best = largest(high);
+        for (; i < end; ++i) best = std::max(best, logits[i]);
+        peaks[b] = best;
+    }
+    float peak = *std::max_element(peaks.begin(), peaks.end());
+    vec total = {};
+    int i = 0;
+    for (; i + LANES <= n; i += LANES) total += exponential(load(logits + i) - peak);
+    double mass = sum(total);
+    for (; i < n; ++i) mass += std::exp(logits[i] - peak);
+    *lse = peak + static_cast<float>(std::log(mass));
+
+    // The k-th largest block peak bounds the k-th largest logit from below.
+    float bound = -INFINITY;
+    if (k < blocks) {
+        std::vector<float> order(peaks);
+        std::nth_element(order.begin(), order.begin() + (k - 1), order.end(), std::greater<>());
+        bound = order[k - 1];
+    }
+    std::vector<int> found;
+    for (int b = 0; b < blocks; ++b) {
+        if (peaks[b] < bound) continue;
+        int end = std::min(n, (b + 1) * BLOCK);
+        for (int j = b * BLOCK; j < end; ++j)
+            if (logits[j] >= bound) found.push_back(j);
+    }
+    auto before = [logits](int a, int b) {
+        return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
+    };
+    if (static_cast<int>(found.size()) < k) {  // some logits are no numbers; the caller sees the sum
+        *lse = NAN;
+        return;
+    }
+    std::partial_sort(found.begin(), found.begin() + k, found.end(), before);
+    for (int j = 0; j < k; ++j) {
+        values[j] = logits[found[j]];
+        tokens[j] = found[j];
+    }
+}
+
+template <class W>
+class Decoding {
+   public:
+    Decoding(const Model& model, const Step& step, Team& team)
+        : m_(model), s_(step), team_(team), K_(step.rows), rank_(step.lora ? step.lora_rank : 0),
+          counters_(5 * model.layers + 2) {
+        int heads = m_.heads * m_.head_dim, kv = m_.kv_heads * m_.head_dim;
+        q_ = Buffer(K_ * heads);
+        k_ = Buffer(K_ * kv);
+        v_ = Buffer(K_ * kv);
+        attended_ = Buffer(K_ * heads);
+        o_ = Buffer(K_ * m_.width);
+        gate_ = Buffer(K_ * m_.ffn);
+        up_ = Buffer(K_ * m_.ffn);
+        down_ = Buffer(K_ * m_.width);
+        for (auto& a : low_) a = Buffer(static_cast<size_t>(K_) * std::max(1, rank_));
+    }
+
+    void operator()(int) {
+        const int d = m_.width;
+        Buffer x(K_ * d), h(K_ * d), act(K_ * m_.ffn);
+        std::vector<float> scratch;
+        for (int k = 0; k < K_; ++k) {
+            const W* e = static_cast<const W*>(m_.embedding) + int64_t(s_.row[k].token) * d;
+            for (int i = 0; i < d; i += LANES) store(&x[k * d + i], load(e + i));
+        }
+        int phase = 0;
+        for (int l = 0; l < m_.layers; ++l) {
+            const LayerWeights& w = m_.layer[l];
+            const LoraLayer* lora = s_.lora ? &s_.lora[l] : nullptr;
+            const int heads = m_.heads * m_.head_dim, kv = m_.kv_heads * m_.head_dim;
+
+            norm_all(x, w.attention_norm, h);
+            multiply(phase++, h.data(), d,
+                     {{weights(w.q), heads, q_.data(), heads}, {weights(w.k), kv, k_.data(), kv},
+                      {weights(w.v), kv, v_.data(), kv}, low(lora ? &lora->q : nullptr, 0),
+                      low(lora ? &lora->k : nullptr, 1), low(lora ? &lora->v : nullptr, 2)});
+            team_.barrier();
+            attention(phase++, l, lora, scratch);
+            team_.barrier();
+            multiply(phase++, attended_.data(), heads,
+                     {{weights(w.o), d, o_.data(), d}, low(lora ? &lora->o : nullptr, 3)});
+            team_.barrier();
+            add_residual(x, o_, lora ? &lora->o : nullptr, 3);
+
+            norm_all(x, w.mlp_norm, h);
+            multiply(phase++, h.data(), d,
+                     {{weights(w.gate), m_.ffn, gate_.data(), m_.ffn},
+                      {weights(w.up), m_.ffn, up_.data(), m_.ffn},
+                      low(lora ? &lora->gate : nullptr, 4), low(lora ? &lora->up : nullptr, 5)});
+            team_.barrier();
+            activate(lora, act);
+            multiply(phase++, act.data(), m_.ffn,
+                     {{weights(w.down), d, down_.data(), d}, low(lora ? &lora->down : nullptr, 6)});
+            team_.barrier();
+            add_residual(x, down_, lora ? &lora->down : nullptr, 6);
+        }
+        norm_all(x, m_.final_norm, h);
+        multiply(phase++, h.data(), d,
+                 {{weights(m_.head), m_.vocabulary, s_.logits, m_.vocabulary}});
+        team_.barrier();
+        for (int k; (k = counters_[phase].fetch_add(1)) < K_;)
+            top_of_row(s_.logits + int64_t(k) * m_.vocabulary, m_.vocabulary, s_.top_k,
+                       s_.top_values + int64_t(k) * s_.top_k, s_.top_tokens + int64_t(k) * s_.top_k,
+                       s_.logsumexp + k);
+    }
+
+   private:
+    static const W* weights(const void* p) { return static_cast<const W*>(p); }
+
+    // The rows of A that ride along with the matrix whose input they share.
+    Matrix<W> low(const LoraMatrix* lora, int slot) {
+        if (!lora || !lora->a) return {nullptr, 0, nullptr, 0};
+        return {weights(lora->a), rank_, low_[slot].data(), rank_};
+    }
+
+    template <size_t M>
+    void multiply(int phase, const float* x, int inputs, const Matrix<W> (&matrices)[M]) {
+        int size[M], chunks[M];
+        for (size_t i = 0; i < M; ++i) {
+            int even = matrices[i].outputs / (4 * team_.size()) / 8 * 8;
+            size[i] = std::max(16, even);
+            chunks[i] = (matrices[i].outputs + size[i] - 1) / size[i];
+        }
+        while (true) {
+            int chunk = counters_[phase].fetch_add(1, std::memory_order_relaxed);
+            size_t i = 0;
+            while (i < M && chunk >= chunks[i]) chunk -= chunks[i++];
+            if (i == M) return;
+            int from = chunk * size[i], to = std::min(matrices[i].outputs, from + size[i]);
+            dots_of_rows(matrices[i], from, to, inputs, x, K_);
+        }
+    }
+
+    void norm_all(const Buffer& x, const float* gain, Buffer& out) {
+        for (int k = 0; k < K_; ++k)
+            normalise(&x[k * m_.width], gain, m_.width, m_.norm_eps, &out[k * m_.width]);
+        arrange(out.data(), K_ * m_.width, static_cast<const W*>(nullptr));
+    }
+
+    void add_residual(Buffer& x, const Buffer& y, const LoraMatrix* lora,
+                      int slot) {
+        const int d = m_.width;
+        for (int k = 0; k < K_; ++k) {
+            for (int i = 0; i < d; i += LANES)
+                store(&x[k * d + i], load(&x[k * d + i]) + load(&y[k * d + i]));
+            if (lora && lora->b)
+                add_lora(weights(lora->b), rank_, d, &low_[slot][k * rank_], 0, d, &x[k * d]);
+        }
+    }
+
+    void activate(const LoraLayer* lora, Buffer& act) {
+        const int f = m_.ffn;
+        float gate[LANES * 4], up[LANES * 4];
+        for (int k = 0; k < K_; ++k) {
+            for (int from = 0; from < f; from += LANES * 4) {
+                int to = std::min(f, from + LANES * 4);
+                std::memcpy(gate, &gate_[k * f + from], sizeof(float) * (to - from));
+                std::memcpy(up, &up_[k * f + from], sizeof(float) * (to - from));
+                if (lora && lora->gate.b)
+                    add_lora(weights(lora->gate.b), rank_, f, &low_[4][k * rank_], from, to, gate);
+                if (lora && lora->up.b)
+                    add_lora(weights(lora->up.b), rank_, f, &low_[5][k * rank_], from, to, up);
+                for (int i = 0; i < to - from; i += LANES) {
+                    vec g = load(gate + i);
+                    store(&act[k * f + from + i], g / (1.0f + exponential(-g)) * load(up + i));
+                }
+            }
+        }
+        arrange(act.data(), K_ * f, static_cast<const W*>(nullptr));
+    }
+
+    // Units of one row and one key-value head: finish q, k, v, append to the cache, attend.
+    void attention(int phase, int l, const LoraLayer* lora, std::vector<float>& scratch) {
+        const int dim = m_.head_dim, group = m_.heads / m_.kv_heads;
+        const int heads = m_.heads * dim, kv = m_.kv_heads * dim;
+        std::vector<float> queries(group * dim), key(dim), value(dim);
+        for (int unit; (unit = counters_[phase].fetch_add(1)) < K_ * m_.kv_heads;) {
+            const int k = unit / m_.kv_heads, head = unit % m_.kv_heads;
+            const Row& row = s_.row[k];
+            const float* cosines = m_.cosines + int64_t(row.position) * (dim / 2);
+            const float* sines = m_.sines + int64_t(row.position) * (dim / 2);
+            const int q_from = head * group * dim, kv_from = head * dim;
+            std::memcpy(queries.data(), &q_[k * heads + q_from], sizeof(float) * group * dim);
+            std::memcpy(key.data(), &k_[k * kv + kv_from], sizeof(float) * dim);
+            std::memcpy(value.data(), &v_[k * kv + kv_from], sizeof(float) * dim);
+            if (lora && lora->q.b)
+                add_lora(weights(lora->q.b), rank_, heads, &low_[0][k * rank_], q_from,
+                         q_from + group * dim, queries.data());
+            if (lora && lora->k.b)
+                add_lora(weights(lora->k.b), rank_, kv, &low_[1][k * rank_], kv_from, kv_from + dim,
+                         key.data());
+            if (lora && lora->v.b)
+                add_lora(weights(lora->v.b), rank_, kv, &low_[2][k * rank_], kv_from, kv_from + dim,
+                         value.data());
+            for (int g = 0; g < group; ++g) rotate(&queries[g * dim], cosines, sines, dim);
+            rotate(key.data(), cosines, sines, dim);
+
+            const int64_t cell = int64_t(l) * m_.kv_heads + head;
+            W* own_keys = static_cast<W*>(row.own_keys) + cell * dim * row.own_capacity;
+            W* own_values = static_cast<W*>(row.own_values) + cell * dim * row.own_capacity;
+            for (int i = 0; i < dim; ++i) {
+                put(own_keys + int64_t(i) * row.own_capacity + row.own_length, key[i]);
+                put(own_values + int64_t(row.own_length) * dim + i, value[i]);
+            }
+            Segment<W> segments[2] = {
+                {weights(row.prefix_keys) + cell * dim * row.prefix_capacity,
+                 weights(row.prefix_values) + cell * dim * row.prefix_capacity, row.prefix_length,
+                 row.prefix_capacity},
+                {own_keys, own_values, row.own_length + 1, row.own_capacity}};
+            float* out = &attended_[k * heads + q_from];
+            attend<W>(queries.data(), group, dim, segments, scratch, out);
+            arrange(out, group * dim, static_cast<const W*>(nullptr));
+        }
+    }
+
+    const Model& m_;
+    const Step& s_;
+    Team& team_;
+    const int K_, rank_;
+    std::vector<std::atomic<int>> counters_;  // chunks handed out in each phase
+    Buffer q_, k_, v_, attended_, o_, gate_, up_, down_;
+    Buffer low_[7];  // A x of q, k, v, o, gate, up, down
+};
+
+}  // namespace
+
+extern "C" {
+
+void* team_new(int threads) { return new Team(std::max(1, threads)); }
+
+void decode_step(void* team, const Model* model, const Step* step) {
+    Team& threads = *static_cast<Team*>(team);
+    if (model->bfloat) {
+        Decoding<bf16> work(*model, *step, threads);
+        threads.run(work);
+    } else {
+        Decoding<float> work(*model, *step, threads);
+        threads.run(work);
+    }
+}
+}

@@ -1,0 +1,144 @@
+"""The lean engine against the transformers one: same text, and caches that may be reused."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from learner.build import load_engine
+from learner.config import Decoder
+from learner.engine.backbone import Backbone
+from learner.engine.hf import HfEngine
+from learner.engine.kv import common_length
+from learner.engine.lean import LeanEngine
+from learner.engine.native import build
+from learner.errors import AdapterLoadError
+from learner.model_folder import ModelError
+from storage.records import Message, Role
+from tests.learner.conftest import SAMPLING, user
+from tests.learner.test_engine import make_version, run
+
+PROMPT = user("Tell me something", "What?", "About the sea, and rather a lot of it")
+
+
+@pytest.fixture
+def lean(backbone, engine_config):
+    return LeanEngine(backbone, engine_config)
+
+
+@pytest.fixture
+def reference(backbone, engine_config):
+    return HfEngine(backbone, engine_config)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("adapter", [False, True])
+def test_it_says_what_transformers_says(lean, reference, tmp_path, temperature, adapter):
+    sampling = replace(SAMPLING, temperature=temperature)
+    if adapter:
+        version = make_version(lean.backbone, 1, tmp_path)
+        lean.load(version)
+        reference.load(version)
+    same = 0
+    for seed in range(0, 40, 10):
+        ours = run(lean.start(PROMPT, 3, sampling, seed))
+        theirs = run(reference.start(PROMPT, 3, sampling, seed))
+        for a, b in zip(ours, theirs, strict=True):
+            if a.token_ids == b.token_ids:
+                same += 1
+                assert a.finish_reason == b.finish_reason
+                assert a.logprobs == pytest.approx(b.logprobs, abs=2e-4)
+    # Two tokens of this random model lie within float32's rounding of each other; a draw that
+    # falls between them may go either way.
+    assert same == 12 if temperature == 0.0 else same >= 9
+
+
+def test_a_row_is_bitwise_the_same_alone_and_among_nineteen(lean):
+    together = run(lean.start(PROMPT, 19, SAMPLING, 3))
+    for row in (0, 7, 8, 18):
+        [alone] = run(lean.start(PROMPT, 1, SAMPLING, 3 + row))
+        assert alone.token_ids == together[row].token_ids
+        assert alone.logprobs == together[row].logprobs  # equal, not approximately
+
+
+def test_the_next_turn_goes_on_from_what_is_known(lean, monkeypatch):
+    encoded = []
+    prefill = lean.weights.prefill
+
+    def counting(token_ids, cache, lora):
+        encoded.append(len(token_ids))
+        return prefill(token_ids, cache, lora)
+
+    monkeypatch.setattr(lean.weights, "prefill", counting)
+    first = run(lean.start(PROMPT, 2, SAMPLING, 5))[1]
+    turn = (
+        *PROMPT,
+        Message(role=Role.ASSISTANT, content=first.text),
+        Message(role=Role.USER, content="Go on"),
+    )
+    again = run(lean.start(turn, 2, SAMPLING, 6))
+    known = lean.render(PROMPT, SAMPLING).token_ids
+    assert encoded[0] == len(known) - 1
+    assert encoded[1] <= len(lean.render(turn, SAMPLING).token_ids) - len(known)
+    lean._remembered.clear()
+    afresh = run(lean.start(turn, 2, SAMPLING, 6))
+    assert [c.token_ids for c in again] == [c.token_ids for c in afresh]
+    for a, b in zip(again, afresh, strict=True):
+        assert a.logprobs == pytest.approx(b.logprobs, abs=2e-4)
+
+
+def test_another_version_does_not_go_on_from_the_caches_of_the_one_before(lean, base, tmp_path):
+    version = make_version(lean.backbone, 1, tmp_path)
+    lean.load(version)
+    expected = run(lean.start(PROMPT, 2, SAMPLING, 5))
+    lean.load(base)
+    run(lean.start(PROMPT, 2, SAMPLING, 5))
+    lean.load(version)
+    lean._remembered = type(lean._remembered)(
+        [one for one in lean._remembered if one.version == 0], maxlen=2
+    )
+    assert run(lean.start(PROMPT, 2, SAMPLING, 5)) == expected
+
+
+def test_an_adapter_of_another_kind_is_refused(lean, tmp_path):
+    version = make_version(lean.backbone, 1, tmp_path)
+    path = version.adapter_path / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"use_rslora": True}))
+    with pytest.raises(AdapterLoadError, match="only plain LoRA"):
+        lean.load(version)
+
+
+def test_values_that_are_no_numbers_stop_the_reply(lean):
+    lean.weights.final_norm.fill_(torch.nan)
+    with pytest.raises(FloatingPointError):
+        run(lean.start(PROMPT, 1, SAMPLING, 0))
+
+
+def test_without_a_compiler_transformers_decodes(tiny_folder, engine_config, monkeypatch):
+    def no_compiler():
+        raise build.NativeUnavailableError("there is no C++ compiler (c++, g++ or clang++)")
+
+    monkeypatch.setattr(build, "_compiler", no_compiler)
+    assert isinstance(load_engine(tiny_folder, engine_config), HfEngine)
+    with pytest.raises(ModelError, match="no C\\+\\+ compiler"):
+        load_engine(tiny_folder, replace(engine_config, decoder=Decoder.NATIVE))
+
+
+def test_the_step_is_compiled_once(tmp_path, monkeypatch):
+    assert build.load_library(tmp_path)._name == build.load_library(tmp_path)._name
+    monkeypatch.setattr(build, "_compile", lambda *_: pytest.fail("compiled again"))
+    build.load_library(tmp_path)
+
+
+def test_a_model_of_another_shape_is_left_to_transformers(tiny_folder, engine_config):
+    backbone = Backbone(tiny_folder.path, engine_config)
+    backbone.base.config.attention_bias = True
+    with pytest.raises(Exception, match="biases"):
+        LeanEngine(backbone, engine_config)
+
+
+def test_common_beginnings():
+    assert common_length([1, 2, 3], [1, 2, 4, 5]) == 2
+    assert common_length([], [1]) == 0
+    assert common_length([1, 2], [1, 2, 3]) == 2
