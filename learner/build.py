@@ -2,10 +2,11 @@
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from transformers.utils import logging as transformers_logging
 
 from learner.asking import AskingReplyMaker
@@ -15,10 +16,12 @@ from learner.engine.hf import HfEngine
 from learner.engine.lean import LeanEngine
 from learner.engine.llama import NotLlamaError
 from learner.engine.local import LocalEngine
-from learner.engine.native.build import NativeUnavailableError
+from learner.engine.native.blocks import PackedLlama, packed_llama
+from learner.engine.native.build import NativeUnavailableError, native_cache
 from learner.features import FrozenFeatures
 from learner.gate import Gate
 from learner.model_folder import ModelError, ModelFolder
+from learner.model_source import resolve_model
 from learner.online import OnlineLearner
 from learner.progress import LearnerState, write_progress
 from learner.reward.head import BayesianRewardHead
@@ -41,12 +44,28 @@ def load_engine(model: ModelFolder, config: EngineConfig) -> LocalEngine:
     if config.decoder is Decoder.TRANSFORMERS:
         return HfEngine(backbone, config)
     try:
-        return LeanEngine(backbone, config)
+        return LeanEngine(backbone, config, _blocks(model, backbone))
     except (NotLlamaError, NativeUnavailableError) as error:
         if config.decoder is Decoder.NATIVE:
             raise ModelError(f"The native decoder can't run {model.name} here: {error}.") from error
         log.info("decoding with transformers, which is slower: %s", error)
         return HfEngine(backbone, config)
+
+
+def _blocks(model: ModelFolder, backbone: Backbone) -> PackedLlama | None:
+    """The model's blocks; float32 is the reference arithmetic and reads plain weights."""
+    if backbone.dtype == torch.float32:
+        return None
+    cache = native_cache() / f"blocks-{model.sha256[:16]}.safetensors"
+    return packed_llama(model.path, backbone.base.config.num_hidden_layers, cache)
+
+
+def warm_up(progress: Callable[[str], None]) -> None:
+    """Make at set-up what the first start would otherwise wait for: compile, pack the weights."""
+    progress("Preparing the decoder for this processor (once) ...")
+    engine = load_engine(resolve_model(), EngineConfig())
+    if not isinstance(engine, LeanEngine):
+        progress("Replies will be written by transformers, which is slower (docs/benchmarks.md).")
 
 
 class UntaughtRewardHead(BayesianRewardHead):

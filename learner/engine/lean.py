@@ -26,6 +26,7 @@ from learner.engine.kv import KvCache, common_length
 from learner.engine.llama import LlamaWeights
 from learner.engine.local import render_beside_reply
 from learner.engine.lora import LoraWeights, arrange, load_lora
+from learner.engine.native.blocks import PackedLlama
 from learner.engine.native.build import NativeUnavailableError
 from learner.engine.native.step import CompiledLora, DecodingRow, NativeStep, TopTokens
 from learner.engine.rows import CandidateRows
@@ -126,15 +127,20 @@ class LeanBatch:
 class LeanEngine:
     """Samples candidates under one of several resident versions. Belongs to one thread."""
 
-    def __init__(self, backbone: Backbone, config: EngineConfig) -> None:
-        """Raises NotLlamaError or NativeUnavailableError where only ``HfEngine`` can serve."""
+    def __init__(
+        self, backbone: Backbone, config: EngineConfig, packed: PackedLlama | None = None
+    ) -> None:
+        """``packed`` is the same model in blocks, where it has them.
+
+        Raises NotLlamaError or NativeUnavailableError where only ``HfEngine`` can serve.
+        """
         if backbone.device.type != "cpu":
             raise NativeUnavailableError(f"the model is on {backbone.device}")
         self.backbone = backbone
         self._max_prompt_tokens = config.max_prompt_tokens
         room = config.max_prompt_tokens + config.sampling.max_new_tokens
         self.weights = LlamaWeights(backbone.base, max(room, backbone.context_tokens))
-        self._step = NativeStep(self.weights, torch.get_num_threads())
+        self._step = NativeStep(self.weights, torch.get_num_threads(), packed)
         self._version = BASE_VERSION
         self._adapters: dict[PolicyVersionId, _Adapter] = {}  # in order of use, oldest first
         self._remembered: deque[_Remembered] = deque(maxlen=REMEMBERED_BATCHES)

@@ -28,11 +28,15 @@ class NativeUnavailableError(Exception):
     """There is no native step on this machine; the text says why."""
 
 
+def native_cache() -> Path:
+    """Where what was made for this machine and model is kept."""
+    return default_cache().parent / "native"
+
+
 def load_library(cache: Path | None = None) -> ctypes.CDLL:
     """The compiled step, from the cache or compiled now. Raises NativeUnavailableError."""
     compiler = _compiler()
-    folder = (cache or default_cache().parent) / "native"
-    library = folder / f"decode-{_fingerprint(compiler)}.so"
+    library = (cache or native_cache()) / f"decode-{_fingerprint(compiler)}.so"
     if not library.is_file():
         _compile(compiler, library)
     try:

@@ -130,7 +130,7 @@ inline vec exponential(vec x) {
 extern "C" {
 
 struct LayerWeights {
-    const void *q, *k, *v, *o, *gate, *up, *down;  // row-major (out, in)
+    const void *q, *k, *v, *o, *gate, *up, *down;  // row-major (out, in), or rows of blocks
     const float *attention_norm, *mlp_norm;
 };
 
@@ -144,7 +144,9 @@ struct LoraLayer {
 };
 
 struct Model {
-    int32_t layers, width, ffn, heads, kv_heads, head_dim, vocabulary, bfloat;
+    int32_t layers, width, ffn, heads, kv_heads, head_dim, vocabulary;
+    int32_t bfloat;  // type of embedding, caches, adapters, and of all matrices that are not blocks
+    int32_t blocks;  // layers in blocks of four bits, the head in blocks of eight
     float norm_eps;
     const LayerWeights* layer;
     const void* embedding;  // (vocabulary, width)
@@ -240,19 +242,22 @@ class Team {
     alignas(64) std::atomic<uint32_t> phase_{0};
 };
 
+enum Format { FLOAT, BFLOAT, BLOCKS_OF_4, BLOCKS_OF_8 };
+
 // y[row * stride + n] = W[n] . x[row] for the rows n of one matrix.
-template <class W>
 struct Matrix {
-    const W* weights;
+    const void* weights;
+    Format format;
     int outputs;
     float* y;
     int stride;
 };
 
+// Rows lie one after the other, so what memory has to bring next is a few kilobytes on.
+constexpr int AHEAD = 4608;
 inline void fetch(const void* p) { __builtin_prefetch(p, 0, 3); }
 
-// R rows of W against K inputs; the loops over them must be unrolled to stay in registers. Rows lie
-// one after the other, so the same place one block on is what memory has to bring next.
+// R rows of W against K inputs; the loops over them must be unrolled to stay in registers.
 template <int K, int R>
 inline void dot_block(const float* w, int inputs, const float* x, float* y, int stride) {
     vec acc[R][K] = {};
@@ -260,7 +265,7 @@ inline void dot_block(const float* w, int inputs, const float* x, float* y, int 
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
             const float* row = w + static_cast<int64_t>(r) * inputs + i;
-            fetch(row + static_cast<int64_t>(R) * inputs);
+            fetch(reinterpret_cast<const char*>(row) + AHEAD);
             vec ws = load(row);
 #pragma GCC unroll 8
             for (int k = 0; k < K; ++k) acc[r][k] += ws * load(x + k * inputs + i);
@@ -282,7 +287,7 @@ inline void dot_block(const bf16* w, int inputs, const float* x, float* y, int s
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
             const bf16* row = w + static_cast<int64_t>(r) * inputs + i;
-            fetch(row + static_cast<int64_t>(R) * inputs);
+            fetch(reinterpret_cast<const char*>(row) + AHEAD);
             uvec words = *reinterpret_cast<const words_in_memory*>(row);
             vec even = (vec)(words << 16), odd = (vec)(words & 0xffff0000u);
 #pragma GCC unroll 8
@@ -297,6 +302,82 @@ inline void dot_block(const bf16* w, int inputs, const float* x, float* y, int s
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) y[k * stride + r] = sum(acc[r][k]);
 }
+
+// Block-quantised weights as GGUF files have them, exactly: thirty-two weights of a row share a
+// scale and a minimum (four bits each) or a scale (eight bits). Even ones first, as above.
+struct Block4 {
+    uint8_t nibbles[16];  // weight 2i in the low half of byte i, weight 2i + 1 in the high one
+    float scale, minimum;
+};
+struct Block8 {
+    int8_t even[16], odd[16];
+    float scale;
+};
+
+typedef uint8_t bytes_in_memory __attribute__((vector_size(16), aligned(1), may_alias));
+typedef int8_t signed_in_memory __attribute__((vector_size(16), aligned(1), may_alias));
+
+inline void unpack(const Block4& block, vec& even, vec& odd) {
+#if defined(__AVX512F__)
+    // The sixteen values that a weight of this block can have, looked up by its four bits.
+    const vec steps = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    const vec table = steps * block.scale + block.minimum;
+    __m512i low = _mm512_cvtepu8_epi32(
+        _mm_loadu_si128(reinterpret_cast<const __m128i*>(block.nibbles)));
+    even = (vec)_mm512_permutexvar_ps(low, (__m512)table);
+    odd = (vec)_mm512_permutexvar_ps(_mm512_srli_epi32(low, 4), (__m512)table);
+#else
+    ivec bytes = __builtin_convertvector(
+        *reinterpret_cast<const bytes_in_memory*>(block.nibbles), ivec);
+    even = __builtin_convertvector(bytes & 15, vec) * block.scale + block.minimum;
+    odd = __builtin_convertvector(bytes >> 4, vec) * block.scale + block.minimum;
+#endif
+}
+
+inline vec widened(const int8_t* p) {
+#if defined(__AVX512F__)
+    return (vec)_mm512_cvtepi32_ps(
+        _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+#else
+    return __builtin_convertvector(*reinterpret_cast<const signed_in_memory*>(p), vec);
+#endif
+}
+inline void unpack(const Block8& block, vec& even, vec& odd) {
+    even = widened(block.even) * block.scale;
+    odd = widened(block.odd) * block.scale;
+}
+
+constexpr int BLOCK = 2 * LANES;
+
+template <int K, int R, class B>
+inline void dot_block(const B* w, int inputs, const float* x, float* y, int stride) {
+    const int blocks = inputs / BLOCK;
+    vec acc[R][K] = {};
+    for (int b = 0; b < blocks; ++b) {
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) {
+            const B* block = w + static_cast<int64_t>(r) * blocks + b;
+            fetch(reinterpret_cast<const char*>(block) + AHEAD);
+            vec even, odd;
+            unpack(*block, even, odd);
+#pragma GCC unroll 8
+            for (int k = 0; k < K; ++k) {
+                acc[r][k] += even * load(x + k * inputs + b * BLOCK);
+                acc[r][k] += odd * load(x + k * inputs + b * BLOCK + LANES);
+            }
+        }
+    }
+#pragma GCC unroll 8
+    for (int k = 0; k < K; ++k)
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) y[k * stride + r] = sum(acc[r][k]);
+}
+
+// How many stored units one row takes.
+inline int row_units(int inputs, const float*) { return inputs; }
+inline int row_units(int inputs, const bf16*) { return inputs; }
+template <class B>
+inline int row_units(int inputs, const B*) { return inputs / BLOCK; }
 
 // Bring n inputs into the order that the products of this weight type read.
 inline void arrange(float*, int, const float*) {}
@@ -314,28 +395,41 @@ template <class W, int K>
 void dots(const W* w, int from, int to, int inputs, const float* x, float* y, int stride) {
     constexpr int R = K == 1 ? 8 : K <= 5 ? 4 : 3;
     int n = from;
-    for (; n + R <= to; n += R)
-        dot_block<K, R>(w + static_cast<int64_t>(n) * inputs, inputs, x, y + n, stride);
-    for (; n < to; ++n)
-        dot_block<K, 1>(w + static_cast<int64_t>(n) * inputs, inputs, x, y + n, stride);
+    const int64_t units = row_units(inputs, w);
+    for (; n + R <= to; n += R) dot_block<K, R>(w + n * units, inputs, x, y + n, stride);
+    for (; n < to; ++n) dot_block<K, 1>(w + n * units, inputs, x, y + n, stride);
 }
 
 // Rows of the batch in groups of at most eight: the chunk of weights stays in the cache meanwhile.
 template <class W>
-void dots_of_rows(const Matrix<W>& m, int from, int to, int inputs, const float* x, int rows) {
+void dots_of_rows(const W* w, const Matrix& m, int from, int to, int inputs, const float* x,
+                  int rows) {
     for (int first = 0; first < rows; first += 8) {
         const float* xs = x + static_cast<int64_t>(first) * inputs;
         float* ys = m.y + static_cast<int64_t>(first) * m.stride;
         switch (std::min(8, rows - first)) {
-            case 1: dots<W, 1>(m.weights, from, to, inputs, xs, ys, m.stride); break;
-            case 2: dots<W, 2>(m.weights, from, to, inputs, xs, ys, m.stride); break;
-            case 3: dots<W, 3>(m.weights, from, to, inputs, xs, ys, m.stride); break;
-            case 4: dots<W, 4>(m.weights, from, to, inputs, xs, ys, m.stride); break;
-            case 5: dots<W, 5>(m.weights, from, to, inputs, xs, ys, m.stride); break;
-            case 6: dots<W, 6>(m.weights, from, to, inputs, xs, ys, m.stride); break;
-            case 7: dots<W, 7>(m.weights, from, to, inputs, xs, ys, m.stride); break;
-            default: dots<W, 8>(m.weights, from, to, inputs, xs, ys, m.stride);
+            case 1: dots<W, 1>(w, from, to, inputs, xs, ys, m.stride); break;
+            case 2: dots<W, 2>(w, from, to, inputs, xs, ys, m.stride); break;
+            case 3: dots<W, 3>(w, from, to, inputs, xs, ys, m.stride); break;
+            case 4: dots<W, 4>(w, from, to, inputs, xs, ys, m.stride); break;
+            case 5: dots<W, 5>(w, from, to, inputs, xs, ys, m.stride); break;
+            case 6: dots<W, 6>(w, from, to, inputs, xs, ys, m.stride); break;
+            case 7: dots<W, 7>(w, from, to, inputs, xs, ys, m.stride); break;
+            default: dots<W, 8>(w, from, to, inputs, xs, ys, m.stride);
         }
+    }
+}
+
+void multiply_chunk(const Matrix& m, int from, int to, int inputs, const float* x, int rows) {
+    const void* w = m.weights;
+    switch (m.format) {
+        case FLOAT: dots_of_rows(static_cast<const float*>(w), m, from, to, inputs, x, rows); break;
+        case BFLOAT: dots_of_rows(static_cast<const bf16*>(w), m, from, to, inputs, x, rows); break;
+        case BLOCKS_OF_4:
+            dots_of_rows(static_cast<const Block4*>(w), m, from, to, inputs, x, rows);
+            break;
+        case BLOCKS_OF_8:
+            dots_of_rows(static_cast<const Block8*>(w), m, from, to, inputs, x, rows);
     }
 }
 
@@ -423,11 +517,11 @@ void rotate(float* head, const float* cosines, const float* sines, int head_dim)
 
 // The k largest of a row, largest first, ties by the smaller token; and its logsumexp.
 void top_of_row(const float* logits, int n, int k, float* values, int64_t* tokens, float* lse) {
-    constexpr int BLOCK = 64;
-    int blocks = (n + BLOCK - 1) / BLOCK;
+    constexpr int GROUP = 64;
+    int blocks = (n + GROUP - 1) / GROUP;
     std::vector<float> peaks(blocks);
     for (int b = 0; b < blocks; ++b) {
-        int end = std::min(n, (b + 1) * BLOCK), i = b * BLOCK;
+        int end = std::min(n, (b + 1) * GROUP), i = b * GROUP;
         vec high = all(-INFINITY);
         for (; i + LANES <= end; i += LANES) high = larger(high, load(logits + i));
         float best = largest(high);
@@ -452,8 +546,8 @@ void top_of_row(const float* logits, int n, int k, float* values, int64_t* token
     std::vector<int> found;
     for (int b = 0; b < blocks; ++b) {
         if (peaks[b] < bound) continue;
-        int end = std::min(n, (b + 1) * BLOCK);
-        for (int j = b * BLOCK; j < end; ++j)
+        int end = std::min(n, (b + 1) * GROUP);
+        for (int j = b * GROUP; j < end; ++j)
             if (logits[j] >= bound) found.push_back(j);
     }
     auto before = [logits](int a, int b) {
@@ -504,32 +598,32 @@ class Decoding {
 
             norm_all(x, w.attention_norm, h);
             multiply(phase++, h.data(), d,
-                     {{weights(w.q), heads, q_.data(), heads}, {weights(w.k), kv, k_.data(), kv},
-                      {weights(w.v), kv, v_.data(), kv}, low(lora ? &lora->q : nullptr, 0),
+                     {full(w.q, heads, q_), full(w.k, kv, k_), full(w.v, kv, v_),
+                      low(lora ? &lora->q : nullptr, 0),
                       low(lora ? &lora->k : nullptr, 1), low(lora ? &lora->v : nullptr, 2)});
             team_.barrier();
             attention(phase++, l, lora, scratch);
             team_.barrier();
             multiply(phase++, attended_.data(), heads,
-                     {{weights(w.o), d, o_.data(), d}, low(lora ? &lora->o : nullptr, 3)});
+                     {full(w.o, d, o_), low(lora ? &lora->o : nullptr, 3)});
             team_.barrier();
             add_residual(x, o_, lora ? &lora->o : nullptr, 3);
 
             norm_all(x, w.mlp_norm, h);
             multiply(phase++, h.data(), d,
-                     {{weights(w.gate), m_.ffn, gate_.data(), m_.ffn},
-                      {weights(w.up), m_.ffn, up_.data(), m_.ffn},
+                     {full(w.gate, m_.ffn, gate_), full(w.up, m_.ffn, up_),
                       low(lora ? &lora->gate : nullptr, 4), low(lora ? &lora->up : nullptr, 5)});
             team_.barrier();
             activate(lora, act);
             multiply(phase++, act.data(), m_.ffn,
-                     {{weights(w.down), d, down_.data(), d}, low(lora ? &lora->down : nullptr, 6)});
+                     {full(w.down, d, down_), low(lora ? &lora->down : nullptr, 6)});
             team_.barrier();
             add_residual(x, down_, lora ? &lora->down : nullptr, 6);
         }
         norm_all(x, m_.final_norm, h);
         multiply(phase++, h.data(), d,
-                 {{weights(m_.head), m_.vocabulary, s_.logits, m_.vocabulary}});
+                 {{m_.head, m_.blocks ? BLOCKS_OF_8 : plain(), m_.vocabulary, s_.logits,
+                   m_.vocabulary}});
         team_.barrier();
         for (int k; (k = counters_[phase].fetch_add(1)) < K_;)
             top_of_row(s_.logits + int64_t(k) * m_.vocabulary, m_.vocabulary, s_.top_k,
@@ -540,14 +634,19 @@ class Decoding {
    private:
     static const W* weights(const void* p) { return static_cast<const W*>(p); }
 
+    static Format plain() { return sizeof(W) == 4 ? FLOAT : BFLOAT; }
+    Matrix full(const void* w, int outputs, Buffer& y) {
+        return {w, m_.blocks ? BLOCKS_OF_4 : plain(), outputs, y.data(), outputs};
+    }
+
     // The rows of A that ride along with the matrix whose input they share.
-    Matrix<W> low(const LoraMatrix* lora, int slot) {
-        if (!lora || !lora->a) return {nullptr, 0, nullptr, 0};
-        return {weights(lora->a), rank_, low_[slot].data(), rank_};
+    Matrix low(const LoraMatrix* lora, int slot) {
+        if (!lora || !lora->a) return {nullptr, plain(), 0, nullptr, 0};
+        return {lora->a, plain(), rank_, low_[slot].data(), rank_};
     }
 
     template <size_t M>
-    void multiply(int phase, const float* x, int inputs, const Matrix<W> (&matrices)[M]) {
+    void multiply(int phase, const float* x, int inputs, const Matrix (&matrices)[M]) {
         int size[M], chunks[M];
         for (size_t i = 0; i < M; ++i) {
             int even = matrices[i].outputs / (4 * team_.size()) / 8 * 8;
@@ -560,7 +659,7 @@ class Decoding {
             while (i < M && chunk >= chunks[i]) chunk -= chunks[i++];
             if (i == M) return;
             int from = chunk * size[i], to = std::min(matrices[i].outputs, from + size[i]);
-            dots_of_rows(matrices[i], from, to, inputs, x, K_);
+            multiply_chunk(matrices[i], from, to, inputs, x, K_);
         }
     }
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from learner.engine.kv import KvCache
 from learner.engine.llama import LlamaWeights
 from learner.engine.lora import MODULES, LoraWeights
+from learner.engine.native.blocks import PackedLlama
 from learner.engine.native.build import NativeUnavailableError, load_library
 
 WIDTH_STEP, HEAD_STEP = 32, 16
@@ -30,7 +31,17 @@ class _LoraLayer(Structure):
     _fields_ = [(name, _LoraMatrix) for name in MODULES]
 
 
-_SIZES = ("layers", "width", "ffn", "heads", "kv_heads", "head_dim", "vocabulary", "bfloat")
+_SIZES = (
+    "layers",
+    "width",
+    "ffn",
+    "heads",
+    "kv_heads",
+    "head_dim",
+    "vocabulary",
+    "bfloat",
+    "blocks",
+)
 _TABLES = ("embedding", "head", "final_norm", "cosines", "sines")
 
 
@@ -119,8 +130,13 @@ class CompiledLora:
 class NativeStep:
     """Decodes one token of several rows; belongs to one thread at a time."""
 
-    def __init__(self, weights: LlamaWeights, threads: int) -> None:
-        """Raises NativeUnavailableError where the model or the machine does not fit."""
+    def __init__(
+        self, weights: LlamaWeights, threads: int, packed: PackedLlama | None = None
+    ) -> None:
+        """``packed`` stands for the matrices of ``weights`` where it is given.
+
+        Raises NativeUnavailableError where the model or the machine does not fit.
+        """
         group = weights.heads // weights.kv_heads * weights.head_dim
         widths = (weights.width, weights.ffn, group)
         if any(width % WIDTH_STEP for width in widths) or weights.head_dim % HEAD_STEP:
@@ -130,20 +146,26 @@ class NativeStep:
             )
         if weights.dtype not in (torch.float32, torch.bfloat16):
             raise NativeUnavailableError(f"it knows float32 and bfloat16, not {weights.dtype}")
+        if packed and weights.dtype != torch.bfloat16:
+            raise NativeUnavailableError("blocks are laid out for bfloat16 caches and adapters")
         self._library = load_library()
         self._library.team_new.restype = c_void_p
         self._library.decode_step.argtypes = [c_void_p, c_void_p, c_void_p]
         self._team = self._library.team_new(c_int32(threads))
-        self._weights = weights
-        self._model = self._describe(weights)
+        self._weights, self._packed = weights, packed  # alive as long as pointers into them
+        self._model = self._describe(weights, packed)
 
-    def _describe(self, w: LlamaWeights) -> _Model:
+    def _describe(self, w: LlamaWeights, packed: PackedLlama | None) -> _Model:
         self._layers = (_LayerWeights * len(w.blocks))()
-        for entry, block in zip(self._layers, w.blocks, strict=True):
-            for name, matrix in block.matrices.items():
+        for i, (entry, block) in enumerate(zip(self._layers, w.blocks, strict=True)):
+            matrices = packed.layers[i] if packed else block.matrices
+            for name, matrix in matrices.items():
                 setattr(entry, name, matrix.data_ptr())
             entry.attention_norm = block.attention_norm.data_ptr()
             entry.mlp_norm = block.mlp_norm.data_ptr()
+        tables = {name: getattr(w, name).data_ptr() for name in _TABLES}
+        if packed:
+            tables["head"] = packed.head.data_ptr()
         return _Model(
             layers=len(w.blocks),
             width=w.width,
@@ -153,9 +175,10 @@ class NativeStep:
             head_dim=w.head_dim,
             vocabulary=w.head.shape[0],
             bfloat=w.dtype == torch.bfloat16,
+            blocks=packed is not None,
             norm_eps=w.norm_eps,
             layer=self._layers,
-            **{name: getattr(w, name).data_ptr() for name in _TABLES},
+            **tables,
         )
 
     def __call__(
