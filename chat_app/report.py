@@ -1,20 +1,25 @@
 """The loop in numbers: what the status line and the Learning page say."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from chat_app.config import ServiceConfig
 from chat_app.progress import LearnerStatus
 from chat_app.views import AskedPoint, ForeseenPoint, LearningReport, RoundView, Status, VersionView
-from storage.conversations import ConversationLog
 from storage.feedback import FeedbackLog
 from storage.policies import PolicyRegistry
-from storage.records import Choice, Preference, Role, RoundReport
+from storage.records import RoundReport
 
 FORESEEN_WINDOW = 20
 """Picks that one point of the foreseen share looks back on."""
 FORESEEN_FROM = 5
 """No point before this many picks: it would be luck."""
+FORESEEN_PICKS = 500
+"""The newest picks that the chart goes over."""
+CONVERSATIONS = 200
+"""The newest conversations that the share of questions is counted over."""
+ROUNDS = 200
+"""The newest lessons in the table and the charts, and versions to go back to."""
 
 
 def status_now(
@@ -26,7 +31,7 @@ def status_now(
     counts = feedback.counts()
     live = policies.current()
     attempted = policies.attempted_through()  # a refused lesson waits for new picks, too
-    fresh = sum(pick.id > attempted for pick in feedback.unlearned())
+    fresh = feedback.unlearned_after(attempted)
     return Status(
         model_name=config.model_name,
         live=live.id,
@@ -40,19 +45,13 @@ def status_now(
     )
 
 
-def learning_report(
-    conversations: ConversationLog, feedback: FeedbackLog, policies: PolicyRegistry
-) -> LearningReport:
+def learning_report(feedback: FeedbackLog, policies: PolicyRegistry) -> LearningReport:
     live = policies.current().id
-    servable = policies.servable()
-    answers = sorted((*feedback.preferences(), *feedback.held_out()), key=lambda one: one.id)
-    rounds = policies.rounds_log()
-    lineage = policies.lineage()
+    versions = policies.versions(limit=ROUNDS)
+    servable = policies.servable_among(version.id for version in versions)
     return LearningReport(
-        learned=len(
-            {pick for one in rounds if one.version in lineage for pick in one.preference_ids}
-        ),
-        rounds=tuple(_round_view(report) for report in rounds),
+        learned=policies.learned(),
+        rounds=tuple(_round_view(report) for report in policies.rounds_log(limit=ROUNDS)),
         versions=tuple(
             VersionView(
                 id=version.id,
@@ -61,10 +60,10 @@ def learning_report(
                 live=version.id == live,
                 servable=version.id in servable,
             )
-            for version in reversed(policies.versions())
+            for version in reversed(versions)
         ),
-        asked=tuple(_asked_points(_asked(conversations, answers))),
-        foreseen=tuple(_foreseen_points(answers)),
+        asked=tuple(_asked_points(feedback.asked(conversations=CONVERSATIONS))),
+        foreseen=tuple(_foreseen_points(feedback)),
     )
 
 
@@ -80,32 +79,20 @@ def _round_view(report: RoundReport) -> RoundView:
     )
 
 
-def _asked(conversations: ConversationLog, answers: Iterable[Preference]) -> list[bool]:
-    """For every reply on show, oldest first, whether it came out of a question."""
-    pairs = ((answer.comparison.first, answer.comparison.second) for answer in answers)
-    asked = {candidate.id for pair in pairs for candidate in pair}
-    replies = [
-        turn
-        for conversation in conversations.list()
-        for turn in conversations.path(conversation.id)
-        if turn.message.role is Role.ASSISTANT
-    ]
-    return [turn.candidate_id in asked for turn in sorted(replies, key=lambda turn: turn.id)]
-
-
-def _asked_points(asked: Iterable[bool]) -> Iterator[AskedPoint]:
+def _asked_points(asked: Sequence[bool]) -> Iterator[AskedPoint]:
     questions = 0
     for replies, was_asked in enumerate(asked, start=1):
         questions += was_asked
         yield AskedPoint(replies=replies, asked_share=questions / replies)
 
 
-def _foreseen_points(answers: Iterable[Preference]) -> Iterator[ForeseenPoint]:
+def _foreseen_points(feedback: FeedbackLog) -> Iterator[ForeseenPoint]:
     """How often the judges' guess, made before the person chose, was the person's pick."""
+    outcomes = feedback.foreseen(limit=FORESEEN_PICKS)
+    before = 0 if len(outcomes) < FORESEEN_PICKS else feedback.counts().decided - FORESEEN_PICKS
     newest: deque[bool] = deque(maxlen=FORESEEN_WINDOW)
-    decided = (answer for answer in answers if answer.chosen is not None)
-    for picks, answer in enumerate(decided, start=1):
-        guessed_first = answer.comparison.question.first_better_prob > 0.5
-        newest.append(guessed_first == (answer.choice is Choice.FIRST))
+    for picks, foreseen in enumerate(outcomes, start=1):
+        newest.append(foreseen)
         if picks >= FORESEEN_FROM:
-            yield ForeseenPoint(picks=picks, foreseen_share=sum(newest) / len(newest))
+            share = sum(newest) / len(newest)
+            yield ForeseenPoint(picks=max(before, 0) + picks, foreseen_share=share)

@@ -213,7 +213,7 @@ class ChatService:
 
     def learning(self) -> LearningReport:
         with _sentences():
-            return learning_report(self._conversations, self._feedback, self._policies)
+            return learning_report(self._feedback, self._policies)
 
     def roll_back(self, version: PolicyVersionId) -> None:
         """Let an earlier version speak from the next reply on."""

@@ -32,7 +32,7 @@ from storage.records import (
 from storage.rows import (
     CONVERSATIONS,
     TURNS,
-    add_candidate,
+    add_candidates,
     add_text,
     add_turn,
     candidates_by_id,
@@ -273,7 +273,7 @@ class ConversationLog(ConversationReader):
     ) -> "list[Candidate]":
         owner = _owner(db, _turn(db, prompt_turn_id).conversation_id)
         now_ms = self._store.now_ms()
-        return [add_candidate(db, prompt_turn_id, owner, one, now_ms) for one in completions]
+        return add_candidates(db, prompt_turn_id, owner, completions, now_ms)
 
 
 def _conversation(db: Database, conversation_id: ConversationId) -> Row:

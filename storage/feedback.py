@@ -79,6 +79,58 @@ class FeedbackReader:
         """Return the picks that may train and that the serving version has not learned, by id."""
         return self._preferences("SELECT * FROM eligible ORDER BY seq")
 
+    def unlearned_after(self, preference_id: PreferenceId) -> int:
+        """Return how many of ``unlearned()`` are newer than this one."""
+        sql = "SELECT count(*) AS n FROM eligible WHERE seq > ?"
+        return fetch(self._reader.read(), sql, [preference_id])[0]["n"]
+
+    def foreseen(self, *, limit: int) -> list[bool]:
+        """Return whether each of the newest ``limit`` picks was foreseen, oldest first.
+
+        The guess is the ensemble's ``first_better_prob``, made before the person looked.
+        """
+        found = fetch(
+            self._reader.read(),
+            """
+            SELECT (c.first_better_prob > 0.5) = (p.choice = 'first') AS foreseen
+              FROM (SELECT * FROM preferences WHERE choice IN ('first', 'second')) p
+             CROSS JOIN live l ON l.seq = p.seq
+              JOIN comparisons c ON c.comparison_id = p.comparison_id
+             ORDER BY p.seq DESC LIMIT ?
+            """,
+            [limit],
+        )
+        return [bool(row["foreseen"]) for row in reversed(found)]
+
+    def asked(self, *, conversations: int, user_id: UserId = LOCAL_USER) -> list[bool]:
+        """Return for each reply on show whether it came out of an answered question, oldest first.
+
+        On show is what the newest ``conversations`` now read from their first message to the last.
+        """
+        found = fetch(
+            self._reader.read(),
+            """
+            WITH RECURSIVE shown (turn_id) AS (
+              SELECT head_turn_id FROM (
+                SELECT head_turn_id FROM conversations
+                 WHERE user_id = ? AND erased_ms IS NULL AND imported = 0
+                 ORDER BY conversation_id DESC LIMIT ?)
+               WHERE head_turn_id IS NOT NULL
+              UNION ALL
+              SELECT t.parent_id FROM shown JOIN turns t USING (turn_id)
+               WHERE t.parent_id IS NOT NULL)
+            SELECT EXISTS (SELECT 1 FROM comparisons c JOIN pick_list l USING (comparison_id)
+                            WHERE c.first_id = t.candidate_id AND l.choice <> 'withdrawn')
+                OR EXISTS (SELECT 1 FROM comparisons c JOIN pick_list l USING (comparison_id)
+                            WHERE c.second_id = t.candidate_id AND l.choice <> 'withdrawn')
+                   AS asked
+              FROM shown CROSS JOIN turns t USING (turn_id)
+             WHERE t.role = 'assistant' ORDER BY t.turn_id
+            """,
+            [user_id, conversations],
+        )
+        return [bool(row["asked"]) for row in found]
+
     def open_question(self, conversation_id: ConversationId) -> Comparison | None:
         """Return the newest unanswered comparison about the message at the head, if any."""
         db = self._reader.read()
@@ -150,27 +202,15 @@ class FeedbackReader:
         [row] = fetch(
             self._reader.read(),
             """
-            WITH asked AS (
-                   SELECT comparison_id, first_id, second_id
-                     FROM comparisons c
-                     JOIN candidates a ON a.candidate_id = c.first_id
-                     JOIN turns t ON t.turn_id = a.prompt_turn_id
-                     JOIN conversations v USING (conversation_id)
-                    WHERE v.erased_ms IS NULL),
-                 plain AS (
-                   SELECT 1 FROM turns t JOIN conversations v USING (conversation_id)
-                    WHERE t.role = 'assistant' AND v.erased_ms IS NULL
-                      AND t.candidate_id NOT IN (SELECT first_id FROM comparisons)
-                      AND t.candidate_id NOT IN (SELECT second_id FROM comparisons)),
-                 answered AS (
-                   SELECT choice FROM newest JOIN asked USING (comparison_id)
-                    WHERE choice <> 'withdrawn')
-            SELECT (SELECT count(*) FROM plain) + (SELECT count(*) FROM asked) AS replies,
-                   (SELECT count(*) FROM asked) AS asked,
-                   (SELECT count(*) FROM answered) AS answered,
-                   (SELECT count(*) FROM answered WHERE choice IN ('first', 'second')) AS decided,
-                   (SELECT count(*) FROM answered WHERE choice = 'first') AS first_chosen,
+            WITH answers AS (SELECT choice, count(*) AS n FROM pick_list GROUP BY choice)
+            SELECT (SELECT coalesce(sum(replies), 0) FROM plain_replies)
+                     + coalesce(sum(n), 0) AS replies,
+                   coalesce(sum(n), 0) AS asked,
+                   coalesce(sum(n) FILTER (WHERE choice <> 'withdrawn'), 0) AS answered,
+                   coalesce(sum(n) FILTER (WHERE choice IN ('first', 'second')), 0) AS decided,
+                   coalesce(sum(n) FILTER (WHERE choice = 'first'), 0) AS first_chosen,
                    (SELECT count(*) FROM eligible) AS waiting
+              FROM answers
             """,
         )
         return FeedbackCounts(**dict(row))

@@ -24,7 +24,7 @@ from storage.records import (
     Sampling,
     TurnId,
 )
-from storage.rows import add_candidate, add_text, add_turn, insert, show_candidate
+from storage.rows import add_candidates, add_text, add_turn, insert, show_candidate
 from storage.sqlite import Row, fetch
 from storage.text import clean_text, title_of
 
@@ -74,10 +74,8 @@ class ImportLog:
             return False
         now_ms = self._store.now_ms()
         prompt_turn_id = self._converse(db, pair, now_ms)
-        first, second = (
-            add_candidate(db, prompt_turn_id, LOCAL_USER, one, now_ms)
-            for one in (pair.first, pair.second)
-        )
+        replies = [pair.first, pair.second]
+        first, second = add_candidates(db, prompt_turn_id, LOCAL_USER, replies, now_ms)
         comparison_id = insert(
             db,
             "comparisons",
@@ -132,7 +130,8 @@ class ImportLog:
             if message.role is Role.ASSISTANT:
                 if parent is None:
                     raise ValueError("a prompt cannot begin with a reply")
-                said = add_candidate(db, parent, LOCAL_USER, _said(message.content), now_ms)
+                reply = _said(message.content)
+                [said] = add_candidates(db, parent, LOCAL_USER, [reply], now_ms)
                 parent = show_candidate(db, said.id, now_ms).id
                 continue
             parent = add_turn(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 migrations = Migrations("twofold")
 
@@ -31,3 +31,9 @@ def m002(db: Database) -> None:
         # What was erased leaves the pages of the index at once, and not with some later merge.
         sql = "INSERT INTO comparison_search (comparison_search, rank) VALUES ('secure-delete', 1)"
         db.execute(sql)
+
+
+@migrations()
+def m003(db: Database) -> None:
+    """Counts and open picks that are kept as the log grows, for the Learning page's sake."""
+    db.executescript((_SCHEMA / "m003.sql").read_text(encoding="utf-8"))

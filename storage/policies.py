@@ -6,7 +6,7 @@ again, which the schema enforces; its descendants may, since each holds its weig
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -50,25 +50,69 @@ class PolicyReader:
             raise UnknownVersionError(f"There is no policy version {version}.")
         return self._version(found[0])
 
-    def versions(self) -> list[PolicyVersion]:
-        """Return every version, the base first, whether or not it may serve."""
-        found = fetch(self._reader.read(), f"{_VERSIONS} ORDER BY version")
+    def versions(self, *, limit: int | None = None) -> list[PolicyVersion]:
+        """Return the versions, oldest first, whether or not they may serve; the newest if limited.
+
+        The base and the serving version are always among them.
+        """
+        found = fetch(
+            self._reader.read(),
+            f"""
+            SELECT * FROM (
+              SELECT * FROM ({_VERSIONS} ORDER BY version DESC LIMIT ?)
+              UNION SELECT * FROM ({_VERSIONS}
+                     WHERE version IN (SELECT 0 UNION SELECT version FROM active_pointer)))
+             ORDER BY version
+            """,  # noqa: S608 - a constant
+            [-1 if limit is None else limit],
+        )
         return [self._version(row) for row in found]
 
     def servable(self) -> list[PolicyVersionId]:
         """Return the versions that may be activated, the base first."""
         return _servable(self._reader.read())
 
+    def servable_among(self, versions: Iterable[PolicyVersionId]) -> set[PolicyVersionId]:
+        """Return those of these versions that may be activated."""
+        found = fetch(
+            self._reader.read(),
+            """
+            SELECT one.value AS version FROM json_each(?) one
+             WHERE EXISTS (SELECT 1 FROM version_states s
+                            WHERE s.version = one.value AND s.state = 'ready')
+               AND NOT EXISTS (SELECT 1 FROM version_states s
+                                WHERE s.version = one.value
+                                  AND s.state IN ('rejected', 'tainted'))
+            """,
+            [json.dumps(list(versions))],
+        )
+        return {PolicyVersionId(row["version"]) for row in found}
+
     def lineage(self) -> tuple[PolicyVersionId, ...]:
         """Return the serving version and its ancestors, the base last."""
         found = fetch(self._reader.read(), "SELECT version FROM lineage ORDER BY version DESC")
         return tuple(PolicyVersionId(row["version"]) for row in found)
 
-    def rounds_log(self) -> list[RoundReport]:
-        """Return every collected round, oldest first."""
+    def learned(self) -> int:
+        """Return how many picks the serving version and its ancestors were trained on."""
+        # Each pick is learned once on a lineage (the schema's round_items_once): no DISTINCT.
+        sql = """
+            SELECT count(*) AS n FROM lineage CROSS JOIN round_items ON number = version
+        """
+        return fetch(self._reader.read(), sql)[0]["n"]
+
+    def rounds_log(self, *, limit: int | None = None) -> list[RoundReport]:
+        """Return the collected rounds, oldest first; only the newest ``limit`` if given."""
         db = self._reader.read()
+        rounds = fetch(
+            db,
+            "SELECT * FROM (SELECT * FROM rounds ORDER BY number DESC LIMIT ?) ORDER BY number",
+            [-1 if limit is None else limit],
+        )
         items: dict[int, list[PreferenceId]] = {}
-        for row in fetch(db, "SELECT number, seq FROM round_items ORDER BY number, seq"):
+        oldest = rounds[0]["number"] if rounds else 0
+        sql = "SELECT number, seq FROM round_items WHERE number >= ? ORDER BY number, seq"
+        for row in fetch(db, sql, [oldest]):
             items.setdefault(row["number"], []).append(PreferenceId(row["seq"]))
         return [
             RoundReport(
@@ -83,7 +127,7 @@ class PolicyReader:
                 metrics=json.loads(row["metrics_json"]),
                 seconds=row["seconds"],
             )
-            for row in fetch(db, "SELECT * FROM rounds ORDER BY number")
+            for row in rounds
         ]
 
     def next_round(self) -> int:

@@ -9,9 +9,10 @@ import hashlib
 import json
 import sys
 from array import array
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, cast
 
 from sqlite_utils import Database
@@ -39,7 +40,7 @@ from storage.records import (
     TurnState,
     UserId,
 )
-from storage.sqlite import Row, fetch
+from storage.sqlite import Row, fetch, translated
 from storage.text import storable_text
 
 CONVERSATIONS = """
@@ -182,36 +183,77 @@ def add_text(db: Database, owner: UserId, text: str) -> int:
     return insert(db, "texts", {"owner_id": owner, "body": body, "digest": text_digest(salt, body)})
 
 
-def add_candidate(
-    db: Database, prompt_turn_id: TurnId, owner: UserId, completion: Completion, now_ms: int
-) -> Candidate:
-    """Insert a completion with its cache. The caller holds the transaction."""
-    candidate_id = insert(
+def add_candidates(
+    db: Database,
+    prompt_turn_id: TurnId,
+    owner: UserId,
+    completions: Sequence[Completion],
+    now_ms: int,
+) -> list[Candidate]:
+    """Insert completions with their caches, a table at a time. The caller holds the transaction.
+
+    The ids are taken ahead of the rows: nobody else can write before the transaction ends. The
+    records returned are what a reader will find, without reading it back.
+    """
+    [(text_id, candidate_id)] = fetch(
         db,
-        "candidates",
-        {
-            "prompt_turn_id": prompt_turn_id,
-            "version": completion.policy_version,
-            "seed": completion.seed,
-            "params_json": json.dumps(asdict(completion.sampling)),
-            "text_id": add_text(db, owner, completion.text),
-            "finish": completion.finish_reason,
-            "reward_mean": completion.reward_mean,
-            "reward_std": completion.reward_std,
-            "created_ms": now_ms,
-        },
+        """
+        SELECT coalesce((SELECT max(text_id) FROM texts), 0),
+               coalesce((SELECT max(candidate_id) FROM candidates), 0)
+        """,
     )
-    insert(
-        db,
-        "candidate_cache",
-        {
-            "candidate_id": candidate_id,
-            "token_ids": _packed("i", completion.token_ids),
-            "token_logp": _packed("f", completion.logprobs),
-            "feature": completion.feature,
-        },
-    )
-    return candidates_by_id(db, [candidate_id])[CandidateId(candidate_id)]
+    [(salt,)] = fetch(db, "SELECT salt FROM users WHERE user_id = ?", [owner])
+    texts: list[tuple[object, ...]] = []
+    rows: list[tuple[object, ...]] = []
+    caches: list[tuple[object, ...]] = []
+    added: list[Candidate] = []
+    for completion in completions:
+        text_id, candidate_id = text_id + 1, candidate_id + 1
+        body = storable_text(completion.text)
+        texts.append((text_id, owner, body, text_digest(salt, body)))
+        rows.append(
+            (
+                candidate_id,
+                prompt_turn_id,
+                completion.policy_version,
+                completion.seed,
+                _params_json(completion.sampling),
+                text_id,
+                completion.finish_reason,
+                completion.reward_mean,
+                completion.reward_std,
+                now_ms,
+            )
+        )
+        logp = _packed("f", completion.logprobs)
+        caches.append((candidate_id, _packed("i", completion.token_ids), logp, completion.feature))
+        added.append(
+            Candidate(
+                id=CandidateId(candidate_id),
+                prompt_turn_id=prompt_turn_id,
+                completion=replace(completion, text=body, logprobs=_unpacked("f", logp)),
+            )
+        )
+    with translated():
+        db.conn.executemany(
+            "INSERT INTO texts (text_id, owner_id, body, digest) VALUES (?, ?, ?, ?)", texts
+        )
+        db.conn.executemany(
+            """
+            INSERT INTO candidates (candidate_id, prompt_turn_id, version, seed, params_json,
+                                    text_id, finish, reward_mean, reward_std, created_ms)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            """,
+            rows,
+        )
+        db.conn.executemany(
+            """
+            INSERT INTO candidate_cache (candidate_id, token_ids, token_logp, feature)
+            VALUES (?, ?, ?, ?)
+            """,
+            caches,
+        )
+    return added
 
 
 def add_turn(
@@ -293,6 +335,11 @@ def _candidate(row: Row) -> Candidate:
             reward_std=row["reward_std"],
         ),
     )
+
+
+@lru_cache(maxsize=64)
+def _params_json(sampling: Sampling) -> str:
+    return json.dumps(asdict(sampling))
 
 
 def _packed(kind: str, values: Iterable[float]) -> bytes:

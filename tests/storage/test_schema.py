@@ -318,7 +318,14 @@ def test_erasing_a_text_takes_its_tokens_and_the_title_with_it(lived_in: World) 
     assert titles == ["", "hello", "hello", "hello"]
 
 
-@pytest.mark.parametrize("index", ["round_items_seq", "preference_flags_seq", "(supersedes=?)"])
+def test_the_picks_to_learn_are_looked_up_from_the_few_not_learned(lived_in: World) -> None:
+    """The learner polls twice a second: it must not walk a log of years each time."""
+    found = fetch(lived_in.store.read(), "EXPLAIN QUERY PLAN SELECT * FROM eligible")
+    scans = [row["detail"] for row in found if row["detail"].startswith("SCAN")]
+    assert scans[0] == "SCAN u" and set(scans) == {"SCAN u"}  # unlearned; and the one person
+
+
+@pytest.mark.parametrize("index", ["preference_flags_seq", "(supersedes=?)"])
 def test_the_picks_to_learn_are_found_by_index(lived_in: World, index: str) -> None:
     """Without one of these, 100,000 answers take minutes and not a fraction of a second."""
     found = fetch(lived_in.store.read(), "EXPLAIN QUERY PLAN SELECT * FROM eligible")
