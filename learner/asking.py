@@ -20,8 +20,7 @@ from torch import Tensor
 from learner.acquisition import Asker, Opening, pessimistic_best
 from learner.config import AskConfig
 from learner.engine.local import LocalEngine
-from learner.features import FrozenFeatures
-from learner.protocols import DecodingBatch, Draft, ReplyPlan, Stage
+from learner.protocols import DecodingBatch, Draft, FeatureExtractor, ReplyPlan, Stage
 from learner.reward.head import BayesianRewardHead
 from learner.written import as_completion
 from storage.records import (
@@ -53,7 +52,7 @@ class AskingReplyMaker:
         self,
         *,
         engine: LocalEngine,
-        features: FrozenFeatures,
+        features: FeatureExtractor,
         reward: BayesianRewardHead,
         ask: AskConfig,
         sampling: Sampling,
@@ -71,7 +70,7 @@ class AskingReplyMaker:
         return self._engine
 
     @property
-    def features(self) -> FrozenFeatures:
+    def features(self) -> FeatureExtractor:
         return self._features
 
     @property

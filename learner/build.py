@@ -18,7 +18,7 @@ from learner.engine.llama import NotLlamaError
 from learner.engine.local import LocalEngine
 from learner.engine.native.blocks import PackedLlama, packed_llama
 from learner.engine.native.build import NativeUnavailableError, native_cache
-from learner.features import FrozenFeatures
+from learner.features import frozen_features
 from learner.gate import Gate
 from learner.model_folder import ModelError, ModelFolder
 from learner.model_source import resolve_model
@@ -88,7 +88,7 @@ def build_replies(
     loaded = load_engine(model, engine)
     return AskingReplyMaker(
         engine=loaded,
-        features=FrozenFeatures(loaded),
+        features=frozen_features(loaded),
         reward=head(reward, seed=engine.seed),
         ask=ask,
         sampling=engine.sampling,

@@ -6,10 +6,8 @@ the next turn goes on from. Every further token of all candidates is one call of
 ``HfEngine`` is the reference this has to agree with, and what runs where this can't.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from threading import Event
 
 import torch
 from safetensors import SafetensorError
@@ -22,7 +20,7 @@ from learner.engine.backbone import (
     Backbone,
     check_adapter,
 )
-from learner.engine.kv import KvCache, common_length
+from learner.engine.kv import CacheMemory, KvCache
 from learner.engine.llama import LlamaWeights
 from learner.engine.local import render_beside_reply
 from learner.engine.lora import LoraWeights, arrange, load_lora
@@ -42,10 +40,8 @@ from storage.records import (
     Sampling,
 )
 
-REMEMBERED_BATCHES = 2
-"""Newest replies whose caches are kept, so that the next turn of either chat goes on from them."""
-
-_WARM_TOKENS = 128  # encoded between two looks at whether somebody waits
+REMEMBERED_PROMPTS = 2
+"""Newest prompts whose caches are kept, so that the next turn of either chat goes on from them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +50,6 @@ class _Adapter:
 
     weights: LoraWeights
     compiled: CompiledLora
-
-
-@dataclass(frozen=True, slots=True)
-class _Remembered:
-    """Caches of one batch and the version that filled them."""
-
-    version: PolicyVersionId
-    prompt: KvCache
-    replies: tuple[KvCache, ...]
 
 
 class LeanBatch:
@@ -138,12 +125,13 @@ class LeanEngine:
             raise NativeUnavailableError(f"the model is on {backbone.device}")
         self.backbone = backbone
         self._max_prompt_tokens = config.max_prompt_tokens
+        self.reply_tokens = config.sampling.max_new_tokens
         room = config.max_prompt_tokens + config.sampling.max_new_tokens
         self.weights = LlamaWeights(backbone.base, max(room, backbone.context_tokens))
         self._step = NativeStep(self.weights, torch.get_num_threads(), packed)
         self._version = BASE_VERSION
         self._adapters: dict[PolicyVersionId, _Adapter] = {}  # in order of use, oldest first
-        self._remembered: deque[_Remembered] = deque(maxlen=REMEMBERED_BATCHES)
+        self._memory = CacheMemory(REMEMBERED_PROMPTS)
 
     @property
     def policy_version(self) -> PolicyVersionId:
@@ -183,11 +171,7 @@ class LeanEngine:
         self._adapters[TRAINING_VERSION] = _Adapter(weights, CompiledLora(weights))
         self._version = TRAINING_VERSION
         # The next round trains another adapter under the same number.
-        self._forget(TRAINING_VERSION)
-
-    def _forget(self, version: PolicyVersionId) -> None:
-        kept = [one for one in self._remembered if one.version != version]
-        self._remembered = deque(kept, maxlen=REMEMBERED_BATCHES)
+        self._memory.forget(TRAINING_VERSION)
 
     # -- prompts -------------------------------------------------------------------------------
 
@@ -218,7 +202,7 @@ class LeanEngine:
             prefix = self._encode(list(one.token_ids[:-1]))
             replies = tuple(prefix.like(sampling.max_new_tokens + 1) for _ in range(n))
             caches += [DecodingRow(prefix, reply) for reply in replies]
-            self._remembered.append(_Remembered(self._version, prefix, replies))
+            self._memory.keep(self._version, prefix, replies)
         rows = CandidateRows(
             self.backbone.tokenizer,
             self.backbone.eos_ids,
@@ -249,31 +233,12 @@ class LeanEngine:
         token = torch.tensor(list(reply_ids))[:, None]
         return (logits.gather(1, token).squeeze(1) - logits.logsumexp(dim=1)).tolist()
 
-    def _encode(self, token_ids: list[int], hurry: Event | None = None) -> KvCache:
+    def _encode(self, token_ids: list[int]) -> KvCache:
         """The cache of a prompt, going on from whatever a remembered one shares with it."""
         cache = self.weights.new_cache(len(token_ids))
-        self._copy_known(cache, token_ids)
+        self._memory.recall(self._version, token_ids, cache)
         adapter = self._adapters.get(self._version)
-        lora = adapter.weights if adapter else None
-        at_once = _WARM_TOKENS if hurry else len(token_ids)
-        while cache.length < len(token_ids) and not (hurry and hurry.is_set()):
-            self.weights.prefill(token_ids[cache.length : cache.length + at_once], cache, lora)
+        if cache.length < len(token_ids):
+            lora = adapter.weights if adapter else None
+            self.weights.prefill(token_ids[cache.length :], cache, lora)
         return cache
-
-    def _copy_known(self, cache: KvCache, token_ids: list[int]) -> None:
-        best: tuple[int, KvCache, KvCache | None] | None = None
-        for one in self._remembered:
-            if one.version != self._version:
-                continue
-            shared = common_length(one.prompt.token_ids, token_ids)
-            for reply in one.replies if shared == one.prompt.length else (None,):
-                more = common_length(reply.token_ids, token_ids[shared:]) if reply else 0
-                if best is None or shared + more > best[0]:
-                    best = (shared + more, one.prompt, reply)
-        if best is None:
-            return
-        total, prompt, reply = best
-        of_prompt = min(total, prompt.length)
-        cache.copy_from(prompt, of_prompt)
-        if reply is not None:
-            cache.copy_from(reply, total - of_prompt)

@@ -5,11 +5,11 @@ are run here, by PyTorch's own products; single steps of a few rows go to ``nati
 stream stays in float32, products take the model's type.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
@@ -39,6 +39,53 @@ class Block:
     matrices: Mapping[str, Float[Tensor, "outputs inputs"]]
     attention_norm: Float[Tensor, " d"]
     mlp_norm: Float[Tensor, " d"]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Tokens to append to ``own``, which may itself go on from ``past``, shared and not changed."""
+
+    token_ids: list[int]
+    own: KvCache
+    past: KvCache | None = None
+
+    @property
+    def before(self) -> int:
+        """Tokens that all of these may see."""
+        return self.own.length + (self.past.length if self.past else 0)
+
+    def positions(self) -> Int[Tensor, " T"]:
+        return torch.arange(self.before, self.before + len(self.token_ids))
+
+    def mask(self) -> Bool[Tensor, "T S"] | None:
+        """Token t sees everything before and the new ones up to itself; None: plainly causal."""
+        T = len(self.token_ids)
+        if self.before == 0:
+            return None
+        return torch.ones(T, self.before + T, dtype=torch.bool).tril(diagonal=self.before)
+
+    def attend(
+        self,
+        layer: int,
+        q: Float[Tensor, "H T D"],
+        k: Float[Tensor, "G T D"],
+        v: Float[Tensor, "G T D"],
+        mask: Bool[Tensor, "T S"] | None,
+    ) -> Float[Tensor, "H T D"]:
+        """Write keys and values into ``own`` and look at all there is."""
+        self.own.write(layer, self.own.length, k, v)
+        keys, values = self.own.read(layer, self.own.length + k.shape[1])
+        if self.past:
+            past_keys, past_values = self.past.read(layer, self.past.length)
+            keys, values = torch.cat([past_keys, keys], 1), torch.cat([past_values, values], 1)
+        return F.scaled_dot_product_attention(
+            q[None],
+            keys[None],
+            values[None],
+            attn_mask=mask,
+            is_causal=mask is None,
+            enable_gqa=True,
+        )[0]
 
 
 class LlamaWeights:
@@ -80,42 +127,55 @@ class LlamaWeights:
     def ffn(self) -> int:
         return self.blocks[0].matrices["gate"].shape[0]
 
-    def new_cache(self, capacity: int) -> KvCache:
-        return KvCache(len(self.blocks), self.kv_heads, self.head_dim, capacity, self.dtype)
+    def new_cache(self, capacity: int, layers: int | None = None) -> KvCache:
+        """An empty cache, of all layers or the first ``layers``."""
+        count = layers or len(self.blocks)
+        return KvCache(count, self.kv_heads, self.head_dim, capacity, self.dtype)
 
     @torch.inference_mode()
     def prefill(
         self, token_ids: list[int], cache: KvCache, lora: LoraWeights | None
     ) -> Float[Tensor, "T d"]:
         """Append ``token_ids`` to ``cache``; what the language-model head would see of them."""
-        at, T = cache.length, len(token_ids)
-        x = F.embedding(torch.tensor(token_ids), self.embedding).float()
-        cosines, sines = self.cosines[at : at + T], self.sines[at : at + T]
-        # Token t sees everything before the new ones and the new ones up to itself.
-        mask = torch.ones(T, at + T, dtype=torch.bool).tril(diagonal=at) if at else None
-        for i, block in enumerate(self.blocks):
+        residual = self.forward([Segment(token_ids, cache)], lora)
+        return self._normalised(residual, self.final_norm)
+
+    @torch.inference_mode()
+    def forward(
+        self, segments: Sequence[Segment], lora: LoraWeights | None, layers: int | None = None
+    ) -> Float[Tensor, "T d"]:
+        """The residual stream after ``layers`` (None: all), one segment after the other.
+
+        Appends each segment's tokens to its own cache. All segments share every product, without
+        padding; only attention is each segment's own.
+        """
+        ids = [token for segment in segments for token in segment.token_ids]
+        where = torch.cat([segment.positions() for segment in segments])
+        cosines, sines = self.cosines[where], self.sines[where]
+        sizes = [len(segment.token_ids) for segment in segments]
+        masks = [segment.mask() for segment in segments]
+        x = F.embedding(torch.tensor(ids), self.embedding).float()
+        for i, block in enumerate(self.blocks[:layers]):
             adapter = lora.layers[i] if lora else {}
             h = self._normalised(x, block.attention_norm)
-            q, k, v = (_linear(h, block, adapter, name) for name in "qkv")
-            q = _rotated(self._heads(q), cosines, sines)
-            k = _rotated(self._heads(k), cosines, sines)
-            cache.write(i, at, k, self._heads(v))
-            keys, values = cache.read(i, at + T)
-            attended = F.scaled_dot_product_attention(
-                q[None],
-                keys[None],
-                values[None],
-                attn_mask=mask,
-                is_causal=mask is None,
-                enable_gqa=True,
-            )[0]
-            attended = attended.transpose(0, 1).reshape(T, -1)
+            q, k, v = (self._heads(_linear(h, block, adapter, name)) for name in "qkv")
+            q, k = _rotated(q, cosines, sines), _rotated(k, cosines, sines)
+            parts = zip(*(each.split(sizes, dim=1) for each in (q, k, v)), strict=True)
+            attended = torch.cat(
+                [
+                    segment.attend(i, *part, mask)
+                    for segment, part, mask in zip(segments, parts, masks, strict=True)
+                ],
+                dim=1,
+            )
+            attended = attended.transpose(0, 1).reshape(len(ids), -1)
             x = x + _linear(attended, block, adapter, "o").float()
             h = self._normalised(x, block.mlp_norm)
             gate, up = (_linear(h, block, adapter, name) for name in ("gate", "up"))
             x = x + _linear(F.silu(gate) * up, block, adapter, "down").float()
-        cache.token_ids += token_ids
-        return self._normalised(x, self.final_norm)
+        for segment in segments:
+            segment.own.token_ids += segment.token_ids
+        return x
 
     def _heads(self, x: Float[Tensor, "T HD"]) -> Float[Tensor, "H T D"]:
         return x.view(x.shape[0], -1, self.head_dim).transpose(0, 1)

@@ -20,8 +20,9 @@ from learner.config import EngineConfig
 from learner.engine.local import LocalEngine
 from learner.errors import PromptTooLongError
 from learner.evaluation.pairs import RecordedPair, content_digest
-from learner.features import FrozenFeatures
+from learner.features import frozen_features
 from learner.model_folder import ModelFolder
+from learner.protocols import FeatureExtractor
 from learner.reward.style import style_features
 
 MAX_PROMPT_TOKENS = 768
@@ -61,7 +62,7 @@ def pair_differences(
     engine = load_engine(model, EngineConfig(max_prompt_tokens=MAX_PROMPT_TOKENS))
     ids = [[_token_ids(engine, text) for text in (p.chosen, p.rejected)] for p in pairs]
     style = [[style_features(p.prompt, text) for text in (p.chosen, p.rejected)] for p in pairs]
-    features = FrozenFeatures(engine, layer)
+    features = frozen_features(engine, layer)
     kept = cache / f"{content_digest(pairs)[:16]}-{model.sha256[:16]}-{features.layer}.safetensors"
     if not kept.is_file():
         _keep(_hidden_states(pairs, ids, features, say), kept)
@@ -81,7 +82,7 @@ def _token_ids(engine: LocalEngine, text: str) -> list[int]:
 def _hidden_states(
     pairs: Sequence[RecordedPair],
     ids: Sequence[Sequence[Sequence[int]]],
-    features: FrozenFeatures,
+    features: FeatureExtractor,
     say: Callable[[str], None],
 ) -> Float[Tensor, "n 2 H"]:
     """Pooled hidden states of both replies, float16 as the log keeps them."""

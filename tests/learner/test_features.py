@@ -4,11 +4,18 @@ import pytest
 import torch
 
 from learner.config import LoraSpec
-from learner.features import FrozenFeatures
+from learner.engine.hf import HfEngine
+from learner.engine.lean import LeanEngine
+from learner.features import frozen_features
 from learner.rendering import prompt_ids
 from tests.learner.conftest import user
 
 REPLIES = [(5, 6, 7, 8), (9, 10), (20, 21, 22, 23, 24, 25)]
+
+
+@pytest.fixture(params=[HfEngine, LeanEngine])
+def engine(request, backbone, engine_config):
+    return request.param(backbone, engine_config)
 
 
 def whole_model_features(backbone, prompt, reply, layer):
@@ -22,7 +29,7 @@ def whole_model_features(backbone, prompt, reply, layer):
 
 
 def test_batched_and_cached_features_equal_the_plain_model(engine):
-    features = FrozenFeatures(engine, layer=1)
+    features = frozen_features(engine, layer=1)
     prompt = user("What is this?")
     pooled = features.extract(prompt, REPLIES)
     for row, reply in zip(pooled, REPLIES, strict=True):
@@ -31,7 +38,7 @@ def test_batched_and_cached_features_equal_the_plain_model(engine):
 
 
 def test_the_prompt_may_be_reused_and_changed(engine):
-    features = FrozenFeatures(engine)
+    features = frozen_features(engine)
     first = features.extract(user("One"), REPLIES)
     other = features.extract(user("Two"), REPLIES)
     assert not torch.allclose(first, other)
@@ -39,21 +46,47 @@ def test_the_prompt_may_be_reused_and_changed(engine):
 
 
 def test_an_adapter_that_speaks_does_not_move_them(engine, base):
-    features = FrozenFeatures(engine)
+    features = frozen_features(engine)
     before = features.extract(user("Fixed"), REPLIES)
     for parameter in engine.backbone.open_training(base, LoraSpec(rank=4, alpha=8), 0):
         parameter.data.add_(1.0)
-    after = FrozenFeatures(engine).extract(user("Fixed"), REPLIES)
+    after = frozen_features(engine).extract(user("Fixed"), REPLIES)
     torch.testing.assert_close(after, before)
     engine.backbone.close_training()
 
 
 def test_an_empty_reply_has_the_zero_feature(engine):
-    pooled = FrozenFeatures(engine).extract(user("Quiet"), [(), (5, 6)])
+    pooled = frozen_features(engine).extract(user("Quiet"), [(), (5, 6)])
     assert pooled[0].abs().max() == 0
     assert pooled[1].abs().max() > 0
 
 
 def test_a_layer_that_is_not_there_is_refused(engine):
     with pytest.raises(ValueError, match="layer must be 1 to 2"):
-        FrozenFeatures(engine, layer=3)
+        frozen_features(engine, layer=3)
+
+
+def test_a_draft_that_goes_on_has_the_features_of_the_whole(engine):
+    features = frozen_features(engine)
+    prompt = user("Go on")
+    features.extract(prompt, [reply[:2] for reply in REPLIES])
+    grown = features.extract(prompt, REPLIES)
+    afresh = frozen_features(engine).extract(prompt, REPLIES)
+    torch.testing.assert_close(grown, afresh, atol=1e-5, rtol=1e-4)
+
+
+def test_the_next_turn_has_the_features_it_would_have_alone(engine):
+    features = frozen_features(engine)
+    features.extract(user("Hello"), REPLIES)
+    turn = user("Hello", engine.backbone.tokenizer.decode(REPLIES[2]), "And then?")
+    expected = frozen_features(engine).extract(turn, REPLIES)
+    torch.testing.assert_close(features.extract(turn, REPLIES), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_replies_that_begin_alike_are_kept_apart(engine):
+    features = frozen_features(engine)
+    prompt = user("Twins")
+    features.extract(prompt, [(5, 6), (5, 6)])
+    grown = features.extract(prompt, [(5, 6, 7), (5, 6, 8), (5, 6)])
+    afresh = frozen_features(engine).extract(prompt, [(5, 6, 7), (5, 6, 8), (5, 6)])
+    torch.testing.assert_close(grown, afresh, atol=1e-5, rtol=1e-4)

@@ -62,7 +62,7 @@ def test_a_row_is_bitwise_the_same_alone_and_among_nineteen(lean):
         assert alone.logprobs == together[row].logprobs  # equal, not approximately
 
 
-def test_the_next_turn_goes_on_from_what_is_known(lean, monkeypatch):
+def test_the_next_turn_goes_on_from_what_is_known(lean, engine_config, monkeypatch):
     encoded = []
     prefill = lean.weights.prefill
 
@@ -81,24 +81,23 @@ def test_the_next_turn_goes_on_from_what_is_known(lean, monkeypatch):
     known = lean.render(PROMPT, SAMPLING).token_ids
     assert encoded[0] == len(known) - 1
     assert encoded[1] <= len(lean.render(turn, SAMPLING).token_ids) - len(known)
-    lean._remembered.clear()
-    afresh = run(lean.start(turn, 2, SAMPLING, 6))
+    fresh = LeanEngine(lean.backbone, engine_config)
+    afresh = run(fresh.start(turn, 2, SAMPLING, 6))
     assert [c.token_ids for c in again] == [c.token_ids for c in afresh]
     for a, b in zip(again, afresh, strict=True):
         assert a.logprobs == pytest.approx(b.logprobs, abs=2e-4)
 
 
-def test_another_version_does_not_go_on_from_the_caches_of_the_one_before(lean, base, tmp_path):
+def test_another_version_does_not_go_on_from_the_caches_of_the_one_before(
+    lean, base, engine_config, tmp_path
+):
     version = make_version(lean.backbone, 1, tmp_path)
-    lean.load(version)
-    expected = run(lean.start(PROMPT, 2, SAMPLING, 5))
     lean.load(base)
     run(lean.start(PROMPT, 2, SAMPLING, 5))
     lean.load(version)
-    lean._remembered = type(lean._remembered)(
-        [one for one in lean._remembered if one.version == 0], maxlen=2
-    )
-    assert run(lean.start(PROMPT, 2, SAMPLING, 5)) == expected
+    fresh = LeanEngine(lean.backbone, engine_config)
+    fresh.load(version)
+    assert run(lean.start(PROMPT, 2, SAMPLING, 5)) == run(fresh.start(PROMPT, 2, SAMPLING, 5))
 
 
 def test_an_adapter_of_another_kind_is_refused(lean, tmp_path):

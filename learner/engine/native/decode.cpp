@@ -156,8 +156,8 @@ struct Model {
     const float* sines;
 };
 
-// Keys are stored transposed, [layer][kv head][head_dim][capacity], so that scores of sixteen
-// positions come out of one register; values as [layer][kv head][capacity][head_dim].
+// Keys lie in tiles of sixteen positions, [layer][kv head][capacity / 16][head_dim][16], so that
+// sixteen scores come out of one register; values as [layer][kv head][capacity][head_dim].
 struct Row {
     const void *prefix_keys, *prefix_values;
     void *own_keys, *own_values;
@@ -450,58 +450,86 @@ void normalise(const float* x, const float* gain, int width, float eps, float* o
     for (int i = 0; i < width; i += LANES) store(out + i, load(x + i) * scale * load(gain + i));
 }
 
-// Attention of a group of query heads that share one key-value head, over two segments of cache.
+// Attention of G query heads that share one key-value head, over two segments of cache. Keys lie in
+// tiles of sixteen positions, (head_dim, 16) each, so that a tile gives sixteen scores.
 template <class W>
 struct Segment {
     const W *keys, *values;
-    int length, capacity;
+    int length;
+    int padded() const { return (length + LANES - 1) / LANES * LANES; }
 };
 
-template <class W>
-void attend(const float* queries, int group, int head_dim, const Segment<W> (&segments)[2],
+template <class W, int G>
+void attend(const float* queries, int head_dim, const Segment<W> (&segments)[2],
             std::vector<float>& scratch, float* out) {
-    int padded[2] = {(segments[0].length + LANES - 1) / LANES * LANES,
-                     (segments[1].length + LANES - 1) / LANES * LANES};
-    int total = padded[0] + padded[1];
-    if (static_cast<int>(scratch.size()) < total) scratch.resize(2 * total);
-    float* scores = scratch.data();
-    float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
-    for (int g = 0; g < group; ++g) {
-        const float* query = queries + g * head_dim;
-        vec high = all(-1e30f);
-        float* at = scores;
-        for (int s = 0; s < 2; ++s) {
-            const Segment<W>& seg = segments[s];
-            for (int p = 0; p < padded[s]; p += LANES, at += LANES) {
-                vec score = {};
-                for (int d = 0; d < head_dim; ++d)
-                    score += load(seg.keys + static_cast<int64_t>(d) * seg.capacity + p) * query[d];
-                score *= scale;
-                for (int i = seg.length - p; i < LANES; ++i) score[i] = -1e30f;
-                store(at, score);
-                high = larger(high, score);
+    const int total = segments[0].padded() + segments[1].padded();
+    if (static_cast<int>(scratch.size()) < G * total) scratch.resize(2 * G * total);
+    float* scores[G];
+    vec high[G], weight[G] = {};
+    for (int g = 0; g < G; ++g) scores[g] = scratch.data() + g * total, high[g] = all(-1e30f);
+    const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
+    int at = 0;
+    for (const Segment<W>& seg : segments) {
+        for (int p = 0; p < seg.padded(); p += LANES, at += LANES) {
+            const W* tile = seg.keys + static_cast<int64_t>(p) * head_dim;
+            vec score[G] = {};
+            for (int d = 0; d < head_dim; ++d) {
+                vec key = load(tile + d * LANES);
+#pragma GCC unroll 4
+                for (int g = 0; g < G; ++g) score[g] += key * queries[g * head_dim + d];
+            }
+            for (int g = 0; g < G; ++g) {
+                score[g] *= scale;
+                for (int i = seg.length - p; i < LANES; ++i) score[g][i] = -1e30f;
+                store(scores[g] + at, score[g]);
+                high[g] = larger(high[g], score[g]);
             }
         }
-        float peak = largest(high);
-        vec weight = {};
+    }
+    for (int g = 0; g < G; ++g) {
+        const float peak = largest(high[g]);
         for (int p = 0; p < total; p += LANES) {
-            vec e = exponential(load(scores + p) - peak);
-            store(scores + p, e);
-            weight += e;
+            vec e = exponential(load(scores[g] + p) - peak);
+            store(scores[g] + p, e);
+            weight[g] += e;
         }
-        float inverse = 1.0f / sum(weight);
-        for (int block = 0; block < head_dim; block += 4 * LANES) {
-            int lanes = std::min(4, (head_dim - block) / LANES);
-            vec acc[4] = {};
-            at = scores;
-            for (int s = 0; s < 2; ++s) {
-                const W* values = segments[s].values + block;
-                for (int p = 0; p < segments[s].length; ++p, values += head_dim)
-                    for (int j = 0; j < lanes; ++j) acc[j] += load(values + j * LANES) * at[p];
-                at += padded[s];
+    }
+    for (int block = 0; block < head_dim; block += 2 * LANES) {
+        const bool two = head_dim - block > LANES;
+        vec acc[G][2] = {};
+        at = 0;
+        for (const Segment<W>& seg : segments) {
+            const W* values = seg.values + block;
+            for (int p = 0; p < seg.length; ++p, values += head_dim) {
+                vec low = load(values), upper = two ? load(values + LANES) : vec{};
+#pragma GCC unroll 4
+                for (int g = 0; g < G; ++g) {
+                    acc[g][0] += low * scores[g][at + p];
+                    acc[g][1] += upper * scores[g][at + p];
+                }
             }
-            for (int j = 0; j < lanes; ++j)
-                store(out + g * head_dim + block + j * LANES, acc[j] * inverse);
+            at += seg.padded();
+        }
+        for (int g = 0; g < G; ++g) {
+            const float inverse = 1.0f / sum(weight[g]);
+            store(out + g * head_dim + block, acc[g][0] * inverse);
+            if (two) store(out + g * head_dim + block + LANES, acc[g][1] * inverse);
+        }
+    }
+}
+
+// Any number of query heads, four at a time.
+template <class W>
+void attend_group(const float* queries, int group, int head_dim, const Segment<W> (&segments)[2],
+                  std::vector<float>& scratch, float* out) {
+    for (int first = 0; first < group; first += 4) {
+        const float* q = queries + first * head_dim;
+        float* o = out + first * head_dim;
+        switch (std::min(4, group - first)) {
+            case 1: attend<W, 1>(q, head_dim, segments, scratch, o); break;
+            case 2: attend<W, 2>(q, head_dim, segments, scratch, o); break;
+            case 3: attend<W, 3>(q, head_dim, segments, scratch, o); break;
+            default: attend<W, 4>(q, head_dim, segments, scratch, o);
         }
     }
 }
@@ -730,17 +758,18 @@ class Decoding {
             const int64_t cell = int64_t(l) * m_.kv_heads + head;
             W* own_keys = static_cast<W*>(row.own_keys) + cell * dim * row.own_capacity;
             W* own_values = static_cast<W*>(row.own_values) + cell * dim * row.own_capacity;
+            W* tile = own_keys + int64_t(row.own_length / LANES) * dim * LANES +
+                      row.own_length % LANES;
             for (int i = 0; i < dim; ++i) {
-                put(own_keys + int64_t(i) * row.own_capacity + row.own_length, key[i]);
+                put(tile + i * LANES, key[i]);
                 put(own_values + int64_t(row.own_length) * dim + i, value[i]);
             }
             Segment<W> segments[2] = {
                 {weights(row.prefix_keys) + cell * dim * row.prefix_capacity,
-                 weights(row.prefix_values) + cell * dim * row.prefix_capacity, row.prefix_length,
-                 row.prefix_capacity},
-                {own_keys, own_values, row.own_length + 1, row.own_capacity}};
+                 weights(row.prefix_values) + cell * dim * row.prefix_capacity, row.prefix_length},
+                {own_keys, own_values, row.own_length + 1}};
             float* out = &attended_[k * heads + q_from];
-            attend<W>(queries.data(), group, dim, segments, scratch, out);
+            attend_group<W>(queries.data(), group, dim, segments, scratch, out);
             arrange(out, group * dim, static_cast<const W*>(nullptr));
         }
     }
