@@ -41,6 +41,7 @@ from storage.records import (
     Receipt,
     Role,
     RoundReport,
+    RoundStatus,
     Turn,
     TurnId,
 )
@@ -81,6 +82,7 @@ class ChatService:
         self._failures: dict[ConversationId, str] = {}
         self._notices: dict[ConversationId, tuple[str, ...]] = {}
         self._attempts: dict[TurnId, int] = {}
+        self._latest: ConversationId | None = None  # where the newest reply was written
         self._closing = Event()
         self._model = ModelThread()
         self._collector: Thread | None = None
@@ -221,10 +223,14 @@ class ChatService:
             if self._policies.current().id == version:
                 raise ChatError(f"Version {version} is live already.")
             self._policies.activate(version, reason="chosen on the Learning page")
+        self._model.submit(self._prepare, urgent=False)
 
     def collect_now(self) -> list[RoundReport]:
         """Turn the learner's finished rounds into rows; a passed version is live from now on."""
-        return collect(self._policies)
+        rounds = collect(self._policies)
+        if any(one.status is RoundStatus.ACCEPTED for one in rounds):
+            self._model.submit(self._prepare, urgent=False)
+        return rounds
 
     def drain(self) -> None:
         """Block until the model is idle: replies stored, candidates finished, picks refitted."""
@@ -280,6 +286,7 @@ class ChatService:
                 self._end(job, failure=_reply_failure(error))
 
     def _shown(self, job: ReplyJob, written: Written) -> None:
+        self._latest = job.conversation_id
         self._end(job, notices=written.notices)
 
     def _end(
@@ -306,6 +313,17 @@ class ChatService:
         if not receipt.already_saved:
             self._model.submit(self._refit, urgent=False)
         return receipt
+
+    def _prepare(self) -> None:
+        """Load the live version, and encode the latest chat under it while the person reads."""
+        latest = self._latest
+        prompt = [] if latest is None else self._conversations.path(latest)
+        try:
+            self._replies.prepare(
+                self._policies.current(), [turn.message for turn in prompt], self._model.hurry
+            )
+        except LearnerError as error:  # the next reply meets it too, and says so on the page
+            log.warning("The live version could not be prepared: %s", error)
 
     def _refit(self) -> None:
         self._replies.refit(self._feedback.preferences())

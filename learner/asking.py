@@ -77,6 +77,12 @@ class AskingReplyMaker:
     def reward(self) -> BayesianRewardHead:
         return self._reward
 
+    def prepare(self, version: PolicyVersion, prompt: Sequence[Message], hurry: Event) -> None:
+        """Load ``version`` and encode ``prompt`` under it. Raises AdapterLoadError."""
+        self._engine.load(version)
+        if prompt:
+            self._engine.warm(prompt, self._sampling, hurry)
+
     def refit(self, preferences: Sequence[Preference]) -> dict[str, float]:
         """Refit the reward ensemble on all live picks, in milliseconds; returns metrics."""
         self._answers = sum(p.choice in _ANSWERS for p in preferences)

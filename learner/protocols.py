@@ -92,6 +92,13 @@ class PolicyEngine(Protocol):
         """Prefill once and be ready to decode ``n`` candidates; row i draws from ``seed + i``."""
         ...
 
+    def warm(self, prompt: Sequence[Message], sampling: Sampling, hurry: Event) -> None:
+        """In an idle moment, do what the next turn of this conversation would wait for.
+
+        Gives up early when ``hurry`` is set.
+        """
+        ...
+
     def start_many(
         self,
         prompts: Sequence[Sequence[Message]],
@@ -189,6 +196,13 @@ class ReplyMaker(Protocol):
     def written(self, prompt: Sequence[Message], text: str, version: PolicyVersion) -> Completion:
         """A person's reply to ``prompt`` as if ``version`` had said it: tokens, log-probabilities,
         features and rewards. Raises AdapterError and PromptTooLongError."""
+        ...
+
+    def prepare(self, version: PolicyVersion, prompt: Sequence[Message], hurry: Event) -> None:
+        """Be ready for ``version`` and the next turn of ``prompt``; give up when ``hurry`` is set.
+
+        Raises AdapterError where ``version`` can't be loaded.
+        """
         ...
 
     def refit(self, preferences: Sequence[Preference]) -> dict[str, float]:

@@ -99,6 +99,7 @@ class Simulation:
         self._answer(view.question)
         if loop.learner is not None and loop.learner.step() is not None:
             loop.service.collect_now()
+            loop.service.drain()  # the new version is prepared; no race decides what is cached
 
     def _answer(self, question: Comparison) -> None:
         self._asked.append(question)

@@ -8,16 +8,15 @@ whoever runs the model says first, through ``use``, which version speaks.
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, PeftType, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from learner.config import EngineConfig, LoraSpec
+from learner.engine.lora import LoraTensors, read_adapter
 from learner.errors import AdapterLoadError
 from learner.model_folder import ModelError
 from storage.records import BASE_VERSION, PolicyVersion, PolicyVersionId
@@ -53,34 +52,6 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
         native = flags.startswith("AVX512") and torch.ops.mkldnn._is_mkldnn_bf16_supported()
         return torch.bfloat16 if native else torch.float32
     return torch.float32
-
-
-def check_adapter(path: Path) -> None:
-    """Refuse a folder whose weights are not finite or do not have the rank its config says.
-
-    safetensors loads flipped bits and NaN silently, and a wrong rank or alpha turns into an
-    adapter that does something else without a word. Raises ValueError, OSError or SafetensorError.
-    """
-    config = PeftConfig.from_pretrained(path)
-    if config.peft_type != PeftType.LORA or not config.r or not config.lora_alpha:
-        raise ValueError(f"its adapter_config.json is not a LoRA of rank > 0 in {path}")
-    tensors = load_file(path / "adapter_model.safetensors")
-    if not tensors:
-        raise ValueError(f"it holds no tensors in {path}")
-    for name, tensor in tensors.items():
-        rank = tensor.shape[0] if ".lora_A." in name else tensor.shape[1]
-        if rank != config.r:
-            raise ValueError(f"{name} has rank {rank}, its config says {config.r}")
-        if not tensor.isfinite().all():
-            raise ValueError(f"{name} holds values that are not finite")
-
-
-class LoraTensors(NamedTuple):
-    """An adapter as PEFT saves it."""
-
-    tensors: dict[str, Tensor]
-    rank: int
-    alpha: float
 
 
 class Backbone:
@@ -241,7 +212,7 @@ class Backbone:
     # -- PEFT ----------------------------------------------------------------------------------
 
     def _load(self, path: Path, name: str, *, trainable: bool) -> None:
-        check_adapter(path)  # before any module is touched: PEFT can't undo half an injection
+        read_adapter(path)  # before any module is touched: PEFT can't undo half an injection
         # In training the adapter stays in float32; to speak it takes the model's own type, which
         # saves a cast before and after each of its two hundred small products.
         options = {

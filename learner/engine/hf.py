@@ -7,6 +7,7 @@ evaluation use. This path is the reference; faster decoders have to agree with i
 """
 
 from collections.abc import Sequence
+from threading import Event
 
 import torch
 from jaxtyping import Float, Int
@@ -141,6 +142,9 @@ class HfEngine:
         logits = logits[0, :-1].float()
         token = ids[0, len(prompt_ids) :, None]
         return (logits.gather(1, token).squeeze(1) - logits.logsumexp(dim=1)).tolist()
+
+    def warm(self, prompt: Sequence[Message], sampling: Sampling, hurry: Event) -> None:
+        """Nothing: this engine keeps no caches between replies."""
 
     def start(self, prompt: Sequence[Message], n: int, sampling: Sampling, seed: int) -> HfBatch:
         """Prefill ``prompt`` once for ``n`` candidates; row i draws from ``seed + i``."""

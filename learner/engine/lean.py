@@ -8,6 +8,7 @@ the next turn goes on from. Every further token of all candidates is one call of
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Event
 
 import torch
 from safetensors import SafetensorError
@@ -18,12 +19,11 @@ from learner.engine.backbone import (
     RESIDENT_ADAPTERS,
     TRAINING_VERSION,
     Backbone,
-    check_adapter,
 )
 from learner.engine.kv import CacheMemory, KvCache
 from learner.engine.llama import LlamaWeights
 from learner.engine.local import render_beside_reply
-from learner.engine.lora import LoraWeights, arrange, load_lora
+from learner.engine.lora import LoraTensors, LoraWeights, arrange, read_adapter
 from learner.engine.native.blocks import PackedLlama
 from learner.engine.native.build import NativeUnavailableError
 from learner.engine.native.step import CompiledLora, DecodingRow, NativeStep, TopTokens
@@ -42,6 +42,10 @@ from storage.records import (
 
 REMEMBERED_PROMPTS = 2
 """Newest prompts whose caches are kept, so that the next turn of either chat goes on from them."""
+
+
+WARM_TOKENS = 128
+"""Encoded between two looks at whether somebody waits: a tenth of a second on two cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +153,7 @@ class LeanEngine:
         adapter = self._adapters.pop(version.id, None)
         if adapter is None:
             try:
-                check_adapter(version.adapter_path)
-                weights = load_lora(
-                    version.adapter_path, len(self.weights.blocks), self.weights.dtype
-                )
+                weights = self._arranged(read_adapter(version.adapter_path))
             except (OSError, ValueError, KeyError, SafetensorError) as error:
                 raise AdapterLoadError(
                     f"Version {version.id} can't be loaded from its folder: {error}"
@@ -162,12 +163,12 @@ class LeanEngine:
         while len(self._adapters) > RESIDENT_ADAPTERS:  # running batches keep what they hold
             del self._adapters[next(iter(self._adapters))]
 
+    def _arranged(self, lora: LoraTensors) -> LoraWeights:
+        return arrange(lora, len(self.weights.blocks), self.weights.dtype)
+
     def load_training(self) -> None:
         """The adapter in training speaks from the next ``start`` on: for the gate."""
-        lora = self.backbone.training_lora()
-        weights = arrange(
-            lora.tensors, lora.rank, lora.alpha, len(self.weights.blocks), self.weights.dtype
-        )
+        weights = self._arranged(self.backbone.training_lora())
         self._adapters[TRAINING_VERSION] = _Adapter(weights, CompiledLora(weights))
         self._version = TRAINING_VERSION
         # The next round trains another adapter under the same number.
@@ -226,19 +227,35 @@ class LeanEngine:
         prefix = self._encode(list(prompt_ids[:-1]))
         whole = prefix.like(prefix.length + len(reply_ids) + 1)
         whole.copy_from(prefix, prefix.length)
-        adapter = self._adapters.get(self._version)
         fed = [prompt_ids[-1], *reply_ids[:-1]]
-        hidden = self.weights.prefill(fed, whole, adapter.weights if adapter else None)
+        hidden = self.weights.prefill(fed, whole, self._adapter_weights())
         logits = F.linear(hidden, self.weights.head).float()
         token = torch.tensor(list(reply_ids))[:, None]
         return (logits.gather(1, token).squeeze(1) - logits.logsumexp(dim=1)).tolist()
+
+    def warm(self, prompt: Sequence[Message], sampling: Sampling, hurry: Event) -> None:
+        """Encode a conversation under the version that speaks, so that its next turn need not.
+
+        For idle moments after a new version: gives up between two pieces when ``hurry`` is set,
+        and keeps what it has.
+        """
+        token_ids = list(self.render(prompt, sampling).token_ids)
+        cache = self.weights.new_cache(len(token_ids))
+        self._memory.recall(self._version, token_ids, cache)
+        lora = self._adapter_weights()
+        while cache.length < len(token_ids) and not hurry.is_set():
+            end = cache.length + WARM_TOKENS
+            self.weights.prefill(token_ids[cache.length : end], cache, lora)
+        self._memory.keep(self._version, cache, ())
+
+    def _adapter_weights(self) -> LoraWeights | None:
+        adapter = self._adapters.get(self._version)
+        return adapter.weights if adapter else None
 
     def _encode(self, token_ids: list[int]) -> KvCache:
         """The cache of a prompt, going on from whatever a remembered one shares with it."""
         cache = self.weights.new_cache(len(token_ids))
         self._memory.recall(self._version, token_ids, cache)
-        adapter = self._adapters.get(self._version)
         if cache.length < len(token_ids):
-            lora = adapter.weights if adapter else None
-            self.weights.prefill(token_ids[cache.length :], cache, lora)
+            self.weights.prefill(token_ids[cache.length :], cache, self._adapter_weights())
         return cache

@@ -7,10 +7,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from peft import PeftConfig
+from peft import PeftConfig, PeftType
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -39,28 +40,53 @@ class LoraWeights:
     layers: tuple[Mapping[str, LoraMatrix], ...]
 
 
-def load_lora(folder: Path, layers: int, dtype: torch.dtype) -> LoraWeights:
-    """Read a PEFT folder. Raises UnknownLoraError, OSError and SafetensorError."""
+class LoraTensors(NamedTuple):
+    """An adapter as PEFT saves it, by parameter name."""
+
+    tensors: dict[str, Tensor]
+    rank: int
+    alpha: float
+    extras: tuple[str, ...] = ()
+    """What it is beside plain LoRA, by the names of PEFT's settings."""
+
+
+def read_adapter(folder: Path) -> LoraTensors:
+    """Read a PEFT folder, refusing weights that would speak nonsense without a word.
+
+    safetensors loads flipped bits and NaN silently, and a wrong rank turns into an adapter that
+    does something else. Raises ValueError, OSError or SafetensorError.
+    """
     config = PeftConfig.from_pretrained(folder)
+    if config.peft_type != PeftType.LORA or not config.r or not config.lora_alpha:
+        raise ValueError(f"its adapter_config.json is not a LoRA of rank > 0 in {folder}")
+    tensors = load_file(folder / "adapter_model.safetensors")
+    if not tensors:
+        raise ValueError(f"it holds no tensors in {folder}")
+    for name, tensor in tensors.items():
+        rank = tensor.shape[0] if ".lora_A." in name else tensor.shape[1]
+        if rank != config.r:
+            raise ValueError(f"{name} has rank {rank}, its config says {config.r}")
+    # One sum a tensor is not finite if any value is not, and quicker than a look at each.
+    sums = torch.stack([tensor.sum(dtype=torch.float32) for tensor in tensors.values()])
+    if not sums.isfinite().all():
+        name = list(tensors)[int((~sums.isfinite()).nonzero()[0])]
+        raise ValueError(f"{name} holds values that are not finite")
     kinds = ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "layer_replication")
     used = [kind for kind in kinds if getattr(config, kind, None)]
-    if used or getattr(config, "bias", "none") != "none":
-        raise UnknownLoraError(f"only plain LoRA can be served here, not {', '.join(used)}")
-    tensors = load_file(folder / "adapter_model.safetensors")
-    return arrange(tensors, config.r, float(config.lora_alpha), layers, dtype)
+    return LoraTensors(tensors, config.r, float(config.lora_alpha), tuple(used))
 
 
-def arrange(
-    tensors: Mapping[str, Tensor], rank: int, alpha: float, layers: int, dtype: torch.dtype
-) -> LoraWeights:
-    """Sort tensors under PEFT's saved names into layers. Raises UnknownLoraError."""
+def arrange(lora: LoraTensors, layers: int, dtype: torch.dtype) -> LoraWeights:
+    """Sort tensors into layers. Raises UnknownLoraError."""
+    if lora.extras:
+        raise UnknownLoraError(f"only plain LoRA can be served, not {', '.join(lora.extras)}")
     halves: dict[tuple[int, str], dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
+    for name, tensor in lora.tensors.items():
         found = _NAME.search(name)
         if found is None or found[2] not in MODULES or int(found[1]) >= layers:
             raise UnknownLoraError(f"it changes {name}, which this model does not have")
         halves.setdefault((int(found[1]), found[2]), {})[found[3]] = tensor
-    scale = alpha / rank
+    scale = lora.alpha / lora.rank
     arranged: list[dict[str, LoraMatrix]] = [{} for _ in range(layers)]
     for (layer, module), half in halves.items():
         if half.keys() != {"A", "B"}:
@@ -69,4 +95,4 @@ def arrange(
             half["A"].detach().to(dtype).contiguous(),
             (half["B"].detach() * scale).T.to(dtype).contiguous(),
         )
-    return LoraWeights(rank=rank, layers=tuple(arranged))
+    return LoraWeights(rank=lora.rank, layers=tuple(arranged))

@@ -188,6 +188,9 @@ class ScriptedReplyMaker:
     ) -> Completion:
         return _completion(text, whole=True, version=version, seed=0)
 
+    def prepare(self, version: PolicyVersion, prompt: Sequence[Message], hurry: Event) -> None:
+        """Nothing to prepare."""
+
     def refit(self, preferences: Sequence[Preference]) -> dict[str, float]:
         """Learn nothing; say how many picks there were."""
         return {"preferences": float(len(preferences))}

@@ -57,6 +57,20 @@ class BaseOnlyReplyMaker(ScriptedReplyMaker):
         return super().reply(prompt, version, seed, emit, cancel, **wishes)
 
 
+class PreparedReplyMaker(ScriptedReplyMaker):
+    """Remembers what it was to prepare, and fails at it if told to."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        super().__init__(ScriptedAsking.NEVER, words_per_s=0.0)
+        self.prepared = []
+        self._error = error
+
+    def prepare(self, version, prompt, hurry):
+        if self._error is not None:
+            raise self._error
+        self.prepared.append((version.id, [message.content for message in prompt]))
+
+
 class SlowReplyMaker(ScriptedReplyMaker):
     """200 words a second: slow enough to be stopped on the way."""
 

@@ -9,9 +9,10 @@ from chat_app.config import ServiceConfig
 from chat_app.errors import ChatError
 from chat_app.progress import LearnerStatus, read_progress
 from learner.engine.scripted import ScriptedAsking
+from learner.errors import AdapterLoadError
 from learner.progress import LearnerState, write_progress
 from storage.records import Choice, RoundStatus
-from tests.chat_app.makers import scripted
+from tests.chat_app.makers import PreparedReplyMaker, scripted
 from tests.chat_app.test_choices import asked
 from tests.storage.builders import leave, write_adapter
 
@@ -43,6 +44,30 @@ def test_a_finished_round_is_live_once_collected(serve, world):
     assert [report.number for report in service.collect_now()] == [1]
     status = service.status()
     assert (status.live, status.waiting) == (1, 0)
+
+
+def test_a_new_version_is_prepared_for_the_chat_that_is_open(serve, world):
+    maker = PreparedReplyMaker()
+    service = serve(maker)
+    picks = [world.pick() for _ in range(4)]
+    chat = service.new_conversation()
+    service.say(chat.id, "Hello")
+    service.drain()
+    world.leave(world.report(picks))
+    service.collect_now()
+    service.drain()
+    service.roll_back(0)
+    service.drain()
+    said = [turn.message.content for turn in service.view(chat.id).turns]
+    assert maker.prepared == [(1, said), (0, said)]
+
+
+def test_a_version_that_cannot_be_prepared_ends_nothing(serve, world):
+    service = serve(PreparedReplyMaker(AdapterLoadError("no weights")))
+    world.leave(world.report([world.pick() for _ in range(4)]))
+    service.collect_now()
+    service.drain()
+    assert service.status().live == 1
 
 
 def test_the_collector_finds_a_round_by_itself(serve, world):

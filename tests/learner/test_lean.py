@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from threading import Event
 
 import pytest
 import torch
@@ -63,14 +64,7 @@ def test_a_row_is_bitwise_the_same_alone_and_among_nineteen(lean):
 
 
 def test_the_next_turn_goes_on_from_what_is_known(lean, engine_config, monkeypatch):
-    encoded = []
-    prefill = lean.weights.prefill
-
-    def counting(token_ids, cache, lora):
-        encoded.append(len(token_ids))
-        return prefill(token_ids, cache, lora)
-
-    monkeypatch.setattr(lean.weights, "prefill", counting)
+    encoded = counting_prefills(lean, monkeypatch)
     first = run(lean.start(PROMPT, 2, SAMPLING, 5))[1]
     turn = (
         *PROMPT,
@@ -141,3 +135,42 @@ def test_common_beginnings():
     assert common_length([1, 2, 3], [1, 2, 4, 5]) == 2
     assert common_length([], [1]) == 0
     assert common_length([1, 2], [1, 2, 3]) == 2
+
+
+def counting_prefills(engine, monkeypatch):
+    encoded = []
+    prefill = engine.weights.prefill
+
+    def counting(token_ids, cache, lora):
+        encoded.append(len(token_ids))
+        return prefill(token_ids, cache, lora)
+
+    monkeypatch.setattr(engine.weights, "prefill", counting)
+    return encoded
+
+
+def test_a_new_version_is_warmed_so_that_the_next_turn_encodes_little(
+    lean, engine_config, tmp_path, monkeypatch
+):
+    [reply] = run(lean.start(PROMPT, 1, SAMPLING, 5))
+    said = (*PROMPT, Message(role=Role.ASSISTANT, content=reply.text))
+    version = make_version(lean.backbone, 1, tmp_path)
+    lean.load(version)
+    lean.warm(said, SAMPLING, Event())
+    encoded = counting_prefills(lean, monkeypatch)
+    turn = (*said, Message(role=Role.USER, content="Go on"))
+    warmed = run(lean.start(turn, 2, SAMPLING, 6))
+    assert sum(encoded) < 40 < len(lean.render(said, SAMPLING).token_ids)
+    fresh = LeanEngine(lean.backbone, engine_config)
+    fresh.load(version)
+    assert [c.token_ids for c in warmed] == [
+        c.token_ids for c in run(fresh.start(turn, 2, SAMPLING, 6))
+    ]
+
+
+def test_warming_gives_way_to_somebody_who_waits(lean, monkeypatch):
+    encoded = counting_prefills(lean, monkeypatch)
+    hurry = Event()
+    hurry.set()
+    lean.warm(PROMPT, SAMPLING, hurry)
+    assert encoded == []
