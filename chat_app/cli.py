@@ -22,7 +22,7 @@ from chat_app.lessons import learn_from_folder
 from chat_app.settings import Learning, ServeOptions, Settings
 from chat_app.simulate.errors import SimulationError
 from chat_app.simulate.plan import SimulatedAsk, SimulationPlan
-from learner.config import AskConfig, AskMode, EngineConfig, OnlineConfig, QueryRule
+from learner.config import AskConfig, AskMode, Decoder, EngineConfig, OnlineConfig, QueryRule
 from learner.errors import LearnerError
 from learner.evaluation.options import RewardEvalError, RewardEvalOptions
 from learner.model_source import resolve_model
@@ -93,6 +93,7 @@ def serve(
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
     threads: o.Threads = 0,
+    decoder: o.DecoderChoice = Decoder.AUTO,
 ) -> None:
     """Chat in the browser; the default command."""
     if host not in LOCAL_NAMES:
@@ -116,6 +117,7 @@ def serve(
                 device=device,
                 dtype=dtype,
                 threads=threads,
+                decoder=decoder,
             ),
             online=OnlineConfig(seed=seed),
         )

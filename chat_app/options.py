@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from chat_app.settings import Learning
-from learner.config import AskConfig, AskMode, QueryRule
+from learner.config import AskConfig, AskMode, Decoder, QueryRule
 from storage.records import Sampling
 
 _REPLIES = "How replies are written"
@@ -100,6 +100,14 @@ MaxNewTokens = Annotated[
 Seed = Annotated[int, typer.Option(envvar="TWOFOLD_SEED", help="All randomness follows from it.")]
 Device = Annotated[str, typer.Option(envvar="TWOFOLD_DEVICE", help="auto, cpu, cuda or mps.")]
 Dtype = Annotated[str, typer.Option(envvar="TWOFOLD_DTYPE", help="auto, float32 or bfloat16.")]
+DecoderChoice = Annotated[
+    Decoder,
+    typer.Option(
+        "--decoder",
+        envvar="TWOFOLD_DECODER",
+        help="native is compiled for this processor; auto takes it where it fits the model.",
+    ),
+]
 Threads = Annotated[
     int, typer.Option(envvar="TWOFOLD_THREADS", min=0, help="CPU threads; 0 takes all cores.")
 ]

@@ -72,7 +72,7 @@ class AskConfig:
     query: QueryRule = QueryRule.INFOMAX
     candidates: int = 4
     """Replies sampled per message, decoded in one batch."""
-    commit_after_tokens: int = 32
+    commit_after_tokens: int = 64
     """Tokens that all candidates draft unseen before it is decided which are shown."""
     burn_in: int = 12
     """Answers before which every usable pair is asked."""

@@ -4,6 +4,7 @@ import torch
 
 from learner.config import EngineConfig
 from learner.engine.backbone import pick_device, pick_dtype
+from learner.engine.native.build import NativeUnavailableError, load_library
 
 
 def machine_report(config: EngineConfig) -> dict[str, str]:
@@ -14,4 +15,13 @@ def machine_report(config: EngineConfig) -> dict[str, str]:
         "threads": str(config.threads or torch.get_num_threads()),
         "device": str(device),
         "dtype": str(pick_dtype(config.dtype, device)).removeprefix("torch."),
+        "decoder": _decoder(),
     }
+
+
+def _decoder() -> str:
+    try:
+        load_library()
+    except NativeUnavailableError as error:
+        return f"transformers; {error}"
+    return "native, where it fits the model"

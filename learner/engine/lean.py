@@ -44,6 +44,9 @@ REMEMBERED_PROMPTS = 2
 """Newest prompts whose caches are kept, so that the next turn of either chat goes on from them."""
 
 
+MAX_THREADS = 8
+"""A step is bound by memory, which a few cores exhaust; more would only meet at barriers."""
+
 WARM_TOKENS = 128
 """Encoded between two looks at whether somebody waits: a tenth of a second on two cores."""
 
@@ -132,7 +135,7 @@ class LeanEngine:
         self.reply_tokens = config.sampling.max_new_tokens
         room = config.max_prompt_tokens + config.sampling.max_new_tokens
         self.weights = LlamaWeights(backbone.base, max(room, backbone.context_tokens))
-        self._step = NativeStep(self.weights, torch.get_num_threads(), packed)
+        self._step = NativeStep(self.weights, min(torch.get_num_threads(), MAX_THREADS), packed)
         self._version = BASE_VERSION
         self._adapters: dict[PolicyVersionId, _Adapter] = {}  # in order of use, oldest first
         self._memory = CacheMemory(REMEMBERED_PROMPTS)

@@ -174,3 +174,11 @@ def test_warming_gives_way_to_somebody_who_waits(lean, monkeypatch):
     hurry.set()
     lean.warm(PROMPT, SAMPLING, hurry)
     assert encoded == []
+
+
+def test_a_compiler_that_refuses_is_said_in_its_own_words(tmp_path, monkeypatch):
+    broken = tmp_path / "broken.cpp"
+    broken.write_text("this is not C++")
+    monkeypatch.setattr(build, "_SOURCE", broken)
+    with pytest.raises(build.NativeUnavailableError, match="refused the source"):
+        build.load_library(tmp_path)

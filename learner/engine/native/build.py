@@ -20,7 +20,8 @@ from learner.model_source import default_cache
 log = logging.getLogger(__name__)
 
 _SOURCE = Path(__file__).with_name("decode.cpp")
-_FLAGS = ("-O3", "-march=native", "-std=c++20", "-shared", "-fPIC", "-pthread")
+_FLAGS = ("-O3", "-std=c++20", "-shared", "-fPIC", "-pthread")
+_TUNINGS = ("-march=native", "-mcpu=native")  # x86 and most compilers; some for ARM know the second
 _WITHIN_S = 120
 
 
@@ -74,11 +75,13 @@ def _compile(compiler: str, library: Path) -> None:
     # Two processes may compile at once: each its own file, and the last rename wins.
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         made = Path(folder) / library.name
-        done = _run([compiler, *_FLAGS, str(_SOURCE), "-o", str(made)])
-        if done.returncode != 0:
-            raise NativeUnavailableError(f"{compiler} refused the source: {done.stderr[-500:]}")
-        made.replace(library)
-    log.info("compiled the decoding step with %s", compiler)
+        for tuning in _TUNINGS:
+            done = _run([compiler, tuning, *_FLAGS, str(_SOURCE), "-o", str(made)])
+            if done.returncode == 0:
+                made.replace(library)
+                log.info("compiled the decoding step with %s %s", compiler, tuning)
+                return
+        raise NativeUnavailableError(f"{compiler} refused the source: {done.stderr[-500:]}")
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
