@@ -146,8 +146,9 @@ class GateConfig:
     max_kl_per_token: float = 0.15
     """KL(policy || base) in nats per token, on replies sampled from the policy. A 135M model begins
     to lose its language at three times this (docs/LOG.md)."""
-    backtracks: int = 2
-    """How often an update that goes too far from the base is halved before it is refused."""
+    pull_ins: int = 2
+    """How often an update that drifts too far from the base is pulled towards it before it is
+    refused."""
     max_perplexity_ratio: float = 1.10
     """Perplexity on neutral text over the base's."""
     min_length_ratio: float = 0.4

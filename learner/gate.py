@@ -20,6 +20,9 @@ from learner.measures import (
 from learner.protocols import Verdict
 from storage.records import Completion, Message, PolicyVersion, PolicyVersionId, Role, Sampling
 
+ROOM = 0.85
+"""Share of a limit that an update pulled in aims at, so that the next one is not at it at once."""
+
 NEUTRAL_TOKENS = 320
 """Neutral text measured; more says little and costs time on a small machine."""
 
@@ -57,8 +60,23 @@ class Gate:
             accepted=not failed,
             reason=reason,
             metrics=metrics,
-            too_far=metrics["kl_per_token"] > self._config.max_kl_per_token,
+            nearer=self._nearer(metrics),
         )
+
+    def _nearer(self, m: dict[str, float]) -> float | None:
+        """How far towards the reference both limits on drift would hold, with a little room.
+
+        KL and log-perplexity grow with the square of a small change of the weights.
+        """
+        c = self._config
+        drifts = (
+            m["kl_per_token"] / c.max_kl_per_token,
+            math.log(max(1.0, m["perplexity_ratio"])) / math.log(c.max_perplexity_ratio),
+        )
+        worst = max(drifts)
+        if not math.isfinite(worst) or worst <= 1.0:
+            return None
+        return math.sqrt(ROOM / worst)
 
     def _checks(self, m: dict[str, float]) -> list[tuple[bool, str]]:
         c = self._config

@@ -96,18 +96,21 @@ class OnlineLearner:
         return report
 
     def _judge(self, parent: PolicyVersion) -> Verdict:
-        """The gate's verdict; an update that goes too far is halved and judged again.
+        """The gate's verdict; an update that drifts too far is pulled in and judged again.
 
-        The backtracking line search of TRPO (arXiv 1502.05477, appendix C), on the gate's own KL.
-        Without it, each further round from the same parent would jump over the limit again.
+        A projection onto the ball around the reference within which the limits hold. What is new
+        keeps its share in the adapter; were the update refused or halved instead, each further
+        round from the same parent would break the limit again and its picks would never be learned.
         """
         verdict = self._gate.judge(parent)
-        for halvings in range(1, self._config.gate.backtracks + 1):
-            if not verdict.too_far:
+        share = 1.0
+        for _ in range(self._config.gate.pull_ins):
+            if verdict.nearer is None:
                 break
-            self._rule.shorten(0.5)
+            self._rule.pull_in(verdict.nearer)
+            share *= verdict.nearer
             verdict = self._gate.judge(parent)
-            verdict.metrics["halvings"] = float(halvings)
+            verdict.metrics["pulled_in"] = share
         return verdict
 
     def _pairs(self, picks: list[Preference], seed: int) -> list[TrainingPair]:

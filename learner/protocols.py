@@ -215,8 +215,9 @@ class Verdict:
     accepted: bool
     reason: str
     metrics: dict[str, float]
-    too_far: bool = False
-    """The KL limit was broken: a shorter step in the same direction may hold."""
+    nearer: float | None = None
+    """Where KL or perplexity broke its limit: the share of its distance to the reference at which
+    the adapter should hold again."""
 
 
 @runtime_checkable

@@ -36,7 +36,6 @@ class OnlineDpo:
         self._ref_logp: dict[CandidateId, float] = {}
         self._optimizer: torch.optim.AdamW | None = None
         self._parameters: list[nn.Parameter] = []
-        self._start: list[Tensor] = []
 
     def update(
         self, parent: PolicyVersion, pairs: Sequence[TrainingPair], seed: int
@@ -48,7 +47,6 @@ class OnlineDpo:
         self._cache_reference(pairs)
         parameters = self._backbone.open_training(parent, self._config.lora, seed)
         self._parameters = parameters
-        self._start = [p.detach().clone() for p in parameters]
         optimizer = torch.optim.AdamW(
             parameters, lr=self._config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
         )
@@ -61,10 +59,10 @@ class OnlineDpo:
         return metrics | {"pairs": float(len(pairs)), "steps": float(self._config.steps)}
 
     @torch.no_grad()
-    def shorten(self, factor: float) -> None:
-        """Keep only this share of the way the weights have gone since the parent."""
-        for parameter, start in zip(self._parameters, self._start, strict=True):
-            parameter.copy_(start + factor * (parameter - start))
+    def pull_in(self, share: float) -> None:
+        """Leave this share of the adapter's distance to the reference: B A times ``share``."""
+        for parameter in self._parameters:
+            parameter.mul_(share**0.5)
 
     def save(self, folder: Path) -> None:
         """Write the adapter in training and its optimizer's moments."""
@@ -76,7 +74,7 @@ class OnlineDpo:
     def close(self) -> None:
         """Forget the adapter in training."""
         self._optimizer = None
-        self._parameters, self._start = [], []
+        self._parameters = []
         self._backbone.close_training()
 
     def _optimizer_step(

@@ -197,18 +197,31 @@ def test_perplexity_of_uniform_logits_is_the_vocabulary(backbone):
     assert perplexity(backbone, [1, 2, 3, 4, 5]) == pytest.approx(258.0, rel=1e-4)
 
 
-def test_half_the_way_back_is_half_the_way(backbone, base):
+def test_pulled_in_the_adapter_keeps_that_share_of_its_distance(backbone, base):
     pairs = make_pairs(backbone.tokenizer)
     before = margin_now(backbone, pairs)
     rule = make_rule(backbone, replace(CONFIG, steps=5))
     rule.update(base, pairs, seed=1)
+    deltas = adapter_deltas(backbone)
     after = margin_now(backbone, pairs)
-    rule.shorten(0.5)
+    rule.pull_in(0.5)
+    for whole, half in zip(deltas, adapter_deltas(backbone), strict=True):
+        torch.testing.assert_close(half, 0.5 * whole)
     between = margin_now(backbone, pairs)
     assert ((between - before).abs() < (after - before).abs()).all()
-    rule.shorten(0.0)
+    rule.pull_in(0.0)
     torch.testing.assert_close(margin_now(backbone, pairs), before, atol=1e-4, rtol=1e-4)
     rule.close()
+
+
+def adapter_deltas(backbone):
+    """B A of every module of the adapter in training."""
+    tensors = backbone.training_lora().tensors
+    return [
+        (tensors[name.replace("lora_A", "lora_B")] @ a).detach().clone()
+        for name, a in tensors.items()
+        if "lora_A" in name
+    ]
 
 
 def test_one_emoji_over_and_over_is_repetition():
