@@ -29,7 +29,7 @@ CHOICES = ("first", "second", "tie", "both_bad", "skip")
 SHARES = (45, 40, 10, 3, 2)
 PARAMS = '{"temperature": 0.8, "top_k": 50, "top_p": 0.95, "max_new_tokens": 128}'
 START_MS = 1_700_000_000_000
-BATCH = 100
+BATCH = 1000
 """Conversations to a transaction."""
 TABLES = {
     "conversations": "conversation_id, key, user_id, title, learn, held_out, created_ms",
@@ -59,8 +59,8 @@ class Maker:
         Store(path).close()  # creates the schema, and the rows without which nothing works
         self._db = open_writer(path)
         self._conn = self._db.conn
-        self._conn.execute("PRAGMA synchronous = OFF")
-        self._conn.execute("PRAGMA cache_size = -400000")
+        for setting in ("journal_mode = MEMORY", "synchronous = OFF", "cache_size = -4000000"):
+            self._conn.execute(f"PRAGMA {setting}")
         self._rng = random.Random(seed)  # noqa: S311 - filler
         words = [
             "".join(self._rng.choices("abcdefghijklmnopqrstuvwxyz", k=self._rng.randint(2, 9)))

@@ -7,6 +7,7 @@ import json
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -14,9 +15,13 @@ from safetensors.numpy import load_file, save_file
 from benchmarks.arm_process import environment, interpreter
 from benchmarks.row import ROOT, Environment, Material
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 FOLDER = ROOT / ".bench"
+DIGEST = "weights.sha256"
 RANK, ALPHA = 16, 32
-PROMPT_TOKENS = 256
+PROMPT_TOKENS, TINY_PROMPT_TOKENS = 256, 160
 PROMPTS = 48
 """Each begins differently, so that no arm finds the last round's prompt in its cache."""
 GGUF_FORMATS = ("F32", "BF16", "Q8_0", "Q4_0")
@@ -92,41 +97,57 @@ def endless_model(material: Material) -> Path:
             target.write_text(json.dumps(content | {"eos_token_id": never["id"]}))
         else:
             target.symlink_to(file.resolve())
+    (making / DIGEST).write_text(_digest(material))
     making.rename(folder)
     return folder
 
 
-def prompts(material: Material, tokens: int = PROMPT_TOKENS) -> Path:
-    """A JSON list of {"text", "ids"}: user messages that render to exactly ``tokens`` ids."""
+def _digest(material: Material) -> str:
+    """Of the weights, as the engine names by it what it keeps of them."""
+    if material.tiny:
+        return "0" * 64
+    from learner.model_source import resolve_model  # noqa: PLC0415
+
+    return resolve_model().sha256
+
+
+def prompts(material: Material) -> Path:
+    """A JSON list of {"system", "text", "ids"}: messages that render to exactly so many ids."""
+    tokens = TINY_PROMPT_TOKENS if material.tiny else PROMPT_TOKENS
     path = material.folder / f"prompts-{tokens}.json"
     if path.exists():
         return path
     from transformers import AutoTokenizer  # noqa: PLC0415 - seconds, once
 
+    tokenizer = AutoTokenizer.from_pretrained(material.model)
+    rng = np.random.default_rng(0)
+    found: list[dict[str, object]] = []
+    while len(found) < PROMPTS:
+        one = _prompt(tokenizer, rng, len(found), tokens)
+        if len(one["ids"]) == tokens:  # the last word may have been too long
+            found.append(one)
+    path.write_text(json.dumps(found))
+    return path
+
+
+def _prompt(
+    tokenizer: "PreTrainedTokenizerBase", rng: np.random.Generator, number: int, tokens: int
+) -> dict[str, Any]:
     from learner.rendering import prompt_ids  # noqa: PLC0415
     from storage.records import Message, Role  # noqa: PLC0415
 
-    tokenizer = AutoTokenizer.from_pretrained(material.model)
-    rng = np.random.default_rng(0)
-
-    def rendered(system: str, text: str) -> list[int]:
+    system = f"{rng.choice(_WORDS)} {number}."
+    text = "Tell me a story of"
+    while True:
         messages = [
             Message(role=Role.SYSTEM, content=system),
             Message(role=Role.USER, content=text),
         ]
-        return list(prompt_ids(tokenizer, messages))
-
-    found: list[dict[str, object]] = []
-    while len(found) < PROMPTS:
-        system = f"{rng.choice(_WORDS)} {len(found)}."
-        text = "Tell me a long story about these words:"
-        while len(ids := rendered(system, text)) < tokens:
-            word = str(rng.choice(_WORDS))
-            text += f" {word}" if len(ids) + len(word) < tokens else "."
-        if len(ids) == tokens:
-            found.append({"system": system, "text": text, "ids": ids})
-    path.write_text(json.dumps(found))
-    return path
+        ids = list(prompt_ids(tokenizer, messages))
+        if len(ids) >= tokens:
+            return {"system": system, "text": text, "ids": ids}
+        word = str(rng.choice(_WORDS))
+        text += f" {word}" if len(ids) + len(word) < tokens else "."
 
 
 def adapter(material: Material, number: int = 1) -> Path:
@@ -243,7 +264,7 @@ def _rotary_order(rows: np.ndarray, heads: int) -> np.ndarray:
 def ready(material: Material, formats: Sequence[str] = ()) -> None:
     """Make what a row of replies reads."""
     endless_model(material)
-    prompts(material, 32 if material.tiny else PROMPT_TOKENS)
+    prompts(material)
     adapter(material)
     if not material.tiny and formats:
         gguf_adapter(material)
@@ -253,7 +274,7 @@ def ready(material: Material, formats: Sequence[str] = ()) -> None:
 
 def pairs(material: Material, reply_tokens: int) -> Path:
     """The prompts with two replies of exactly ``reply_tokens`` ids each; neither was ever ended."""
-    source = prompts(material, 32 if material.tiny else PROMPT_TOKENS)
+    source = prompts(material)
     path = material.folder / f"pairs-{reply_tokens}.json"
     if path.exists():
         return path

@@ -3,8 +3,7 @@
 import time
 
 import torch
-from peft.utils.hotswap import hotswap_adapter_from_state_dict
-from safetensors.torch import load_file
+from peft.utils.hotswap import hotswap_adapter
 from transformers import AutoTokenizer, DynamicCache
 from transformers.utils import logging as transformers_logging
 
@@ -48,7 +47,8 @@ class EightTurns:
                     (i for i, (a, b) in enumerate(zip(known, ids, strict=False)) if a != b),
                     min(len(known), len(ids) - 1),
                 )
-                cache.crop(same)
+                if cache.get_seq_length() > same:
+                    cache.crop(same - cache.get_seq_length())
                 options = {"past_key_values": cache}
             found = self._model.generate(
                 input_ids=torch.tensor([ids]),
@@ -82,7 +82,5 @@ class Hotswap:
     def round(self, number: int) -> dict[str, float]:
         folder = self._loras[(number + 1) % len(self._loras)]
         began = time.perf_counter()
-        tensors = load_file(f"{folder}/adapter_model.safetensors")
-        config = self._model.peft_config["default"]
-        hotswap_adapter_from_state_dict(self._model, tensors, "default", config=config)
+        hotswap_adapter(self._model, folder, "default")
         return {"swap_ms": 1000 * (time.perf_counter() - began)}

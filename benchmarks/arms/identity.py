@@ -20,7 +20,8 @@ class Both:
         self._engine.load(version_of(None))
         self._peer = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
         lines = PROMPTS.read_text(encoding="utf-8").splitlines()
-        texts = list(dict.fromkeys(json.loads(line)["prompt"] for line in lines))
+        found = (json.loads(line).get("prompt") for line in lines)  # some are whole chats
+        texts = list(dict.fromkeys(text for text in found if text))
         self._texts = texts[:prompts]
         if len(self._texts) < prompts:
             raise RuntimeError(f"{PROMPTS} has only {len(texts)} prompts")

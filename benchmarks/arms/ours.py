@@ -5,6 +5,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.material import DIGEST
 from benchmarks.row import AbsentError
 from learner.build import load_engine
 from learner.config import EngineConfig
@@ -24,9 +25,12 @@ SAMPLING = {"temperature": 0.8, "top_k": 50, "top_p": 0.95}
 
 def engine_of(model: str, engine: dict[str, object]):  # noqa: ANN201 - whatever load_engine builds
     """The engine for these settings of ``EngineConfig``; AbsentError where it has no such one."""
+    folder = Path(model)
+    kept = folder / DIGEST
+    digest = kept.read_text() if kept.exists() else "0" * 64
     try:
         config = EngineConfig(**engine)
-        return load_engine(ModelFolder(path=Path(model), name="bench", sha256="0" * 64), config)
+        return load_engine(ModelFolder(path=folder, name="bench", sha256=digest), config)
     except (LearnerError, ValueError, TypeError, AttributeError) as error:
         raise AbsentError(f"this engine has no {engine}: {error}") from error
 

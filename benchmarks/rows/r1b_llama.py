@@ -1,14 +1,14 @@
 """R1b: the reply of R1 against llama.cpp, built for this machine.
 
 Its high-level call twice on the file as shipped, without an adapter; its C API with the same
-adapter, one prefill and two sequences in one batch, at four formats of the same weights.
+adapter, one prefill and two sequences in one batch, at five formats of the same weights.
 """
 
 from benchmarks.material import gguf, gguf_adapter, ready
 from benchmarks.row import Arm, Environment, Figure, Material, Row
 from benchmarks.rows.r1_reply import faster, our_arms, work
 
-FORMATS = ("F32", "BF16", "Q8_0", "Q4_0")
+FORMATS = ("F32", "BF16", "Q8_0", "Q4_1", "Q4_0")
 SHIPPED = "llama.cpp Q4_1 twice, no adapter"
 
 
@@ -50,10 +50,12 @@ def figures(material: Material) -> list[Figure]:
             0.8,
             1.5,
         ),
-        faster(best, "llama.cpp BF16 batch", f"{batch}, 16 bits in both", 0.8, 1.2),
-        faster("twofold float32", "llama.cpp F32 batch", f"{batch}, 32 bits in both", 0.8, 1.2),
-        faster(best, "llama.cpp Q8_0 batch", f"{batch}, 16 bits here, Q8_0 there"),
-        faster(best, "llama.cpp Q4_0 batch", f"{batch}, 16 bits here, Q4_0 there"),
+        faster(best, "llama.cpp Q4_1 batch", f"{batch}, the shipped Q4_1 in both", 0.8, 1.2),
+        faster("twofold float32", "llama.cpp F32 batch", f"{batch}, float32 in both", 0.8, 1.2),
+        *(
+            faster(best, f"llama.cpp {form} batch", f"{batch}, Q4_1 here, {form} there")
+            for form in ("Q4_0", "Q8_0", "BF16")
+        ),
         *(
             Figure(title=f"{arm.name}: wall", of=(arm.name, "wall_s"), unit="s")
             for arm in arms(material)

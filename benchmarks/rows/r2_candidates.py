@@ -9,7 +9,7 @@ KS = (1, 2, 4, 8)
 def arms(material: Material) -> list[Arm]:
     common = {
         "model": str(endless_model(material)),
-        "prompts": str(prompts(material, 32 if material.tiny else 256)),
+        "prompts": str(prompts(material)),
         "new_tokens": 4 if material.tiny else 128,
         "lora": str(adapter(material)),
         "ks": KS,

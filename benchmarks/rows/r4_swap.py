@@ -8,7 +8,7 @@ def arms(material: Material) -> list[Arm]:
     tiny = material.tiny
     loras = [str(adapter(material, 1)), str(adapter(material, 2))]
     model = str(endless_model(material))
-    texts = str(prompts(material, 32 if tiny else 256))
+    texts = str(prompts(material))
     ours = Arm(
         name="twofold",
         make="benchmarks.arms.chat:Swap",

@@ -12,6 +12,7 @@ from benchmarks.rows import (
     r6_reward,
     r8_inserts,
     r9_learning,
+    r10_page,
     r12_pages,
     r13_identity,
 )
@@ -27,6 +28,7 @@ MODULES = (
     r6_reward,
     r8_inserts,
     r9_learning,
+    r10_page,
     r12_pages,
     r13_identity,
 )

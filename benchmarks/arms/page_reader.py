@@ -1,0 +1,74 @@
+"""A person's browser as far as Gradio can tell: sends one message, reads the reply's stream.
+
+python -m benchmarks.arms.page_reader ADDRESS      (messages as JSON lines on standard input)
+"""
+
+import json
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+
+class Browser:
+    def __init__(self, address: str) -> None:
+        self._http = httpx.Client(base_url=f"{address}/gradio_api", timeout=300.0)
+        config = httpx.get(f"{address}/config", timeout=60.0).json()
+        self._session = uuid.uuid4().hex
+        events = config["dependencies"]
+        # The event behind the message box, and the one that follows the reply it starts.
+        kinds = {one["id"]: one["type"] for one in config["components"]}
+        self._say = next(
+            one
+            for one in events
+            if any(name == "submit" for _, name in one["targets"])
+            and kinds[one["inputs"][0]] == "textbox"
+        )
+        self._watch = next(one for one in events if one.get("trigger_after") == self._say["id"])
+        self._key = self._say["outputs"].index(self._say["inputs"][1])
+
+    def send(self, text: str) -> dict[str, float]:
+        began = time.perf_counter()
+        *_, said = self._events(self._say, [text, ""])
+        key = said["output"]["data"][self._key]
+        key = key["value"] if isinstance(key, dict) else key
+        first, count = 0.0, 0
+        for message in self._events(self._watch, [key]):
+            count += 1
+            if not first and message["msg"] == "process_generating":
+                first = time.perf_counter() - began
+        return {"wall_s": time.perf_counter() - began, "first_s": first, "events": count}
+
+    def _events(self, event: dict[str, Any], data: list[Any]) -> Iterator[dict[str, Any]]:
+        body = {
+            "data": data,
+            "fn_index": event["id"],
+            "session_hash": self._session,
+            "event_data": None,
+        }
+        self._http.post("/queue/join", json=body).raise_for_status()
+        stream = self._http.stream("GET", "/queue/data", params={"session_hash": self._session})
+        with stream as lines:
+            for line in lines.iter_lines():
+                if not line.startswith("data:"):
+                    continue
+                message = json.loads(line[5:])
+                if message["msg"] in ("process_generating", "process_completed"):
+                    yield message
+                if message["msg"] == "process_completed":
+                    if not message["success"]:
+                        raise RuntimeError(f"the page answered {message}")
+                    return
+
+
+def main() -> None:
+    browser = Browser(sys.argv[1])
+    for line in sys.stdin:
+        print(json.dumps(browser.send(json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
