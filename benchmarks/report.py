@@ -36,11 +36,11 @@ def load() -> list[dict[str, Any]]:
 def table(results: list[dict[str, Any]]) -> str:
     """Markdown: each figure with its target, verdict, spread and command."""
     lines = [
-        "| row | figure | median (middle half) | at least | aim | |",
+        "| command | figure | median (middle half) | at least | aim | |",
         "|---|---|---|---|---|---|",
     ]
     for result in results:
-        row = f"[{result['row']}](benchmarks/{result['row']}.json)"
+        row = f"`make bench ROW={result['row']}` ([raw](benchmarks/{result['row']}.json))"
         for one in result["figures"]:
             if "absent" in one:
                 value = f"not measured: {one['absent']}"

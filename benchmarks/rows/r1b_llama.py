@@ -1,7 +1,8 @@
-"""R1b: the reply of R1 against llama.cpp, built for this machine.
+"""R1b: the reply of R1 against llama.cpp, built for this machine, and OpenVINO GenAI.
 
 Its high-level call twice on the file as shipped, without an adapter; its C API with the same
 adapter, one prefill and two sequences in one batch, at five formats of the same weights.
+OpenVINO reads the same files.
 """
 
 from benchmarks.material import gguf, gguf_adapter, ready
@@ -34,6 +35,15 @@ def arms(material: Material) -> list[Arm]:
             )
             for form in FORMATS
         ),
+        *(
+            Arm(
+                name=f"OpenVINO {form} batch, no adapter",
+                make="benchmarks.arms.openvino:Generate",
+                options=common | {"model": str(gguf(material, form))},
+                environment=Environment.PEERS,
+            )
+            for form in ("Q4_1", "Q8_0")
+        ),
     ]
 
 
@@ -57,6 +67,14 @@ def figures(material: Material) -> list[Figure]:
             for form in ("Q4_0", "Q8_0", "BF16")
         ),
         *(
+            faster(
+                best,
+                f"OpenVINO {form} batch, no adapter",
+                f"speed over OpenVINO in one batch of the {form} file, adapter on here only",
+            )
+            for form in ("Q4_1", "Q8_0")
+        ),
+        *(
             Figure(title=f"{arm.name}: wall", of=(arm.name, "wall_s"), unit="s")
             for arm in arms(material)
         ),
@@ -65,7 +83,7 @@ def figures(material: Material) -> list[Figure]:
 
 ROW = Row(
     id="r1b",
-    title="The reply of R1 against llama.cpp",
+    title="The reply of R1 against llama.cpp and OpenVINO",
     arms=arms,
     figures=figures,
     needs=lambda material: ready(material, FORMATS),

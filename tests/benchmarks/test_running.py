@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.arm_process import ArmProcess
-from benchmarks.report import number, table
+from benchmarks.report import BEGIN, END, PAGE, load, number, table
 from benchmarks.row import Arm, Environment, Figure, Material, Row
 from benchmarks.running import run_row, spread, verdict
 
@@ -115,3 +115,9 @@ def test_a_verdict_needs_the_median_on_the_right_side(value, less, expected):
 )
 def test_numbers_have_three_digits(value, text):
     assert number(value) == text
+
+
+def test_the_page_shows_the_results_as_they_are():
+    page = PAGE.read_text(encoding="utf-8")
+    shown = page.partition(BEGIN)[2].partition(END)[0].strip()
+    assert shown == table(load()), "make bench ARGS=--table"
