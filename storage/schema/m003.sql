@@ -111,6 +111,24 @@ CREATE VIEW eligible AS
    WHERE p.held_out = 0 AND p.choice IN ('first', 'second');
 
 -- ---------------------------------------------------------------------------------------------
+-- Booking a round
+-- ---------------------------------------------------------------------------------------------
+
+-- As before, but the lineage is walked only for a pick that some round had already: with years of
+-- versions behind it, the walk for each pick of each round is what booking would take long for.
+DROP TRIGGER round_items_once;
+CREATE TRIGGER round_items_once BEFORE INSERT ON round_items
+WHEN (SELECT status FROM rounds WHERE number = NEW.number) = 'accepted'
+ AND EXISTS (SELECT 1 FROM round_items WHERE seq = NEW.seq)
+ AND EXISTS (
+  WITH RECURSIVE l (version) AS (
+    SELECT parent FROM rounds WHERE number = NEW.number
+    UNION ALL
+    SELECT v.parent FROM policy_versions v JOIN l USING (version) WHERE v.parent IS NOT NULL)
+  SELECT 1 FROM round_items WHERE seq = NEW.seq AND number IN (SELECT version FROM l))
+BEGIN SELECT RAISE(ABORT, 'a version learns a pick only once'); END;
+
+-- ---------------------------------------------------------------------------------------------
 -- Indexes
 -- ---------------------------------------------------------------------------------------------
 
