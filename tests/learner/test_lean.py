@@ -182,3 +182,14 @@ def test_a_compiler_that_refuses_is_said_in_its_own_words(tmp_path, monkeypatch)
     monkeypatch.setattr(build, "_SOURCE", broken)
     with pytest.raises(build.NativeUnavailableError, match="refused the source"):
         build.load_library(tmp_path)
+
+
+def test_many_more_threads_than_cores_change_no_bit(backbone, engine_config, monkeypatch):
+    """Threads come late, are put aside, leave a step to the others: the figures stay."""
+    spoken = []
+    for threads in (1, 13):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        monkeypatch.setattr("learner.engine.lean.MAX_THREADS", threads)
+        engine = LeanEngine(backbone, engine_config)
+        spoken.append([run(engine.start(PROMPT, 5, SAMPLING, seed)) for seed in range(0, 50, 5)])
+    assert spoken[0] == spoken[1]

@@ -1,13 +1,13 @@
 // One decoding step of a Llama-family model for a few rows at once, on CPU cores.
 //
 // At a few rows a step is bound by reading the weights once. So the whole step is one call: every
-// thread walks the layers, the rows of each matrix are handed out in chunks, and threads meet at
-// five barriers a layer. Weights stay where PyTorch keeps them (row-major, float or bfloat16);
+// thread walks the layers, the rows of each matrix are handed out in pieces, and a phase ends when
+// its pieces are done, five times a layer. Weights stay where PyTorch keeps them (row-major, float or bfloat16);
 // activations are float. A row's sums are taken in the same order whatever else is in the batch, so
 // its logits are bitwise the same alone and among others.
 //
 // LoRA stays beside the weights (y = W x + B A x, scale folded into B): the rows of A join the
-// matrix before them, and whoever reads y adds B's share, so an adapter costs no barrier.
+// matrix before them, and whoever reads y adds B's share, so an adapter costs no phase.
 //
 // Plain C interface, called through ctypes (native.py has the same structs). No dependencies.
 
@@ -187,59 +187,72 @@ inline void relax() {
 #endif
 }
 
-// Threads that live as long as the program. Between steps they sleep; within a step they spin a
-// little at barriers, then give the core away, so that a busy machine is not made busier.
+// Wait for a moment that is near: spin a little, then give the core to whoever needs it.
+template <class Condition>
+inline void wait_until(Condition holds) {
+    for (int spins = 0; !holds(); ++spins) {
+        if (spins < 4000) relax();
+        else std::this_thread::yield();
+    }
+}
+
+// Threads that live as long as the program and sleep between steps.
 class Team {
    public:
     explicit Team(int size) : size_(size) {
         for (int i = 1; i < size; ++i) {
-            std::thread([this, i] { serve(i); }).detach();
+            std::thread([this] { serve(); }).detach();
         }
     }
     int size() const { return size_; }
 
     template <class Work>
     void run(Work& work) {
-        call_ = [](void* w, int thread) { (*static_cast<Work*>(w))(thread); };
+        call_ = [](void* w) { (*static_cast<Work*>(w))(); };
         work_ = &work;
         left_.store(size_ - 1, std::memory_order_relaxed);
         epoch_.fetch_add(1, std::memory_order_release);
         epoch_.notify_all();
-        work(0);
-        while (left_.load(std::memory_order_acquire) != 0) relax();
-    }
-
-    void barrier() {
-        uint32_t phase = phase_.load(std::memory_order_relaxed);
-        if (arrived_.fetch_add(1, std::memory_order_acq_rel) == size_ - 1) {
-            arrived_.store(0, std::memory_order_relaxed);
-            phase_.store(phase + 1, std::memory_order_release);
-            return;
-        }
-        for (int spins = 0; phase_.load(std::memory_order_acquire) == phase; ++spins) {
-            if (spins < 4000) relax();
-            else std::this_thread::yield();
-        }
+        work();
+        wait_until([this] { return left_.load(std::memory_order_acquire) == 0; });
     }
 
    private:
-    void serve(int thread) {
+    void serve() {
         uint32_t seen = 0;
         while (true) {
             epoch_.wait(seen, std::memory_order_acquire);
             seen = epoch_.load(std::memory_order_acquire);
-            call_(work_, thread);
+            call_(work_);
             left_.fetch_sub(1, std::memory_order_release);
         }
     }
 
     const int size_;
-    void (*call_)(void*, int) = nullptr;
+    void (*call_)(void*) = nullptr;
     void* work_ = nullptr;
     std::atomic<uint32_t> epoch_{0};
     alignas(64) std::atomic<int> left_{0};
-    alignas(64) std::atomic<int> arrived_{0};
-    alignas(64) std::atomic<uint32_t> phase_{0};
+};
+
+// Work that is handed out piece by piece. A phase is over when its pieces are done, whoever did
+// them: a thread that the system has put aside holds up nobody, unless in the middle of a piece.
+struct alignas(64) Phase {
+    std::atomic<int> next{0}, done{0};
+
+    template <class Piece>
+    void work(int pieces, Piece piece) {
+        for (int i; (i = next.fetch_add(1, std::memory_order_relaxed)) < pieces;) {
+            std::atomic_thread_fence(std::memory_order_release);  // "begun" before what it writes
+            piece(i);
+            done.fetch_add(1, std::memory_order_release);
+        }
+        wait_until([&] { return done.load(std::memory_order_acquire) == pieces; });
+    }
+    bool begun() const {
+        std::atomic_thread_fence(std::memory_order_acquire);  // after whatever was read before
+        return next.load(std::memory_order_relaxed) != 0;
+    }
 };
 
 enum Format { FLOAT, BFLOAT, BLOCKS_OF_4, BLOCKS_OF_8 };
@@ -597,7 +610,7 @@ class Decoding {
    public:
     Decoding(const Model& model, const Step& step, Team& team)
         : m_(model), s_(step), team_(team), K_(step.rows), rank_(step.lora ? step.lora_rank : 0),
-          counters_(5 * model.layers + 2) {
+          phases_(5 * model.layers + 8) {
         int heads = m_.heads * m_.head_dim, kv = m_.kv_heads * m_.head_dim;
         q_ = Buffer(K_ * heads);
         k_ = Buffer(K_ * kv);
@@ -610,7 +623,10 @@ class Decoding {
         for (auto& a : low_) a = Buffer(static_cast<size_t>(K_) * std::max(1, rank_));
     }
 
-    void operator()(int) {
+    // What every thread of the team does. It keeps the residual stream for itself, made from what all
+    // have written. Should it come so late that this has been written over for the next layer, the
+    // others are ahead and it leaves the rest of the step to them.
+    void operator()() {
         const int d = m_.width;
         Buffer x(K_ * d), h(K_ * d), act(K_ * m_.ffn);
         std::vector<float> scratch;
@@ -618,45 +634,45 @@ class Decoding {
             const W* e = static_cast<const W*>(m_.embedding) + int64_t(s_.row[k].token) * d;
             for (int i = 0; i < d; i += LANES) store(&x[k * d + i], load(e + i));
         }
-        int phase = 0;
         for (int l = 0; l < m_.layers; ++l) {
             const LayerWeights& w = m_.layer[l];
             const LoraLayer* lora = s_.lora ? &s_.lora[l] : nullptr;
             const int heads = m_.heads * m_.head_dim, kv = m_.kv_heads * m_.head_dim;
+            Phase* now = &phases_[5 * l];
+            const Phase* next_layer = now + 5;
 
             norm_all(x, w.attention_norm, h);
-            multiply(phase++, h.data(), d,
+            multiply(now[0], h.data(), d,
                      {full(w.q, heads, q_), full(w.k, kv, k_), full(w.v, kv, v_),
-                      low(lora ? &lora->q : nullptr, 0),
-                      low(lora ? &lora->k : nullptr, 1), low(lora ? &lora->v : nullptr, 2)});
-            team_.barrier();
-            attention(phase++, l, lora, scratch);
-            team_.barrier();
-            multiply(phase++, attended_.data(), heads,
+                      low(lora ? &lora->q : nullptr, 0), low(lora ? &lora->k : nullptr, 1),
+                      low(lora ? &lora->v : nullptr, 2)});
+            attention(now[1], l, lora, scratch);
+            multiply(now[2], attended_.data(), heads,
                      {full(w.o, d, o_), low(lora ? &lora->o : nullptr, 3)});
-            team_.barrier();
             add_residual(x, o_, lora ? &lora->o : nullptr, 3);
+            if (next_layer[2].begun()) return;
 
             norm_all(x, w.mlp_norm, h);
-            multiply(phase++, h.data(), d,
+            multiply(now[3], h.data(), d,
                      {full(w.gate, m_.ffn, gate_), full(w.up, m_.ffn, up_),
                       low(lora ? &lora->gate : nullptr, 4), low(lora ? &lora->up : nullptr, 5)});
-            team_.barrier();
             activate(lora, act);
-            multiply(phase++, act.data(), m_.ffn,
+            if (next_layer[3].begun()) return;
+            multiply(now[4], act.data(), m_.ffn,
                      {full(w.down, d, down_), low(lora ? &lora->down : nullptr, 6)});
-            team_.barrier();
             add_residual(x, down_, lora ? &lora->down : nullptr, 6);
+            if (next_layer[4].begun()) return;
         }
         norm_all(x, m_.final_norm, h);
-        multiply(phase++, h.data(), d,
+        Phase* last = &phases_[5 * m_.layers];
+        multiply(last[0], h.data(), d,
                  {{m_.head, m_.blocks ? BLOCKS_OF_8 : plain(), m_.vocabulary, s_.logits,
                    m_.vocabulary}});
-        team_.barrier();
-        for (int k; (k = counters_[phase].fetch_add(1)) < K_;)
+        last[1].work(K_, [&](int k) {
             top_of_row(s_.logits + int64_t(k) * m_.vocabulary, m_.vocabulary, s_.top_k,
                        s_.top_values + int64_t(k) * s_.top_k, s_.top_tokens + int64_t(k) * s_.top_k,
                        s_.logsumexp + k);
+        });
     }
 
    private:
@@ -674,21 +690,19 @@ class Decoding {
     }
 
     template <size_t M>
-    void multiply(int phase, const float* x, int inputs, const Matrix (&matrices)[M]) {
-        int size[M], chunks[M];
+    void multiply(Phase& phase, const float* x, int inputs, const Matrix (&matrices)[M]) {
+        int size[M], chunks[M], total = 0;
         for (size_t i = 0; i < M; ++i) {
             int even = matrices[i].outputs / (4 * team_.size()) / 8 * 8;
             size[i] = std::max(16, even);
-            chunks[i] = (matrices[i].outputs + size[i] - 1) / size[i];
+            total += chunks[i] = (matrices[i].outputs + size[i] - 1) / size[i];
         }
-        while (true) {
-            int chunk = counters_[phase].fetch_add(1, std::memory_order_relaxed);
+        phase.work(total, [&](int chunk) {
             size_t i = 0;
-            while (i < M && chunk >= chunks[i]) chunk -= chunks[i++];
-            if (i == M) return;
+            while (chunk >= chunks[i]) chunk -= chunks[i++];
             int from = chunk * size[i], to = std::min(matrices[i].outputs, from + size[i]);
             multiply_chunk(matrices[i], from, to, inputs, x, K_);
-        }
+        });
     }
 
     void norm_all(const Buffer& x, const float* gain, Buffer& out) {
@@ -730,11 +744,11 @@ class Decoding {
     }
 
     // Units of one row and one key-value head: finish q, k, v, append to the cache, attend.
-    void attention(int phase, int l, const LoraLayer* lora, std::vector<float>& scratch) {
+    void attention(Phase& phase, int l, const LoraLayer* lora, std::vector<float>& scratch) {
         const int dim = m_.head_dim, group = m_.heads / m_.kv_heads;
         const int heads = m_.heads * dim, kv = m_.kv_heads * dim;
         std::vector<float> queries(group * dim), key(dim), value(dim);
-        for (int unit; (unit = counters_[phase].fetch_add(1)) < K_ * m_.kv_heads;) {
+        phase.work(K_ * m_.kv_heads, [&](int unit) {
             const int k = unit / m_.kv_heads, head = unit % m_.kv_heads;
             const Row& row = s_.row[k];
             const float* cosines = m_.cosines + int64_t(row.position) * (dim / 2);
@@ -771,14 +785,14 @@ class Decoding {
             float* out = &attended_[k * heads + q_from];
             attend_group<W>(queries.data(), group, dim, segments, scratch, out);
             arrange(out, group * dim, static_cast<const W*>(nullptr));
-        }
+        });
     }
 
     const Model& m_;
     const Step& s_;
     Team& team_;
     const int K_, rank_;
-    std::vector<std::atomic<int>> counters_;  // chunks handed out in each phase
+    std::vector<Phase> phases_;
     Buffer q_, k_, v_, attended_, o_, gate_, up_, down_;
     Buffer low_[7];  // A x of q, k, v, o, gate, up, down
 };
