@@ -1,6 +1,7 @@
 """R3 and R4, our side: a chat of eight turns, and a new version in the middle of things."""
 
 import time
+from threading import Event
 
 from benchmarks.arms.ours import SAMPLING, engine_of, prompts_of, version_of
 from benchmarks.arms.words import user_text
@@ -10,7 +11,8 @@ from storage.records import Message, Role, Sampling
 class EightTurns:
     """Time to the first token of both candidates, turn by turn; its own replies go on the record.
 
-    With ``swap`` a version never seen before is loaded ahead of every turn, inside the time.
+    With ``swap`` a version never seen before is loaded ahead of every turn: inside the time, or, as
+    the app does it, while the person still reads the reply before (``prepared``).
     """
 
     def __init__(
@@ -20,10 +22,12 @@ class EightTurns:
         new_tokens: int,
         turns: int = 8,
         swap: bool = False,
+        prepared: bool = False,
         engine: dict[str, object] | None = None,
     ) -> None:
         self._engine = engine_of(model, engine or {})
         self._loras, self._swap, self._turns = loras, swap, turns
+        self._prepared = prepared
         self._sampling = Sampling(max_new_tokens=new_tokens, **SAMPLING)
         self._versions = 1
         self._engine.load(version_of(loras[0]))
@@ -32,20 +36,29 @@ class EightTurns:
         prompt: list[Message] = []
         metrics: dict[str, float] = {}
         for turn in range(self._turns):
+            if self._swap and self._prepared:
+                began = time.perf_counter()
+                self._next_version()
+                if prompt:
+                    self._engine.warm(prompt, self._sampling, Event())
+                metrics[f"prepare_turn{turn + 1}_s"] = time.perf_counter() - began
             prompt.append(Message(role=Role.USER, content=user_text(number, turn)))
             began = time.perf_counter()
-            if self._swap:
-                self._versions += 1
-                lora = self._loras[self._versions % len(self._loras)]
-                self._engine.load(version_of(lora, self._versions))
+            if self._swap and not self._prepared:
+                self._next_version()
             batch = self._engine.start(prompt, 2, self._sampling, number)
             batch.step()
             metrics[f"ttft_turn{turn + 1}_s"] = time.perf_counter() - began
             while batch.running:
                 batch.step()
             prompt.append(Message(role=Role.ASSISTANT, content=batch.completions()[0].text))
-        metrics["wall_s"] = sum(metrics.values())
+        metrics["wall_s"] = sum(s for name, s in metrics.items() if name.startswith("ttft"))
         return metrics
+
+    def _next_version(self) -> None:
+        self._versions += 1
+        lora = self._loras[self._versions % len(self._loras)]
+        self._engine.load(version_of(lora, self._versions))
 
 
 class Swap:
