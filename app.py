@@ -22,11 +22,9 @@ from chat_app.progress import no_learner, read_progress
 from chat_app.settings import Learning, ServeOptions, Settings
 from learner.model_folder import ModelFolder
 from learner.model_source import resolve_model
-from storage.conversations import ConversationLog
 from storage.database import Store
-from storage.feedback import FeedbackLog
 from storage.folder import DataFolder
-from storage.policies import PolicyRegistry
+from storage.logs import Logs
 from storage.rounds import sweep
 
 if TYPE_CHECKING:
@@ -46,14 +44,12 @@ def serve(settings: Settings, options: ServeOptions) -> None:
         folder = DataFolder(data)
         claim = stack.enter_context(folder.claim())
         store = stack.enter_context(Store(folder.database))
-        policies = PolicyRegistry(store, folder.rounds)
-        sweep(policies)
+        logs = Logs.over(store, folder.rounds)
+        sweep(logs.policies)
         model = None if options.demo else resolve_model(settings.model, progress=say)
         learns = model is not None and settings.learning is Learning.ON
         service = ChatService(
-            ConversationLog(store),
-            FeedbackLog(store),
-            policies,
+            logs,
             _replies(settings, model),
             ServiceConfig(
                 model_name="a script" if model is None else model.name,

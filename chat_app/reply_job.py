@@ -17,11 +17,20 @@ HEARTBEAT_S = 1.0
 class ReplyJob:
     """The newest draft, handed from the model thread to the watchers."""
 
-    def __init__(self, conversation_id: ConversationId, prompt_turn_id: TurnId, seed: int) -> None:
+    def __init__(
+        self,
+        conversation_id: ConversationId,
+        prompt_turn_id: TurnId,
+        seed: int,
+        *,
+        may_ask: bool = True,
+    ) -> None:
         self.conversation_id = conversation_id
         self.prompt_turn_id = prompt_turn_id
         self.seed = seed
+        self.may_ask = may_ask
         self.cancel = Event()
+        self.settle = Event()
         self.started = False
         self._draft = Draft(stage=Stage.WAITING)
         self._changed = Condition()
@@ -49,6 +58,10 @@ class ReplyJob:
             self._draft = replace(self._draft, stage=Stage.DONE)
             self._finished.set()
             self._changed.notify_all()
+
+    def wait(self, timeout_s: float) -> None:
+        """Block until the reply can be read from the store, or for so long."""
+        self._finished.wait(timeout_s)
 
     def watch(self) -> Iterator[Draft]:
         """Yield the newest draft, then again with every change, until one with Stage.DONE."""

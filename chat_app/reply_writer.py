@@ -54,7 +54,15 @@ class ReplyWriter:
         while True:
             version = self._policies.current()
             try:
-                plan = self._replies.reply(prompt, version, job.seed, job.emit, job.cancel)
+                plan = self._replies.reply(
+                    prompt,
+                    version,
+                    job.seed,
+                    job.emit,
+                    job.cancel,
+                    may_ask=job.may_ask,
+                    settle=job.settle,
+                )
             except AdapterLoadError as error:
                 if version.id == BASE_VERSION:
                     raise

@@ -11,26 +11,26 @@ model is called. So a crash can lose a reply in the making, never a message or a
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import blake2b
-from threading import Event, RLock, Thread
+from threading import Event, Thread
 
 from chat_app.config import ServiceConfig
-from chat_app.errors import ChatError
-from chat_app.model_thread import ModelThread
+from chat_app.core import Core
+from chat_app.errors import ChatError, sentences
 from chat_app.progress import LearnerStatus
+from chat_app.reading import read_conversation
 from chat_app.reply_job import ReplyJob
 from chat_app.reply_writer import ReplyWriter, Written
 from chat_app.report import learning_report, status_now
+from chat_app.shelf import Shelf
+from chat_app.teaching import Teaching
 from chat_app.views import ConversationView, LearningReport, Status
 from learner.errors import LearnerError
 from learner.protocols import Draft, ReplyMaker
-from storage.conversations import ConversationLog
-from storage.errors import StorageError
-from storage.feedback import FeedbackLog
-from storage.policies import PolicyRegistry
+from storage.errors import StorageError, UnknownError
+from storage.logs import Logs
 from storage.records import (
     Candidate,
     Choice,
@@ -46,7 +46,6 @@ from storage.records import (
     TurnId,
 )
 from storage.rounds import collect
-from storage.text import clean_text
 
 log = logging.getLogger(__name__)
 
@@ -60,72 +59,58 @@ class ChatService:
 
     def __init__(
         self,
-        conversations: ConversationLog,
-        feedback: FeedbackLog,
-        policies: PolicyRegistry,
+        logs: Logs,
         replies: ReplyMaker,
         config: ServiceConfig,
         learner_status: Callable[[], LearnerStatus | None],
         *,
         clock: Callable[[], datetime] = _now,
     ) -> None:
-        self._conversations = conversations
-        self._feedback = feedback
-        self._policies = policies
-        self._replies = replies
+        self._core = Core(logs, replies, config)
+        self.revisions = self._core.revisions
+        self.shelf = Shelf(self._core)
+        self.teaching = Teaching(self._core)
+        self._logs = logs
         self._config = config
         self._learner_status = learner_status
         self._clock = clock
-        self._writer = ReplyWriter(conversations, policies, replies)
-        self._lock = RLock()
-        self._jobs: dict[ConversationId, ReplyJob] = {}
+        self._writer = ReplyWriter(logs.conversations, logs.policies, replies)
+        self._lock = self._core.lock
+        self._jobs = self._core.jobs
         self._failures: dict[ConversationId, str] = {}
         self._notices: dict[ConversationId, tuple[str, ...]] = {}
         self._attempts: dict[TurnId, int] = {}
         self._latest: ConversationId | None = None  # where the newest reply was written
         self._closing = Event()
-        self._model = ModelThread()
+        self._model = self._core.model
         self._collector: Thread | None = None
-        self._model.submit(self._refit, urgent=False)
+        logs.conversations.erase_temporary()
+        self._model.submit(self._core.refit, urgent=False)
+        self._model.submit(self._core.read_written, urgent=False)
         if config.collect_every_s:
             self._collector = Thread(target=self._collect_rounds, name="collector", daemon=True)
             self._collector.start()
 
     # --- Conversations -----------------------------------------------------------------------
 
-    def conversations(self, limit: int = 50) -> list[Conversation]:
-        """The newest conversations, newest first."""
-        with _sentences():
-            return self._conversations.list(limit=limit)
-
     def conversation(self, key: str) -> Conversation:
         """The conversation with this key, as it stands in the address of the page."""
-        with _sentences():
-            found = self._conversations.by_key(key)
+        with sentences():
+            found = self._logs.conversations.by_key(key)
         if found is None:
             raise ChatError("This chat is not on this computer, or not any more.")
         return found
 
     def new_conversation(self) -> Conversation:
-        with _sentences():
-            return self._conversations.start()
+        return self.shelf.begin()
 
     def view(self, conversation_id: ConversationId) -> ConversationView:
-        with self._lock, _sentences():
-            path = self._conversations.path(conversation_id)
-            question = self._feedback.open_question(conversation_id)
-            candidates = self._conversations.candidates(
-                turn.candidate_id for turn in path if turn.candidate_id is not None
-            )
-            running = conversation_id in self._jobs
-            waiting = bool(path) and path[-1].message.role is Role.USER
-            return ConversationView(
-                conversation=self._conversations.get(conversation_id),
-                turns=tuple(path),
-                written={id_: one.completion for id_, one in candidates.items()},
-                question=question,
-                running=running,
-                interrupted=waiting and not running and question is None,
+        with self._lock, sentences():
+            return read_conversation(
+                self._logs,
+                conversation_id,
+                mark=self.revisions.mark(conversation_id),
+                running=conversation_id in self._jobs,
                 failed=self._failures.get(conversation_id),
                 notices=self._notices.get(conversation_id, ()),
             )
@@ -134,25 +119,31 @@ class ChatService:
 
     def check(self, text: str) -> str:
         """The message as it would be stored. Raises ChatError where it cannot be sent."""
-        message = clean_text(text).strip()
-        if not message:
-            raise ChatError("Write a message first; this one is empty.")
-        if len(message) > self._config.max_message_chars:
-            raise ChatError(
-                f"This message has {len(message):,} characters; at most "
-                f"{self._config.max_message_chars:,} fit. Nothing was sent, your text is kept."
-            )
-        return message
+        return self._core.check(text)
 
     def say(self, conversation_id: ConversationId, text: str) -> Turn:
         """Store a message and have its reply written; an open question counts as skipped."""
         message = self.check(text)
-        with self._lock, _sentences():
-            self._refuse_while_writing(conversation_id)
-            question = self._feedback.open_question(conversation_id)
+        with self._lock, sentences():
+            self._core.refuse_while_writing(conversation_id)
+            question = self._logs.feedback.open_question(conversation_id)
             if question is not None:
                 self._answer(question, Choice.SKIP, decision_ms=None)
-            turn = self._conversations.say(conversation_id, message)
+            turn = self._logs.conversations.say(conversation_id, message)
+            self._start_reply(conversation_id, turn.id, attempt=0)
+            return turn
+
+    def say_instead(self, conversation_id: ConversationId, turn_id: TurnId, text: str) -> Turn:
+        """Say something else in the place of a message, in a branch of its own."""
+        message = self.check(text)
+        with self._lock, sentences():
+            self._core.refuse_while_writing(conversation_id)
+            if any(
+                turn.id == turn_id and turn.message.content == message
+                for turn in self._logs.conversations.path(conversation_id)
+            ):
+                raise ChatError("Nothing was changed. Retry writes another reply to it.")
+            turn = self._logs.branches.say_instead(turn_id, message)
             self._start_reply(conversation_id, turn.id, attempt=0)
             return turn
 
@@ -173,23 +164,46 @@ class ChatService:
             if job is not None:
                 self._cancel(job)
 
+    def settle(self, conversation_id: ConversationId) -> bool:
+        """The reply that is read while a pair is written is fine: it alone runs on.
+
+        Returns False where nothing is being written (any more).
+        """
+        with self._lock:
+            job = self._jobs.get(conversation_id)
+            if job is not None:
+                job.settle.set()
+            return job is not None
+
     def retry(self, conversation_id: ConversationId) -> None:
         """Write another reply to the last message; the one before stays stored, as a sibling."""
-        with self._lock, _sentences():
-            self._refuse_while_writing(conversation_id)
-            if self._feedback.open_question(conversation_id) is not None:
+        with self._lock, sentences():
+            self._core.refuse_while_writing(conversation_id)
+            if self._logs.feedback.open_question(conversation_id) is not None:
                 raise ChatError("Pick one of the two replies first, or skip the question.")
-            path = self._conversations.path(conversation_id)
-            if not path:
+            path = self._logs.conversations.path(conversation_id)
+            if not path or path[-1].message.role is Role.SYSTEM:
                 raise ChatError("There is no message to reply to yet.")
             last, written = path[-1], 0
             if last.message.role is Role.ASSISTANT:
-                written = len(self._conversations.siblings(last.id))
+                written = len(self._logs.conversations.siblings(last.id))
                 last = path[-2]
-                self._conversations.rewind(conversation_id, last.id)
+                self._logs.conversations.rewind(conversation_id, last.id)
             self._start_reply(conversation_id, last.id, attempt=written)
 
+    def show(self, conversation_id: ConversationId, turn_id: TurnId) -> None:
+        """Show another branch, or another reply to the same message."""
+        with self._lock, sentences():
+            self._core.refuse_while_writing(conversation_id)
+            self._logs.branches.show(turn_id)
+        self._core.changed(conversation_id)
+
     # --- Choices -----------------------------------------------------------------------------
+
+    def question(self, token: str) -> Comparison:
+        """The pair of this token, answered or not."""
+        with sentences():
+            return self._logs.feedback.comparison(token)
 
     def choose(self, token: str, choice: Choice, decision_ms: int | None = None) -> Receipt:
         """Store the answer to a question and go on with the reply it names.
@@ -197,37 +211,63 @@ class ChatService:
         Answering twice is no error: the receipt then tells what is stored. ``decision_ms`` None
         takes the time since the pair was shown.
         """
-        with self._lock, _sentences():
-            return self._answer(self._feedback.comparison(token), choice, decision_ms=decision_ms)
+        with self._lock, sentences():
+            question = self._logs.feedback.comparison(token)
+            return self._answer(question, choice, decision_ms=decision_ms)
+
+    def write_better(self, token: str, text: str) -> Receipt:
+        """Answer a question with a reply of one's own, better than both."""
+        with sentences():
+            question = self._logs.feedback.comparison(token)
+        decision_ms = self._since(question)
+        return self.teaching.write_better(question.conversation_id, token, text, decision_ms)
 
     def undo(self, token: str) -> Receipt:
         """Take a choice back: it teaches nothing any more, the conversation stays as it is."""
-        with self._lock, _sentences():
-            receipt = self._feedback.withdraw(token)
-        self._model.submit(self._refit, urgent=False)
+        with self._lock, sentences():
+            question = self._logs.feedback.comparison(token)
+            receipt = self._logs.feedback.withdraw(token)
+        self._core.answered(question.conversation_id)
+        return receipt
+
+    def change(self, token: str, choice: Choice) -> Receipt:
+        """Answer otherwise, also after an undo; the reply it names is shown if it is the last."""
+        with self._lock, sentences():
+            question = self._logs.feedback.comparison(token)
+            self._core.refuse_while_writing(question.conversation_id)
+            receipt = self._logs.feedback.change(token, choice, decision_ms=0)
+            path = self._logs.conversations.path(question.conversation_id)
+            if path and path[-1].parent_id == question.prompt_turn_id:
+                self._logs.branches.show_reply(continued(question, choice).id)
+        self._core.answered(question.conversation_id)
         return receipt
 
     # --- The loop ----------------------------------------------------------------------------
 
     def status(self) -> Status:
-        with _sentences():
-            return status_now(self._feedback, self._policies, self._config, self._learner_status())
+        with sentences():
+            return status_now(
+                self._logs.feedback, self._logs.policies, self._config, self._learner_status()
+            )
 
     def learning(self) -> LearningReport:
-        with _sentences():
-            return learning_report(self._feedback, self._policies)
+        with sentences():
+            return learning_report(self._logs.feedback, self._logs.policies)
 
     def roll_back(self, version: PolicyVersionId) -> None:
         """Let an earlier version speak from the next reply on."""
-        with self._lock, _sentences():
-            if self._policies.current().id == version:
+        with self._lock, sentences():
+            if self._logs.policies.current().id == version:
                 raise ChatError(f"Version {version} is live already.")
-            self._policies.activate(version, reason="chosen on the Learning page")
+            self._logs.policies.activate(version, reason="chosen on the Learning page")
+        self.revisions.status_changed()
         self._model.submit(self._prepare, urgent=False)
 
     def collect_now(self) -> list[RoundReport]:
         """Turn the learner's finished rounds into rows; a passed version is live from now on."""
-        rounds = collect(self._policies)
+        rounds = collect(self._logs.policies)
+        if rounds:
+            self.revisions.status_changed()
         if any(one.status is RoundStatus.ACCEPTED for one in rounds):
             self._model.submit(self._prepare, urgent=False)
         return rounds
@@ -245,15 +285,9 @@ class ChatService:
         self._model.close()
         if self._collector is not None:
             self._collector.join()
+        self._logs.conversations.erase_temporary()
 
     # --- Private -----------------------------------------------------------------------------
-
-    def _refuse_while_writing(self, conversation_id: ConversationId) -> None:
-        if conversation_id in self._jobs:
-            raise ChatError(
-                "A reply is still being written in this chat, here or on another page. "
-                "Your text is kept; stop that reply, or wait for it."
-            )
 
     def _start_reply(
         self, conversation_id: ConversationId, prompt_turn_id: TurnId, *, attempt: int
@@ -264,8 +298,11 @@ class ChatService:
         self._failures.pop(conversation_id, None)
         self._notices.pop(conversation_id, None)
         seed = reply_seed(self._config.seed, prompt_turn_id, attempt)
-        job = ReplyJob(conversation_id, prompt_turn_id, seed)
+        # Where nothing may be learned, an answer would be asked for nothing.
+        may_ask = self._logs.conversations.get(conversation_id).learn
+        job = ReplyJob(conversation_id, prompt_turn_id, seed, may_ask=may_ask)
         self._jobs[conversation_id] = job
+        self._core.changed(conversation_id)
         self._model.submit(partial(self._write, job), urgent=True)
 
     def _cancel(self, job: ReplyJob) -> None:
@@ -280,6 +317,9 @@ class ChatService:
             job.started = True
         try:
             self._writer.write(job, partial(self._shown, job), self._model.hurry)
+        except UnknownError:  # the conversation was deleted meanwhile
+            if not job.finished:
+                self._end(job)
         except Exception as error:
             log.exception("The reply to turn %d failed", job.prompt_turn_id)
             if not job.finished:
@@ -297,41 +337,51 @@ class ChatService:
             if failure is not None:
                 self._failures[job.conversation_id] = failure
             self._notices[job.conversation_id] = notices
+            self._core.changed(job.conversation_id)
         job.finish()
 
     def _answer(
         self, comparison: Comparison, choice: Choice, *, decision_ms: int | None
     ) -> Receipt:
         if decision_ms is None:
-            decision_ms = round((self._clock() - comparison.asked_at).total_seconds() * 1000)
-        receipt = self._feedback.answer(
+            decision_ms = self._since(comparison)
+        receipt = self._logs.feedback.answer(
             comparison.token,
             choice,
-            decision_ms=max(decision_ms, 0),
+            decision_ms=decision_ms,
             continue_with=continued(comparison, choice).id,
         )
         if not receipt.already_saved:
-            self._model.submit(self._refit, urgent=False)
+            self._core.answered(comparison.conversation_id)
         return receipt
 
     def _prepare(self) -> None:
         """Load the live version, and encode the latest chat under it while the person reads."""
         latest = self._latest
-        prompt = [] if latest is None else self._conversations.path(latest)
+        prompt = [] if latest is None else self._logs.conversations.path(latest)
         try:
-            self._replies.prepare(
-                self._policies.current(), [turn.message for turn in prompt], self._model.hurry
+            self._core.replies.prepare(
+                self._logs.policies.current(),
+                [turn.message for turn in prompt],
+                self._model.hurry,
             )
         except LearnerError as error:  # the next reply meets it too, and says so on the page
             log.warning("The live version could not be prepared: %s", error)
 
-    def _refit(self) -> None:
-        self._replies.refit(self._feedback.preferences())
+    def _since(self, comparison: Comparison) -> int:
+        """Milliseconds since the pair was shown, 0 where the clock was set back."""
+        return max(0, round((self._clock() - comparison.asked_at).total_seconds() * 1000))
 
     def _collect_rounds(self) -> None:
+        known = None
         while not self._closing.wait(self._config.collect_every_s):
             try:
                 self.collect_now()
+                # Another process may roll back, and the learner says itself what it does.
+                now = self._logs.policies.current().id, self._learner_status()
+                if now != known:
+                    known = now
+                    self.revisions.status_changed()
             except Exception:
                 # A folder that cannot be read now may be readable in a second, and the chat does
                 # not need it: say so in the log and look again.
@@ -366,12 +416,3 @@ def _reply_failure(error: Exception) -> str:
     if isinstance(error, LearnerError | StorageError):
         return f"This reply failed: {error}"
     return "This reply failed. Nothing you wrote is lost; the log says why."
-
-
-@contextmanager
-def _sentences() -> Iterator[None]:
-    """What the store refuses is told to the person in the store's own words."""
-    try:
-        yield
-    except StorageError as error:
-        raise ChatError(str(error)) from error

@@ -83,7 +83,7 @@ class ChatPage:
 
     def open_new(self) -> Update:
         """An empty chat; it becomes a conversation with its first message."""
-        empty = self._layout.draw(None, self._service.conversations())
+        empty = self._layout.draw(None, self._service.shelf.list())
         return empty | self._layout.draw_answer()
 
     def watch(self, key: str) -> Iterator[Update]:
@@ -157,4 +157,4 @@ class ChatPage:
 
     def _drawn(self, conversation_id: ConversationId) -> Update:
         view = self._service.view(conversation_id)
-        return self._layout.draw(view, self._service.conversations())
+        return self._layout.draw(view, self._service.shelf.list())

@@ -255,7 +255,7 @@ def _mark(turn: Turn, view: ConversationView) -> str:
     """What a person should know of a reply: who wrote it, and why it ends where it does."""
     if turn.candidate_id is None:
         return ""
-    completion = view.written[turn.candidate_id]
+    completion = view.written[turn.candidate_id].completion
     marks = []
     if completion.policy_version != BASE_VERSION:
         marks.append(f"version {completion.policy_version}")

@@ -5,15 +5,30 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from chat_app.progress import LearnerStatus
+from storage.receipts import Answered
 from storage.records import (
+    Candidate,
     CandidateId,
     Comparison,
-    Completion,
     Conversation,
+    Note,
     PolicyVersionId,
     RoundStatus,
+    Thumb,
     Turn,
+    TurnId,
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Which of several is shown, counted from 1."""
+
+    number: int = 1
+    of: int = 1
+    before: TurnId | None = None
+    """The turn to show for the one before this; None at the first."""
+    after: TurnId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,9 +36,23 @@ class ConversationView:
     """One conversation as it is now. At most one of question, running and interrupted holds."""
 
     conversation: Conversation
+    mark: str
+    """What a page drawn from this has seen (``Revisions``)."""
+    instructions: str
+    """What the system was told before the first message, may be empty."""
     turns: tuple[Turn, ...]
-    written: Mapping[CandidateId, Completion]
-    """How the replies among ``turns`` came about: by which version, and how they ended."""
+    """Messages and replies, oldest first, without the instructions."""
+    replies: Place
+    """Which of the replies to the last message is shown."""
+    branches: Place
+    """Which branch of the conversation is shown."""
+    thumbs: Mapping[TurnId, Thumb]
+    answers: Mapping[TurnId, Answered]
+    """The choice, or the person's own text, that led to a reply among ``turns``."""
+    note: Note
+    """What was added to the choice that led to the last reply."""
+    written: Mapping[CandidateId, Candidate]
+    """How the replies among ``turns`` came about: by whom, and how they ended."""
     question: Comparison | None
     running: bool
     interrupted: bool
@@ -107,3 +136,15 @@ class LearningReport:
     """Newest first, the base last."""
     asked: tuple[AskedPoint, ...]
     foreseen: tuple[ForeseenPoint, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletionView:
+    """What deleting a conversation would take away."""
+
+    title: str
+    messages: int
+    choices: int
+    """Answers there, whatever the choice."""
+    versions: tuple[int, ...]
+    """Versions that have learned from some of them."""

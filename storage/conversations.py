@@ -6,6 +6,7 @@ follows from its random key, so it is fixed before the first word.
 """
 
 import hashlib
+import re
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 
@@ -31,6 +32,7 @@ from storage.records import (
 )
 from storage.rows import (
     CONVERSATIONS,
+    TEMPORARY_USER,
     TURNS,
     add_candidates,
     add_text,
@@ -47,6 +49,12 @@ from storage.sqlite import Row, fetch
 from storage.text import clean_text, title_of
 
 HELD_OUT_SHARE = 0.1
+
+_LIKE, _ESCAPED = re.compile(r"([%_\\])"), r"\\\1"
+_HAS_WORD = r"""
+    (title LIKE ? ESCAPE '\' OR conversation_id IN (
+      SELECT conversation_id FROM turns JOIN texts USING (text_id) WHERE body LIKE ? ESCAPE '\'))
+"""
 
 
 def random_key() -> str:
@@ -77,6 +85,20 @@ class ConversationReader:
         )
         return [conversation_of(row) for row in found]
 
+    def search(
+        self, words: str, *, limit: int = 200, user_id: UserId = LOCAL_USER
+    ) -> "list[Conversation]":
+        """Return the conversations, newest first, in which every word occurs, in any branch."""
+        patterns = [f"%{_LIKE.sub(_ESCAPED, word)}%" for word in clean_text(words).split()]
+        everywhere = f" AND {_HAS_WORD}" * len(patterns)
+        found = fetch(
+            self._reader.read(),
+            f"{CONVERSATIONS} AND imported = 0 AND user_id = ?{everywhere} "
+            "ORDER BY conversation_id DESC LIMIT ?",
+            [user_id, *(pattern for one in patterns for pattern in (one, one)), limit],
+        )
+        return [conversation_of(row) for row in found]
+
     def get(self, conversation_id: ConversationId) -> Conversation:
         return conversation_of(_conversation(self._reader.read(), conversation_id))
 
@@ -101,6 +123,13 @@ class ConversationReader:
             """,  # noqa: S608 - a constant; a parent's id is smaller than its child's
             [conversation_id],
         )
+        return [turn_of(row) for row in found]
+
+    def all_turns(self, conversation_id: ConversationId) -> "list[Turn]":
+        """Return every turn of every branch, oldest first."""
+        db = self._reader.read()
+        _conversation(db, conversation_id)
+        found = fetch(db, f"{TURNS} WHERE conversation_id = ? ORDER BY turn_id", [conversation_id])
         return [turn_of(row) for row in found]
 
     def candidates(self, ids: Iterable[CandidateId]) -> dict[CandidateId, Candidate]:
@@ -136,10 +165,23 @@ class ConversationLog(ConversationReader):
         self._store = store
         self._new_key = new_key
 
-    def start(self, *, learn: bool = True, user_id: UserId = LOCAL_USER) -> Conversation:
-        """Begin a conversation; with ``learn`` off its answers never train."""
+    def start(
+        self,
+        *,
+        learn: bool = True,
+        temporary: bool = False,
+        instructions: str = "",
+        user_id: UserId = LOCAL_USER,
+    ) -> Conversation:
+        """Begin a conversation; with ``learn`` off its answers never train.
+
+        ``instructions`` open it as a message of the system. A ``temporary`` one never trains, is
+        in no list, and belongs to a person of its own, whose salt goes when it is erased.
+        """
         key = self._new_key()
         with self._store.write() as db:
+            if temporary:
+                learn, user_id = False, self._temporary_person(db)
             conversation_id = insert(
                 db,
                 "conversations",
@@ -151,7 +193,27 @@ class ConversationLog(ConversationReader):
                     "created_ms": self._store.now_ms(),
                 },
             )
+            body = clean_text(instructions).strip()
+            if body:
+                add_turn(
+                    db,
+                    conversation_id=conversation_id,
+                    parent_id=None,
+                    role=Role.SYSTEM,
+                    text_id=add_text(db, user_id, body),
+                    now_ms=self._store.now_ms(),
+                )
             return conversation_of(_conversation(db, ConversationId(conversation_id)))
+
+    def erase_temporary(self) -> None:
+        """Erase every temporary conversation that is left; a killed server leaves them behind."""
+        left = fetch(
+            self._store.read(),
+            f"{CONVERSATIONS} AND substr(user_id, 1, ?) = ?",
+            [len(TEMPORARY_USER), TEMPORARY_USER],
+        )
+        for row in left:
+            self.erase(ConversationId(row["conversation_id"]))
 
     def rename(self, conversation_id: ConversationId, title: str) -> None:
         """Set the title; an empty one lets the next message title the conversation."""
@@ -246,7 +308,7 @@ class ConversationLog(ConversationReader):
         Its answers never train again. What a version has learned from them stays in that version.
         """
         with self._store.write() as db:
-            _conversation(db, conversation_id)
+            owner = _conversation(db, conversation_id)["user_id"]
             now_ms = self._store.now_ms()
             db.execute(
                 """
@@ -255,6 +317,12 @@ class ConversationLog(ConversationReader):
                   SELECT text_id FROM turns WHERE conversation_id = :id
                   UNION
                   SELECT c.text_id FROM candidates c JOIN turns t ON t.turn_id = c.prompt_turn_id
+                   WHERE t.conversation_id = :id
+                  UNION
+                  SELECT n.comment_id FROM preference_notes n
+                    JOIN preferences p USING (seq) JOIN comparisons USING (comparison_id)
+                    JOIN candidates c ON c.candidate_id = first_id
+                    JOIN turns t ON t.turn_id = c.prompt_turn_id
                    WHERE t.conversation_id = :id)
                 """,
                 {"now": now_ms, "id": conversation_id},
@@ -266,7 +334,18 @@ class ConversationLog(ConversationReader):
                 """,
                 [now_ms, conversation_id],
             )
+            if owner.startswith(TEMPORARY_USER):
+                # Without its salt, what digests are left can be matched with nothing.
+                db.execute(
+                    "UPDATE users SET status = 'erased', salt = NULL WHERE user_id = ?", [owner]
+                )
         self._store.checkpoint()
+
+    def _temporary_person(self, db: Database) -> UserId:
+        user_id = UserId(TEMPORARY_USER + secrets.token_hex(8))
+        salt, now_ms = secrets.token_bytes(16), self._store.now_ms()
+        insert(db, "users", {"user_id": user_id, "salt": salt, "created_ms": now_ms})
+        return user_id
 
     def _add(
         self, db: Database, prompt_turn_id: TurnId, completions: Sequence[Completion]

@@ -96,6 +96,7 @@ class FeedbackReader:
               FROM (SELECT * FROM preferences WHERE choice IN ('first', 'second')) p
              CROSS JOIN live l ON l.seq = p.seq
               JOIN comparisons c ON c.comparison_id = p.comparison_id
+             WHERE c.reason NOT IN ('edited', 'written')
              ORDER BY p.seq DESC LIMIT ?
             """,
             [limit],
@@ -120,9 +121,11 @@ class FeedbackReader:
               SELECT t.parent_id FROM shown JOIN turns t USING (turn_id)
                WHERE t.parent_id IS NOT NULL)
             SELECT EXISTS (SELECT 1 FROM comparisons c JOIN pick_list l USING (comparison_id)
-                            WHERE c.first_id = t.candidate_id AND l.choice <> 'withdrawn')
+                            WHERE c.first_id = t.candidate_id AND l.choice <> 'withdrawn'
+                              AND l.reason NOT IN ('edited', 'written'))
                 OR EXISTS (SELECT 1 FROM comparisons c JOIN pick_list l USING (comparison_id)
-                            WHERE c.second_id = t.candidate_id AND l.choice <> 'withdrawn')
+                            WHERE c.second_id = t.candidate_id AND l.choice <> 'withdrawn'
+                              AND l.reason NOT IN ('edited', 'written'))
                    AS asked
               FROM shown CROSS JOIN turns t USING (turn_id)
              WHERE t.role = 'assistant' ORDER BY t.turn_id
@@ -153,13 +156,13 @@ class FeedbackReader:
     def comparison(self, token: str) -> Comparison:
         """Return what was asked. Raises UnknownComparisonError."""
         db = self._reader.read()
-        id_ = ComparisonId(_question(db, token)["comparison_id"])
+        id_ = ComparisonId(question_of(db, token)["comparison_id"])
         return comparisons_by_id(db, [id_])[id_]
 
     def answer_of(self, comparison_id: ComparisonId) -> Preference | None:
         """Return the newest answer, WITHDRAWN included; None if there was never one."""
         db = self._reader.read()
-        newest = _newest(db, comparison_id)
+        newest = newest_answer(db, comparison_id)
         return preferences_of(db, [newest])[0] if newest else None
 
     def pools(self, *, limit: int) -> list[CandidatePool]:
@@ -202,7 +205,9 @@ class FeedbackReader:
         [row] = fetch(
             self._reader.read(),
             """
-            WITH answers AS (SELECT choice, count(*) AS n FROM pick_list GROUP BY choice)
+            WITH answers AS (
+                   SELECT choice, count(*) AS n FROM pick_list
+                    WHERE reason NOT IN ('edited', 'written') GROUP BY choice)
             SELECT (SELECT coalesce(sum(replies), 0) FROM plain_replies)
                      + coalesce(sum(n), 0) AS replies,
                    coalesce(sum(n), 0) AS asked,
@@ -244,12 +249,12 @@ class FeedbackLog(FeedbackReader):
         """
         _check_answer(choice)
         with self._store.write() as db:
-            question = _question(db, token, user_id)
+            question = question_of(db, token, user_id)
             if continue_with not in (question["first_id"], question["second_id"]):
                 raise ValueError(f"candidate {continue_with} is not of comparison {token!r}")
-            newest = _newest(db, question["comparison_id"])
+            newest = newest_answer(db, question["comparison_id"])
             if newest:
-                return _receipt(newest, already_saved=True)
+                return receipt_of(newest, already_saved=True)
             receipt = self._append(db, question, choice, decision_ms, superseded=None)
             if question["head_turn_id"] == question["prompt_turn_id"]:
                 show_candidate(db, continue_with, self._store.now_ms())
@@ -280,7 +285,7 @@ class FeedbackLog(FeedbackReader):
 
     def _set_flag(self, token: str, flag: str, user_id: UserId) -> None:
         with self._store.write() as db:
-            newest = _newest(db, _question(db, token, user_id)["comparison_id"])
+            newest = newest_answer(db, question_of(db, token, user_id)["comparison_id"])
             if newest is None:
                 raise UnansweredError("This pair was not answered yet: pick a reply first.")
             if _flag(db, newest["seq"]) != flag:
@@ -288,12 +293,12 @@ class FeedbackLog(FeedbackReader):
 
     def _supersede(self, token: str, choice: Choice, decision_ms: int, user_id: UserId) -> Receipt:
         with self._store.write() as db:
-            question = _question(db, token, user_id)
-            newest = _newest(db, question["comparison_id"])
+            question = question_of(db, token, user_id)
+            newest = newest_answer(db, question["comparison_id"])
             if newest is None:
                 raise UnansweredError("This pair was not answered yet: pick a reply first.")
             if newest["choice"] == choice:
-                return _receipt(newest, already_saved=True)
+                return receipt_of(newest, already_saved=True)
             receipt = self._append(db, question, choice, decision_ms, superseded=newest["seq"])
             flag = _flag(db, newest["seq"])
             if flag != RELEASED:  # what was excluded stays excluded, whatever it says now
@@ -355,7 +360,7 @@ def _check_answer(choice: Choice) -> None:
         raise ValueError("an answer is withdrawn by withdraw()")
 
 
-def _question(db: Database, token: str, user_id: UserId | None = None) -> Row:
+def question_of(db: Database, token: str, user_id: UserId | None = None) -> Row:
     found = fetch(
         db,
         """
@@ -374,7 +379,7 @@ def _question(db: Database, token: str, user_id: UserId | None = None) -> Row:
     return found[0]
 
 
-def _newest(db: Database, comparison_id: int) -> Row | None:
+def newest_answer(db: Database, comparison_id: int) -> Row | None:
     sql = "SELECT * FROM newest WHERE comparison_id = ?"
     return next(iter(fetch(db, sql, [comparison_id])), None)
 
@@ -386,7 +391,7 @@ def _flag(db: Database, seq: int) -> str:
     return found[0]["flag"] if found else RELEASED
 
 
-def _receipt(row: Row, *, already_saved: bool) -> Receipt:
+def receipt_of(row: Row, *, already_saved: bool) -> Receipt:
     return Receipt(
         preference_id=PreferenceId(row["seq"]),
         choice=Choice(row["choice"]),

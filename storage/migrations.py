@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 migrations = Migrations("twofold")
 
@@ -37,3 +37,9 @@ def m002(db: Database) -> None:
 def m003(db: Database) -> None:
     """Counts and open picks that are kept as the log grows, for the Learning page's sake."""
     db.executescript((_SCHEMA / "m003.sql").read_text(encoding="utf-8"))
+
+
+@migrations()
+def m004(db: Database) -> None:
+    """Thumbs, strength and reasons of a choice, and replies that a person wrote."""
+    db.executescript((_SCHEMA / "m004.sql").read_text(encoding="utf-8"))

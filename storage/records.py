@@ -62,6 +62,32 @@ class AskReason(StrEnum):
     """The person let two versions reply, without being told which is which."""
     IMPORTED = "imported"
     """The pair and its answer came out of a file; nobody was asked here."""
+    EDITED = "edited"
+    """The person rewrote a reply: theirs is better than what it was. Nobody was asked."""
+    WRITTEN = "written"
+    """The person wrote a better reply than both of a pair. Nobody was asked."""
+
+    @property
+    def asked(self) -> bool:
+        """Whether the pair was put before the person as a question."""
+        return self not in (AskReason.IMPORTED, AskReason.EDITED, AskReason.WRITTEN)
+
+
+class Author(StrEnum):
+    POLICY = "policy"
+    PERSON = "person"
+
+
+class Thumb(StrEnum):
+    UP = "up"
+    DOWN = "down"
+    NONE = "none"
+    """Taken back."""
+
+
+class Strength(StrEnum):
+    SLIGHTLY = "slightly"
+    CLEARLY = "clearly"
 
 
 class Choice(StrEnum):
@@ -100,6 +126,8 @@ class Conversation:
     learn: bool
     held_out: bool
     """Fixed at creation by a hash of the key: held-out answers measure, they never train."""
+    temporary: bool = False
+    """Kept only as long as its page is open, then erased with the salt of its digests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,11 +193,12 @@ class Completion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A stored completion."""
+    """A stored completion. One that a person wrote has no tokens until the model has read it."""
 
     id: CandidateId
     prompt_turn_id: TurnId
     completion: Completion
+    author: Author = Author.POLICY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +264,16 @@ class Receipt:
     choice: Choice
     already_saved: bool
     """True where the comparison had been answered before: ``choice`` is then the stored one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What a person added to an answer: how strongly, and why. All of it may be missing."""
+
+    strength: Strength | None = None
+    reasons: tuple[str, ...] = ()
+    """Names out of a fixed list of the page."""
+    comment: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

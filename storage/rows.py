@@ -19,6 +19,7 @@ from sqlite_utils import Database
 
 from storage.records import (
     AskReason,
+    Author,
     Candidate,
     CandidateId,
     Choice,
@@ -43,8 +44,11 @@ from storage.records import (
 from storage.sqlite import Row, fetch, translated
 from storage.text import storable_text
 
+TEMPORARY_USER = "temporary-"
+"""A temporary conversation belongs to a person of its own, whose id begins so."""
+
 CONVERSATIONS = """
-    SELECT conversation_id, key, title, created_ms, learn, held_out, head_turn_id
+    SELECT conversation_id, key, user_id, title, created_ms, learn, held_out, head_turn_id
       FROM conversations WHERE erased_ms IS NULL
 """
 TURNS = """
@@ -66,6 +70,7 @@ def conversation_of(row: Row) -> Conversation:
         started_at=moment(row["created_ms"]),
         learn=bool(row["learn"]),
         held_out=bool(row["held_out"]),
+        temporary=row["user_id"].startswith(TEMPORARY_USER),
     )
 
 
@@ -107,7 +112,7 @@ def candidates_by_id(db: Database, ids: Iterable[int]) -> dict[CandidateId, Cand
         for row in fetch(
             db,
             """
-            SELECT candidate_id, prompt_turn_id, version, seed, params_json, body, finish,
+            SELECT candidate_id, prompt_turn_id, author, version, seed, params_json, body, finish,
                    reward_mean, reward_std, token_ids, token_logp, feature
               FROM candidates JOIN texts USING (text_id)
               LEFT JOIN candidate_cache USING (candidate_id)
@@ -256,6 +261,41 @@ def add_candidates(
     return added
 
 
+def add_written(
+    db: Database, prompt_turn_id: TurnId, owner: UserId, completion: Completion, now_ms: int
+) -> Candidate:
+    """Insert a reply that a person wrote, without its cache. The caller holds the transaction."""
+    candidate_id = insert(
+        db,
+        "candidates",
+        {
+            "prompt_turn_id": prompt_turn_id,
+            "author": Author.PERSON,
+            "version": completion.policy_version,
+            "seed": completion.seed,
+            "params_json": _params_json(completion.sampling),
+            "text_id": add_text(db, owner, completion.text),
+            "finish": completion.finish_reason,
+            "created_ms": now_ms,
+        },
+    )
+    return candidates_by_id(db, [candidate_id])[CandidateId(candidate_id)]
+
+
+def add_cache(db: Database, candidate_id: int, completion: Completion) -> None:
+    """Insert the tokens and features of a candidate. The caller holds the transaction."""
+    insert(
+        db,
+        "candidate_cache",
+        {
+            "candidate_id": candidate_id,
+            "token_ids": _packed("i", completion.token_ids),
+            "token_logp": _packed("f", completion.logprobs),
+            "feature": completion.feature,
+        },
+    )
+
+
 def add_turn(
     db: Database,
     *,
@@ -322,6 +362,7 @@ def _candidate(row: Row) -> Candidate:
     return Candidate(
         id=CandidateId(row["candidate_id"]),
         prompt_turn_id=TurnId(row["prompt_turn_id"]),
+        author=Author(row["author"]),
         completion=Completion(
             text=row["body"] or "",
             token_ids=_unpacked("i", row["token_ids"] or b""),

@@ -24,11 +24,9 @@ from learner.asking import AskingReplyMaker
 from learner.build import LearnerBuild, build_replies
 from learner.evaluation.examiner import Examiner
 from learner.model_folder import ModelFolder
-from storage.conversations import ConversationLog
 from storage.database import Store
-from storage.feedback import FeedbackLog
 from storage.folder import DataFolder
-from storage.policies import PolicyRegistry
+from storage.logs import Logs
 
 
 def simulate_into(
@@ -82,12 +80,9 @@ def _loop(
     store = stack.enter_context(Store(data.database))
     # Which conversations are held out follows from their keys, so those must repeat, too.
     keys = Random(settings.engine.seed)  # noqa: S311 - they guard nothing here
-    conversations = ConversationLog(store, new_key=lambda: f"{keys.getrandbits(256):064x}")
-    feedback, policies = FeedbackLog(store), PolicyRegistry(store, data.rounds)
+    logs = Logs.over(store, data.rounds, new_key=lambda: f"{keys.getrandbits(256):064x}")
     service = ChatService(
-        conversations,
-        feedback,
-        policies,
+        logs,
         replies,
         ServiceConfig(
             model_name=model.name,
@@ -105,9 +100,9 @@ def _loop(
         )()
     return Loop(
         service=service,
-        conversations=conversations,
-        feedback=feedback,
-        policies=policies,
+        conversations=logs.conversations,
+        feedback=logs.feedback,
+        policies=logs.policies,
         learner=learner,
     )
 

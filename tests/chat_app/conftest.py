@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,19 @@ from chat_app.config import ServiceConfig
 from chat_app.progress import no_learner
 from chat_app.service import ChatService
 from learner.protocols import ReplyMaker
+from storage.logs import Logs
 from tests.storage.builders import World
 
 CONFIG = ServiceConfig(model_name="a script", collect_every_s=0)
+
+
+def logs_of(world: World) -> Logs:
+    return replace(
+        Logs.over(world.store, world.folder.rounds),
+        conversations=world.log,
+        feedback=world.feedback,
+        policies=world.policies,
+    )
 
 
 @pytest.fixture
@@ -28,9 +39,7 @@ def serve(world: World) -> Iterator[Callable[..., ChatService]]:
     with ExitStack() as stack:
 
         def start(replies: ReplyMaker, config: ServiceConfig = CONFIG) -> ChatService:
-            service = ChatService(
-                world.log, world.feedback, world.policies, replies, config, no_learner
-            )
+            service = ChatService(logs_of(world), replies, config, no_learner)
             stack.callback(service.close)
             return service
 

@@ -10,7 +10,7 @@ from chat_app.progress import no_learner
 from chat_app.service import ChatService, continued
 from learner.engine.scripted import ScriptedAsking
 from storage.records import Choice, Role
-from tests.chat_app.conftest import CONFIG
+from tests.chat_app.conftest import CONFIG, logs_of
 from tests.chat_app.makers import GatedReplyMaker, scripted
 
 
@@ -158,9 +158,7 @@ def test_a_restarted_server_fits_the_stored_picks_before_it_answers(serve, world
 def test_the_time_to_decide_runs_from_the_question(world):
     now = None
     service = ChatService(
-        world.log,
-        world.feedback,
-        world.policies,
+        logs_of(world),
         scripted(ScriptedAsking.ALWAYS),
         CONFIG,
         no_learner,

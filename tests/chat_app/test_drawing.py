@@ -12,14 +12,16 @@ from chat_app.markup import displayed
 from chat_app.progress import LearnerStatus
 from chat_app.ui_layout import messages_of
 from chat_app.ui_learning import facts_html, lessons_html
-from chat_app.views import ConversationView, RoundView, Status
+from chat_app.views import ConversationView, Place, RoundView, Status
 from learner.progress import LearnerState
 from storage.records import (
     AskReason,
+    Candidate,
     Completion,
     Conversation,
     FinishReason,
     Message,
+    Note,
     PolicyVersionId,
     Question,
     Role,
@@ -73,7 +75,7 @@ def test_the_question_says_its_numbers():
 @pytest.mark.parametrize("reason", AskReason)
 def test_every_reason_to_ask_has_a_sentence(reason):
     question = Question(reason=reason, propensity=1.0, disagreement=0.2, first_better_prob=0.5)
-    assert "50 %" in wording.why_asked(question)
+    assert ("50 %" in wording.why_asked(question)) == reason.asked
 
 
 @pytest.mark.parametrize(
@@ -189,8 +191,15 @@ def test_a_reply_says_who_wrote_it_and_why_it_ends_where_it_does(version, finish
         conversation=Conversation(
             id=1, key="k" * 22, title="", started_at=now, learn=True, held_out=False
         ),
+        mark="",
+        instructions="",
         turns=(turn,),
-        written={7: completion},
+        replies=Place(),
+        branches=Place(),
+        thumbs={},
+        answers={},
+        note=Note(),
+        written={7: Candidate(id=7, prompt_turn_id=1, completion=completion)},
         question=None,
         running=False,
         interrupted=False,

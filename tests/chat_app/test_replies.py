@@ -13,7 +13,7 @@ from learner.errors import PromptTooLongError
 from learner.protocols import Draft, Stage
 from storage.errors import DiskFullError
 from storage.records import BASE_VERSION, ConversationId, Role, TurnId, TurnState
-from tests.chat_app.conftest import CONFIG
+from tests.chat_app.conftest import CONFIG, logs_of
 from tests.chat_app.makers import (
     BaseOnlyReplyMaker,
     FailingReplyMaker,
@@ -309,9 +309,7 @@ def test_the_same_seed_writes_the_same_replies(tmp_path):
     def run(folder, seed):
         world = World.open(folder)
         config = ServiceConfig(model_name="a script", collect_every_s=0, seed=seed)
-        service = ChatService(
-            world.log, world.feedback, world.policies, scripted(), config, no_learner
-        )
+        service = ChatService(logs_of(world), scripted(), config, no_learner)
         chat = service.new_conversation()
         for text in ("Why is the sky blue?", "Three ideas for a rainy day", "a neighbour's note"):
             service.say(chat.id, text)
@@ -325,9 +323,7 @@ def test_the_same_seed_writes_the_same_replies(tmp_path):
 
 
 def test_close_keeps_what_is_half_written(world):
-    service = ChatService(
-        world.log, world.feedback, world.policies, SlowReplyMaker(), CONFIG, no_learner
-    )
+    service = ChatService(logs_of(world), SlowReplyMaker(), CONFIG, no_learner)
     chat = service.new_conversation()
     service.say(chat.id, "Count to 2000")
     next(draft for draft in service.watch(chat.id) if draft.texts)

@@ -20,6 +20,7 @@ from storage.conversations import ConversationLog
 from storage.database import Store
 from storage.feedback import FeedbackLog
 from storage.folder import DataFolder
+from storage.logs import Logs
 from storage.policies import PolicyRegistry
 from storage.records import Choice
 from tests.keys import teaching_key
@@ -59,10 +60,8 @@ def serving(
     config = config or ServiceConfig(model_name="a script", collect_every_s=0.1)
     folder = DataFolder(root)
     with Store(folder.database) as store:
-        conversations = ConversationLog(store, new_key=teaching_key)
-        feedback = FeedbackLog(store)
-        policies = PolicyRegistry(store, folder.rounds)
-        service = ChatService(conversations, feedback, policies, replies, config, learner_status)
+        logs = Logs.over(store, folder.rounds, new_key=teaching_key)
+        service = ChatService(logs, replies, config, learner_status)
         try:
             with PageServer(service, candidates=config.candidates, port=port) as server:
                 yield App(
@@ -70,9 +69,9 @@ def serving(
                     folder=folder,
                     store=store,
                     service=service,
-                    conversations=conversations,
-                    feedback=feedback,
-                    policies=policies,
+                    conversations=logs.conversations,
+                    feedback=logs.feedback,
+                    policies=logs.policies,
                 )
         finally:
             service.close()

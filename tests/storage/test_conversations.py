@@ -226,3 +226,51 @@ def everything(world: World) -> str:
     """Every byte that the store keeps, its log included."""
     files = sorted(world.folder.root.glob("twofold.db*"))
     return "".join(path.read_bytes().decode("latin-1") for path in files)
+
+
+def test_search_finds_every_word_in_titles_and_branches(world: World) -> None:
+    tea, sky = world.log.start(), world.log.start()
+    prompt = world.log.say(tea.id, "How long does green tea brew?")
+    world.log.reply(prompt.id, completion("Two minutes, 100% leaf."))
+    world.log.say(sky.id, "Why is the sky blue_ish?")
+    world.log.rename(sky.id, "Colours")
+    for words, found in (
+        ("TEA minutes", [tea.id]),
+        ("colours", [sky.id]),
+        ("why", [sky.id]),
+        ("100%", [tea.id]),
+        ("0%2", []),
+        ("e_ish", [sky.id]),
+        ("e_i_h", []),
+        ("tea sky", []),
+        ("", [sky.id, tea.id]),
+    ):
+        assert [one.id for one in world.log.search(words)] == found, words
+    world.log.erase(tea.id)
+    assert world.log.search("tea") == []
+
+
+def test_instructions_open_a_conversation_and_are_no_title(world: World) -> None:
+    conversation = world.log.start(instructions=" Be brief. ")
+    turn = world.log.say(conversation.id, "hello")
+    assert [m.role for m in world.log.messages(turn.id)] == [Role.SYSTEM, Role.USER]
+    assert said(world, conversation.id) == ["Be brief.", "hello"]
+    assert world.log.get(conversation.id).title == "hello"
+
+
+def test_a_temporary_conversation_is_in_no_list_and_leaves_nothing_to_match(world: World) -> None:
+    kept = world.log.start()
+    conversation = world.log.start(temporary=True)
+    assert conversation.temporary and not conversation.learn and not kept.temporary
+    prompt = world.log.say(conversation.id, "secret")
+    world.log.reply(prompt.id, completion("secret reply"))
+    assert world.log.list() == [kept] and world.log.search("secret") == []
+    assert world.log.by_key(conversation.key) == world.log.get(conversation.id)
+    world.log.erase_temporary()
+    world.log.erase_temporary()
+    assert world.log.by_key(conversation.key) is None and world.log.list() == [kept]
+    users = list(world.store.read().table("users").rows_where("status = 'erased'"))
+    assert [user["salt"] for user in users] == [None]
+    world.store.checkpoint()
+    assert b"secret" not in world.folder.database.read_bytes()
+    world.feedback.verify_chain()

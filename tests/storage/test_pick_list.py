@@ -8,11 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage import database, migrations, sqlite
+from storage import chain, database, migrations, sqlite
 from storage.database import Store
 from storage.errors import UnansweredError, UnknownComparisonError
 from storage.pick_list import PickFilter, PickReader, search_query
-from storage.records import AskReason, Choice, ComparisonId, PolicyVersionId, RoundStatus
+from storage.records import (
+    LOCAL_USER,
+    AskReason,
+    Choice,
+    ComparisonId,
+    PolicyVersionId,
+    RoundStatus,
+)
+from storage.rows import add_text, insert
 from storage.sqlite import fetch
 from tests.storage.builders import QUESTION, World, completion
 
@@ -63,6 +71,61 @@ def test_the_list_is_what_the_logs_say(world: World) -> None:
     assert [row[3] for row in listed(world)] == [None, "tie", "first", "withdrawn"]
 
 
+def pick_as_before(db, number: int, texts: tuple[str, str, str], choice: str) -> None:
+    """Insert a conversation with one answered pair, in the tables and columns of m001."""
+
+    def add(table: str, **values: object) -> int:
+        return insert(db, table, values)
+
+    mine: dict[str, object] = {"user_id": "local-person", "created_ms": number}
+    prompt, first, second = (add_text(db, LOCAL_USER, text) for text in texts)
+    chat = add("conversations", key=f"{number:032d}", learn=1, held_out=0, **mine)
+    turn = add(
+        "turns",
+        conversation_id=chat,
+        role="user",
+        text_id=prompt,
+        state="final",
+        created_ms=number,
+    )
+    pair = [
+        add(
+            "candidates",
+            prompt_turn_id=turn,
+            version=0,
+            seed=1,
+            params_json="{}",
+            text_id=text,
+            finish="stop",
+            created_ms=number,
+        )
+        for text in (first, second)
+    ]
+    for candidate in pair:
+        add("candidate_cache", candidate_id=candidate, token_ids=b"", token_logp=b"")
+    comparison = add(
+        "comparisons",
+        token=f"{number:032d}",
+        first_id=pair[0],
+        second_id=pair[1],
+        reason="always",
+        propensity=1.0,
+        disagreement=0.0,
+        first_better_prob=0.5,
+        **mine,
+    )
+    answer = {
+        "idem_key": f"{number:032d}:0",
+        "comparison_id": comparison,
+        "choice": choice,
+        "supersedes": None,
+        "decide_ms": 0,
+        "prev_hash": chain.last_hash(db),
+        **mine,
+    }
+    add("preferences", row_hash=chain.row_hash(db, answer), **answer)
+
+
 def test_a_file_of_the_first_schema_gets_its_list_and_its_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,20 +134,16 @@ def test_a_file_of_the_first_schema_gets_its_list_and_its_search(
         def apply(db) -> None:
             migrations.migrations.apply(db, stop_before="m002")
 
-    def insert_as_before(world: World, choice: Choice) -> None:
-        world.answer(asked(world, "the old question", "an early reply", "another"), choice)
-
     with monkeypatch.context() as patch:
         patch.setattr(database, "migrations", FirstOnly)
         patch.setattr(sqlite, "SCHEMA_VERSION", 1)
-        # The list of conversations did not know imports yet.
-        patch.setattr(World, "start", lambda self, **_: self.log.start())
-        with (world := World.open(tmp_path)).store:
-            insert_as_before(world, Choice.FIRST)
-            insert_as_before(world, Choice.BOTH_BAD)
-            erased = asked(world, "a secret", "one", "two")
-            world.answer(erased)
-            world.log.erase(erased.conversation_id)
+        with (world := World.open(tmp_path)).store, world.store.write() as db:
+            old = ("the old question", "an early reply", "another")
+            pick_as_before(db, 1, old, "first")
+            pick_as_before(db, 2, old, "both_bad")
+            pick_as_before(db, 3, ("a secret", "one", "two"), "first")
+            db.execute("UPDATE texts SET body = NULL, erased_ms = 1 WHERE text_id > 6")
+            db.execute("UPDATE conversations SET learn = 0, erased_ms = 1 WHERE key LIKE '%3'")
     with (world := World.open(tmp_path)).store:
         reader = PickReader(world.store)
         assert [row.choice for row in reader.page(PickFilter())] == [Choice.BOTH_BAD, Choice.FIRST]

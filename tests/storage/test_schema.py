@@ -75,6 +75,9 @@ FINE: dict[str, dict[str, Any]] = {
         "row_hash": bytes(range(32)),
     },
     "preference_flags": {"seq": 1, "flag": "burst", "created_ms": 0},
+    # Turn 5 shows the reply that was picked first.
+    "ratings": {"turn_id": 5, "thumb": "up", "created_ms": 0},
+    "preference_notes": {"seq": 1, "strength": None, "reasons_json": "[]", "created_ms": 0},
     "rounds": {
         "number": 4,
         "parent": 1,
@@ -197,6 +200,13 @@ def test_the_row_that_the_rules_are_tested_on_is_fine(lived_in: World, table: st
         ("preferences", {"idem_key": "short"}, "CHECK"),
         ("preference_flags", {"seq": 999}, "FOREIGN KEY"),
         ("preference_flags", {"flag": "odd"}, "CHECK"),
+        ("ratings", {"turn_id": 1}, "a thumb is about a reply"),
+        ("ratings", {"turn_id": 999}, "a thumb is about a reply"),
+        ("ratings", {"thumb": "sideways"}, "CHECK"),
+        ("preference_notes", {"seq": 999}, "FOREIGN KEY"),
+        ("preference_notes", {"strength": "madly"}, "CHECK"),
+        ("preference_notes", {"comment_id": 999}, "FOREIGN KEY"),
+        ("candidates", {"author": "ghost"}, "CHECK"),
         ("rounds", {"number": 2}, "UNIQUE"),
         ("rounds", {"number": 0, "parent": 0}, "CHECK"),
         ("rounds", {"parent": 2}, "FOREIGN KEY"),
@@ -230,6 +240,8 @@ LOGS = (
     "comparisons",
     "preferences",
     "preference_flags",
+    "ratings",
+    "preference_notes",
     "rounds",
     "round_items",
     "policy_versions",
@@ -240,7 +252,8 @@ LOGS = (
 @pytest.mark.parametrize("table", LOGS)
 @pytest.mark.parametrize("change", ["update", "delete", "replace"])
 def test_logs_only_grow(lived_in: World, table: str, change: str) -> None:
-    add(lived_in, "preference_flags", {})
+    for empty in ("preference_flags", "ratings", "preference_notes"):
+        add(lived_in, empty, {})
     column = "number" if table == "round_items" else next(iter(FINE[table]))
     sql = {
         "update": "UPDATE {table} SET {column} = {column}",

@@ -1,0 +1,39 @@
+"""All that the app reads and writes, over one store."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from storage.branches import BranchLog
+from storage.conversations import ConversationLog, random_key
+from storage.database import Store
+from storage.demonstrations import DemonstrationLog
+from storage.feedback import FeedbackLog
+from storage.opinions import OpinionLog
+from storage.policies import PolicyRegistry
+from storage.receipts import ReceiptReader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logs:
+    conversations: ConversationLog
+    branches: BranchLog
+    feedback: FeedbackLog
+    receipts: ReceiptReader
+    opinions: OpinionLog
+    demonstrations: DemonstrationLog
+    policies: PolicyRegistry
+
+    @classmethod
+    def over(cls, store: Store, rounds: Path, *, new_key: Callable[[], str] = random_key) -> Self:
+        """``rounds`` is the folder of the learner's rounds; ``new_key`` as in ConversationLog."""
+        return cls(
+            conversations=ConversationLog(store, new_key=new_key),
+            branches=BranchLog(store),
+            feedback=FeedbackLog(store),
+            receipts=ReceiptReader(store),
+            opinions=OpinionLog(store),
+            demonstrations=DemonstrationLog(store),
+            policies=PolicyRegistry(store, rounds),
+        )

@@ -1,0 +1,115 @@
+"""What a person says beside choosing: thumbs on replies, strength and reasons of an answer.
+
+Append-only: the newest thumb of a reply and the newest note of an answer count, and saying the
+same again writes nothing.
+"""
+
+import json
+from collections.abc import Iterable
+
+from sqlite_utils import Database
+
+from storage.database import Reader, Store
+from storage.errors import UnansweredError, UnknownTurnError
+from storage.records import Note, PreferenceId, Strength, Thumb, TurnId
+from storage.rows import add_text, insert
+from storage.sqlite import fetch
+from storage.text import clean_text
+
+
+class OpinionReader:
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def thumbs(self, turn_ids: Iterable[TurnId]) -> dict[TurnId, Thumb]:
+        """Return the thumbs of these replies; one that has none, or no more, is left out."""
+        found = fetch(
+            self._reader.read(),
+            """
+            SELECT turn_id, thumb, max(rating_id) FROM ratings
+             WHERE turn_id IN (SELECT value FROM json_each(?)) GROUP BY turn_id
+            """,  # SQLite takes the other columns from the row with the maximum
+            [json.dumps(list(turn_ids))],
+        )
+        thumbs = {TurnId(row["turn_id"]): Thumb(row["thumb"]) for row in found}
+        return {turn_id: thumb for turn_id, thumb in thumbs.items() if thumb is not Thumb.NONE}
+
+    def note(self, preference_id: PreferenceId) -> Note:
+        """Return what was added to an answer, an empty note if nothing was."""
+        return _note(self._reader.read(), preference_id)
+
+
+class OpinionLog(OpinionReader):
+    """Writes them; each method is one transaction and idempotent."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._store = store
+
+    def rate(self, turn_id: TurnId, thumb: Thumb) -> None:
+        """Keep a thumb on a reply; NONE takes it back. Raises UnknownTurnError."""
+        with self._store.write() as db:
+            found = fetch(
+                db,
+                """
+                SELECT (SELECT thumb FROM ratings r WHERE r.turn_id = t.turn_id
+                         ORDER BY rating_id DESC LIMIT 1) AS thumb
+                  FROM turns t JOIN conversations v USING (conversation_id)
+                 WHERE t.turn_id = ? AND t.role = 'assistant' AND v.erased_ms IS NULL
+                """,
+                [turn_id],
+            )
+            if not found:
+                raise UnknownTurnError(f"There is no reply {turn_id} (any more).")
+            if (found[0]["thumb"] or Thumb.NONE) != thumb:
+                now_ms = self._store.now_ms()
+                insert(db, "ratings", {"turn_id": turn_id, "thumb": thumb, "created_ms": now_ms})
+
+    def annotate(self, preference_id: PreferenceId, note: Note) -> None:
+        """Keep strength, reasons and a comment of an answer; the note before is replaced.
+
+        Raises UnansweredError where there is no such answer.
+        """
+        note = Note(
+            strength=note.strength,
+            reasons=tuple(sorted(set(note.reasons))),
+            comment=clean_text(note.comment).strip(),
+        )
+        with self._store.write() as db:
+            owner = fetch(db, "SELECT user_id FROM preferences WHERE seq = ?", [preference_id])
+            if not owner:
+                raise UnansweredError("This pair was not answered yet: pick a reply first.")
+            if _note(db, preference_id) == note:
+                return
+            comment_id = add_text(db, owner[0]["user_id"], note.comment) if note.comment else None
+            insert(
+                db,
+                "preference_notes",
+                {
+                    "seq": preference_id,
+                    "strength": note.strength,
+                    "reasons_json": json.dumps(note.reasons),
+                    "comment_id": comment_id,
+                    "created_ms": self._store.now_ms(),
+                },
+            )
+
+
+def _note(db: Database, preference_id: PreferenceId) -> Note:
+    found = fetch(
+        db,
+        """
+        SELECT strength, reasons_json, body FROM preference_notes
+          LEFT JOIN texts ON text_id = comment_id
+         WHERE seq = ? ORDER BY note_id DESC LIMIT 1
+        """,
+        [preference_id],
+    )
+    if not found:
+        return Note()
+    row = found[0]
+    return Note(
+        strength=row["strength"] and Strength(row["strength"]),
+        reasons=tuple(json.loads(row["reasons_json"])),
+        comment=row["body"] or "",
+    )

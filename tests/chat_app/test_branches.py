@@ -1,0 +1,98 @@
+"""Messages said anew, replies paged through, and what a page is told of them."""
+
+import pytest
+
+from chat_app.errors import ChatError
+from learner.engine.scripted import ScriptedAsking
+from tests.chat_app.makers import GatedReplyMaker, scripted
+
+
+@pytest.fixture
+def service(serve):
+    return serve(scripted())
+
+
+@pytest.fixture
+def chat(service):
+    return service.new_conversation()
+
+
+def said(service, chat, *messages):
+    for message in messages:
+        service.say(chat.id, message)
+        service.drain()
+    return service.view(chat.id)
+
+
+def test_a_message_said_anew_gets_a_reply_in_a_branch_of_its_own(service, chat):
+    before = said(service, chat, "Count to 3", "What did I say first?")
+    service.say_instead(chat.id, before.turns[0].id, "Count to 4")
+    service.drain()
+    view = service.view(chat.id)
+    assert view.turns[0].message.content == "Count to 4"
+    assert len(view.turns) == 2
+    assert (view.branches.number, view.branches.of, view.branches.after) == (2, 2, None)
+    service.show(chat.id, view.branches.before)
+    again = service.view(chat.id)
+    assert again.turns == before.turns and again.branches.number == 1
+
+
+def test_saying_the_same_again_is_no_branch(service, chat):
+    view = said(service, chat, "Count to 3")
+    with pytest.raises(ChatError, match="Nothing was changed"):
+        service.say_instead(chat.id, view.turns[0].id, " Count to 3 ")
+
+
+def test_retries_are_paged_through(service, chat):
+    said(service, chat, "Count to 3")
+    for _ in range(2):
+        service.retry(chat.id)
+        service.drain()
+    view = service.view(chat.id)
+    assert (view.replies.number, view.replies.of) == (3, 3)
+    assert view.branches.of == 1
+    service.show(chat.id, view.replies.before)
+    view = service.view(chat.id)
+    assert (view.replies.number, view.replies.of) == (2, 3)
+    assert view.replies.before is not None and view.replies.after is not None
+
+
+def test_nothing_is_paged_while_a_reply_is_written(serve):
+    maker = GatedReplyMaker()
+    service = serve(maker)
+    chat = service.new_conversation()
+    turn = service.say(chat.id, "Count to 3")
+    with pytest.raises(ChatError, match="still being written"):
+        service.show(chat.id, turn.id)
+    with pytest.raises(ChatError, match="still being written"):
+        service.say_instead(chat.id, turn.id, "other")
+    maker.gate.set()
+
+
+def test_instructions_come_before_everything_and_are_no_message(serve):
+    service = serve(scripted(ScriptedAsking.ALWAYS))
+    chat = service.shelf.begin(instructions="Be brief.")
+    with pytest.raises(ChatError, match="no message to reply to"):
+        service.retry(chat.id)
+    service.say(chat.id, "Why is the sky blue?")
+    service.drain()
+    view = service.view(chat.id)
+    assert view.instructions == "Be brief." and len(view.turns) == 1
+    assert [m.content for m in view.question.prompt] == ["Be brief.", "Why is the sky blue?"]
+    with pytest.raises(ChatError, match="at most"):
+        service.shelf.begin(instructions="x" * 9000)
+
+
+def test_settling_gives_one_reply_and_no_question(serve):
+    service = serve(scripted(ScriptedAsking.ALWAYS))
+    chat = service.new_conversation()
+    assert not service.settle(chat.id)
+    maker = GatedReplyMaker(ScriptedAsking.ALWAYS)
+    service = serve(maker)
+    service.say(chat.id, "Why is the sky blue?")
+    assert maker.begun.wait(5)
+    assert service.settle(chat.id)
+    maker.gate.set()
+    service.drain()
+    view = service.view(chat.id)
+    assert view.question is None and len(view.turns) == 2

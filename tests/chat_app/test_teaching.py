@@ -1,0 +1,147 @@
+"""Thumbs, reasons, own words, changes of mind, and what a page is told of each."""
+
+import pytest
+
+from chat_app.errors import ChatError
+from learner.engine.scripted import ScriptedAsking
+from learner.errors import PromptTooLongError
+from storage.records import AskReason, Author, Choice, Note, Strength, Thumb
+from tests.chat_app.makers import scripted
+
+
+@pytest.fixture
+def service(serve):
+    return serve(scripted(ScriptedAsking.ALWAYS))
+
+
+@pytest.fixture
+def chat(world):
+    return world.start()
+
+
+def asked(service, chat, text="Why is the sky blue?"):
+    service.say(chat.id, text)
+    service.drain()
+    return service.view(chat.id).question
+
+
+def test_a_thumb_is_seen_and_taken_back(service, chat):
+    question = asked(service, chat)
+    service.choose(question.token, Choice.FIRST)
+    reply = service.view(chat.id).turns[-1]
+    service.teaching.rate(chat.id, reply.id, Thumb.DOWN)
+    assert service.view(chat.id).thumbs == {reply.id: Thumb.DOWN}
+    service.teaching.rate(chat.id, reply.id, Thumb.NONE)
+    assert service.view(chat.id).thumbs == {}
+
+
+def test_reasons_are_kept_with_the_choice_and_shown_again(service, chat):
+    question = asked(service, chat)
+    receipt = service.choose(question.token, Choice.SECOND)
+    note = Note(strength=Strength.CLEARLY, reasons=("clear",), comment="to the point")
+    service.teaching.annotate(chat.id, receipt.preference_id, note)
+    view = service.view(chat.id)
+    assert view.note == note
+    assert view.answers[view.turns[-1].id].id == receipt.preference_id
+    with pytest.raises(ChatError, match="not known here: nonsense"):
+        service.teaching.annotate(chat.id, receipt.preference_id, Note(reasons=("nonsense",)))
+
+
+def test_an_edited_reply_goes_on_and_teaches_once_it_is_read(service, chat, world):
+    question = asked(service, chat)
+    service.choose(question.token, Choice.FIRST)
+    reply = service.view(chat.id).turns[-1]
+    mine = service.teaching.edit_reply(chat.id, reply.id, "Because of the air.")
+    service.drain()
+    view = service.view(chat.id)
+    assert view.turns[-1] == mine and (view.replies.number, view.replies.of) == (2, 2)
+    assert view.written[mine.candidate_id].author is Author.PERSON
+    made = world.feedback.preferences()[-1]
+    assert made.chosen.id == mine.candidate_id and made.rejected.id == reply.candidate_id
+    assert made.comparison.question.reason is AskReason.EDITED
+    assert len(made.chosen.completion.token_ids) == 4  # one stand-in a word
+    assert view.answers[mine.id].reason is AskReason.EDITED
+    with pytest.raises(ChatError, match="empty"):
+        service.teaching.edit_reply(chat.id, reply.id, " ")
+
+
+def test_a_better_one_answers_the_question(service, chat, world):
+    question = asked(service, chat)
+    receipt = service.write_better(question.token, "Scattering.")
+    service.drain()
+    assert receipt.choice is Choice.SKIP
+    view = service.view(chat.id)
+    assert view.question is None and view.turns[-1].message.content == "Scattering."
+    made = [p for p in world.feedback.preferences() if p.chosen]
+    assert {p.rejected.id for p in made} == {question.first.id, question.second.id}
+    assert service.write_better(question.token, "Other").already_saved
+
+
+def test_what_was_written_is_read_after_a_restart(serve, chat, world):
+    class Unready(type(scripted())):
+        def written(self, *_):
+            raise PromptTooLongError("not now")
+
+    service = serve(Unready(ScriptedAsking.ALWAYS, words_per_s=0.0))
+    question = asked(service, chat)
+    service.choose(question.token, Choice.FIRST)
+    reply = service.view(chat.id).turns[-1]
+    service.teaching.edit_reply(chat.id, reply.id, "mine")
+    service.drain()
+    assert len(world.feedback.preferences()) == 1
+    service.close()
+    serve(scripted()).drain()
+    assert len(world.feedback.preferences()) == 2
+
+
+def test_a_change_of_mind_counts_and_shows_the_other_reply(service, chat, world):
+    question = asked(service, chat)
+    service.choose(question.token, Choice.FIRST)
+    service.undo(question.token)
+    service.change(question.token, Choice.SECOND)
+    view = service.view(chat.id)
+    assert view.turns[-1].candidate_id == question.second.id
+    [pick] = world.feedback.preferences()
+    assert pick.choice is Choice.SECOND
+    service.change(question.token, Choice.FIRST)
+    assert service.view(chat.id).turns[-1].candidate_id == question.first.id
+    service.say(chat.id, "Count to 3")
+    service.drain()
+    service.choose(service.view(chat.id).question.token, Choice.FIRST)
+    before = service.view(chat.id).turns
+    service.change(question.token, Choice.SECOND)  # the chat has gone on: only the data changes
+    assert service.view(chat.id).turns == before
+
+
+def test_the_way_of_a_pick_is_told(service, chat, world):
+    question = asked(service, chat)
+    receipt = service.choose(question.token, Choice.FIRST)
+
+    def answer():
+        view = service.view(chat.id)
+        return view.answers[view.turns[-1].id]
+
+    assert answer().counts and not answer().held_out and answer().attempts == ()
+    world.learn([receipt.preference_id])
+    [attempt] = answer().attempts
+    assert (attempt.round, attempt.live) == (1, True)
+    world.policies.activate(0, reason="back")
+    assert not answer().attempts[0].live
+
+
+def test_a_page_is_told_what_is_new(service, chat, world):
+    seen = service.view(chat.id).mark
+    assert not any(service.revisions.news(seen).values())
+    question = asked(service, chat)
+    news = service.revisions.news(seen)
+    assert news == {"server": False, "list": True, "status": False, "chat": True}
+    seen = service.view(chat.id).mark
+    service.choose(question.token, Choice.FIRST)
+    assert service.revisions.news(seen)["status"]
+    seen = service.view(chat.id).mark
+    other = service.new_conversation()
+    asked(service, other)
+    assert not service.revisions.news(seen)["chat"] and service.revisions.news(seen)["list"]
+    for nonsense in ("", "x", "a.b.c.d.e", "elsewhere.1.1.1.1"):
+        assert service.revisions.news(nonsense)["chat"] or nonsense.startswith("elsewhere")
+    assert service.revisions.news("elsewhere.1.1.1.1")["server"]

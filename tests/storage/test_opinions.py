@@ -1,0 +1,59 @@
+"""Thumbs and notes: the newest counts, and saying the same again writes nothing."""
+
+import pytest
+
+from storage.errors import UnansweredError, UnknownTurnError
+from storage.opinions import OpinionLog
+from storage.records import Note, PreferenceId, Strength, Thumb, TurnId
+from tests.storage.builders import World, completion
+
+
+@pytest.fixture
+def opinions(world: World) -> OpinionLog:
+    return OpinionLog(world.store)
+
+
+def rows(world, table):
+    return world.store.read().table(table).count
+
+
+def test_a_thumb_toggles_and_the_newest_counts(world, opinions):
+    prompt = world.prompt()
+    reply = world.log.reply(prompt.id, completion())
+    assert opinions.thumbs([reply.id]) == {}
+    for thumb in (Thumb.UP, Thumb.UP, Thumb.DOWN):
+        opinions.rate(reply.id, thumb)
+    assert opinions.thumbs([reply.id, prompt.id]) == {reply.id: Thumb.DOWN}
+    opinions.rate(reply.id, Thumb.NONE)
+    opinions.rate(reply.id, Thumb.NONE)
+    assert opinions.thumbs([reply.id]) == {}
+    assert rows(world, "ratings") == 3
+
+
+def test_a_thumb_is_about_a_reply_that_is_there(world, opinions):
+    prompt = world.prompt()
+    reply = world.log.reply(prompt.id, completion())
+    for missing in (prompt.id, TurnId(99)):
+        with pytest.raises(UnknownTurnError):
+            opinions.rate(missing, Thumb.UP)
+    world.log.erase(prompt.conversation_id)
+    with pytest.raises(UnknownTurnError):
+        opinions.rate(reply.id, Thumb.UP)
+
+
+def test_a_note_is_kept_replaced_and_erased_with_its_conversation(world, opinions):
+    comparison = world.ask()
+    pick = world.answer(comparison).preference_id
+    assert opinions.note(pick) == Note()
+    first = Note(strength=Strength.CLEARLY, reasons=("correct", "clear"), comment=" why \r\n")
+    opinions.annotate(pick, first)
+    opinions.annotate(pick, first)
+    kept = Note(strength=Strength.CLEARLY, reasons=("clear", "correct"), comment="why")
+    assert opinions.note(pick) == kept and rows(world, "preference_notes") == 1
+    opinions.annotate(pick, Note(strength=Strength.SLIGHTLY))
+    assert opinions.note(pick) == Note(strength=Strength.SLIGHTLY)
+    opinions.annotate(pick, kept)
+    world.log.erase(comparison.conversation_id)
+    assert opinions.note(pick).comment == ""
+    with pytest.raises(UnansweredError):
+        opinions.annotate(PreferenceId(99), kept)
