@@ -17,3 +17,11 @@ def displayed(text: str) -> str:
     return "".join(
         part if place % 2 else part.replace("<", "&lt;") for place, part in enumerate(parts)
     )
+
+
+def typed(shown: str) -> str:
+    """The text of which ``shown`` is what ``displayed`` made: for what is edited on the page."""
+    parts = _CODE.split(shown)
+    return "".join(
+        part if place % 2 else part.replace("&lt;", "<") for place, part in enumerate(parts)
+    )

@@ -3,7 +3,7 @@
 from chat_app.core import Core
 from chat_app.errors import ChatError, sentences
 from chat_app.views import DeletionView
-from storage.records import BASE_VERSION, Choice, Conversation, ConversationId, Role, RoundStatus
+from storage.records import Choice, Conversation, ConversationId, Role
 
 LISTED = 200
 
@@ -52,31 +52,27 @@ class Shelf:
             messages = self._log.all_turns(conversation_id)
             asked = [turn.id for turn in messages if turn.message.role is Role.USER]
             answers = self._core.logs.receipts.of(asked)
+            forgetting = self._core.logs.forgetting
+            versions = forgetting.versions_that_saw(forgetting.questions_in(conversation_id))
         return DeletionView(
             title=chat.title or "New chat",
             messages=sum(turn.message.role is Role.USER for turn in messages),
             choices=sum(answer.choice is not Choice.WITHDRAWN for answer in answers),
-            versions=tuple(
-                sorted(
-                    {
-                        attempt.round
-                        for answer in answers
-                        for attempt in answer.attempts
-                        if attempt.status is RoundStatus.ACCEPTED and attempt.round != BASE_VERSION
-                    }
-                )
-            ),
+            versions=tuple(versions),
         )
 
-    def delete(self, conversation_id: ConversationId) -> None:
-        """Erase all that was said and chosen there; a reply being written is stopped first."""
+    def delete(self, conversation_id: ConversationId, *, unlearn: bool = False) -> None:
+        """Erase all that was said and chosen there; a reply being written is stopped first.
+
+        ``unlearn`` also takes back the versions that have learned from it.
+        """
         with self._core.lock:
             job = self._core.jobs.get(conversation_id)
         if job is not None:
             job.cancel.set()
             job.wait(10.0)
         with self._core.lock, sentences():
-            self._log.erase(conversation_id)
+            self._core.logs.forgetting.delete_conversation(conversation_id, unlearn=unlearn)
         self._core.answered(conversation_id)
 
     def end_temporary(self, conversation_id: ConversationId) -> None:

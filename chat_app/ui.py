@@ -14,7 +14,6 @@ from chat_app.ui_learning import LearningPage
 from chat_app.views import Status
 from learner.progress import LearnerState
 
-STATUS_S = 2.0
 ASSETS = Path(__file__).with_name("assets")
 SANS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Liberation Sans", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Liberation Mono", "monospace"]
@@ -42,12 +41,25 @@ THEME = gr.themes.Default(
 )
 
 
+FRAME = f"""
+<div id="offline" role="alert" hidden>{wording.OFFLINE}</div>
+<span id="ready-words" data-words="{wording.READY}" hidden></span>
+<dialog id="keys-dialog" aria-labelledby="keys-title">
+<h2 id="keys-title">Keys</h2>
+<label><input type="checkbox"> Use these keys</label>
+<dl>{"".join(f"<div><dt>{keys}</dt><dd>{does}</dd></div>" for keys, does in wording.KEYS)}</dl>
+<button type="button">Close</button>
+</dialog>
+"""
+
+
 def build_ui(service: ChatService, *, candidates: int) -> gr.Blocks:
     """The page over ``service``; ``candidates`` is how many replies it says it drafts."""
     layout = ChatLayout(candidates)
     chat = ChatPage(service, layout)
     learning = LearningPage(service)
     with gr.Blocks(title="twofold", fill_width=True, analytics_enabled=False) as page:
+        gr.HTML(FRAME, elem_id="frame")
         layout.sidebar()
         with gr.Row(elem_id="header"):
             gr.Markdown("# twofold", elem_id="name")
@@ -65,7 +77,7 @@ def build_ui(service: ChatService, *, candidates: int) -> gr.Blocks:
 
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         page.load(tell, None, status, concurrency_limit=None, **quiet)
-        gr.Timer(STATUS_S).tick(tell, None, status, concurrency_limit=None, **quiet)
+        layout.sync.click(tell, None, status, concurrency_limit=None, **quiet)
     return page
 
 

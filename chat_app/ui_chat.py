@@ -1,25 +1,28 @@
-"""The Chat tab's events: what a click asks of the service and what is drawn then.
+"""The Chat tab's events about conversations, messages and replies.
 
-The page holds nothing that matters: two hidden boxes carry the key of the conversation and the
-token of the question, all else comes from ``ChatService.view``. So a reload, a second tab or a
-restarted server find the same picture. Handlers answer at once; a generator of its own (``watch``)
-then follows the reply. Leaving a conversation ends that generator, never the reply.
+The page holds nothing that matters: hidden boxes carry the key of the conversation and the token
+of the question, all else comes from ``ChatService.view``. So a reload, a second tab or a restarted
+server find the same picture. Handlers answer at once; a generator of its own (``watch``) then
+follows the reply. Leaving a conversation ends that generator, never the reply.
 """
 
+import json
 from collections.abc import Iterator
-from functools import partial
-from typing import Any
 
 import gradio as gr
 
-from chat_app import wording
 from chat_app.errors import ChatError
+from chat_app.markup import typed
 from chat_app.service import ChatService
-from chat_app.ui_layout import ChatLayout, Update, messages_of
+from chat_app.ui_choices import ChoiceEvents
+from chat_app.ui_layout import ChatLayout, messages_of
+from chat_app.ui_page import PageDrawing
+from chat_app.ui_parts import QUIET, Update
+from chat_app.ui_shelf import ShelfEvents
 from learner.protocols import Stage
-from storage.records import Choice, ConversationId
+from storage.records import Role, Thumb, TurnId
 
-READ_KEY = "() => [new URLSearchParams(location.search).get('c') ?? '']"
+READ_KEY = "() => [new URLSearchParams(location.search).get('c') ?? '', '', '']"
 WRITE_KEY = "(key) => { window.twofold.showKey(key) }"
 BEGIN = "() => { window.twofold.closeSidebar(); window.twofold.focusBox() }"
 CLOSE_SIDEBAR = "() => { window.twofold.closeSidebar() }"
@@ -29,132 +32,182 @@ class ChatPage:
     def __init__(self, service: ChatService, layout: ChatLayout) -> None:
         self._service = service
         self._layout = layout
+        self._page = PageDrawing(service, layout)
 
     def bind(self, page: gr.Blocks) -> None:
-        parts = self._layout
-        quiet: dict[str, Any] = {
-            "show_progress": "hidden",
-            "api_visibility": "private",
-            "concurrency_limit": None,
-        }
-        draws = quiet | {"outputs": parts.drawn}
+        parts, page_ = self._layout, self._page
+        draws = QUIET | {"outputs": parts.drawn}
+        here = [parts.key, parts.list.search]
 
-        opened = page.load(self.open, [parts.key], js=READ_KEY, **draws)
+        opened = page.load(
+            self.open, [parts.key, parts.list.search, parts.box], js=READ_KEY, **draws
+        )
         sent = gr.on(
             [parts.box.submit, parts.send.click],
             self.say,
-            [parts.box, parts.key],
+            [parts.box, *parts.bar.wishes, *here],
             [parts.box, *parts.drawn],
-            **quiet,
+            **QUIET,
         )
-        example = parts.transcript.example_select(self.say_example, [parts.key], **draws)
+        example = parts.transcript.example_select(
+            self.say_example, [*parts.bar.wishes, *here], **draws
+        )
         retried = gr.on(
-            [parts.retry.click, parts.transcript.retry], self.write_again, [parts.key], **draws
+            [parts.retry.click, parts.transcript.retry], self.write_again, here, **draws
         )
+        edited = parts.transcript.edit(self.edit, [parts.turns, *here], **draws)
+        news = parts.sync.click(self.catch_up, here, **draws)
         watching = [
-            event.then(self.watch, [parts.key], **draws)
-            for event in (opened, sent, example, retried)
+            event.then(self.watch, here, **draws)
+            for event in (opened, sent, example, retried, edited, news)
         ]
         # First let go of the reply that is followed, then draw something else: what is still on
         # its way to the page would be drawn over it. A listener cannot cancel what comes after
         # itself, so a second one lets go of what an earlier choice in the list began to follow.
-        picked = parts.chats.input(None, js=CLOSE_SIDEBAR, cancels=watching)
-        selected = picked.then(self.open, [parts.chats], **draws)
-        watching.append(selected.then(self.watch, [parts.key], **draws))
-        parts.chats.input(None, cancels=watching[-1:])
-        left = parts.new.click(None, js=BEGIN, cancels=watching)
-        left.then(self.open_new, None, **draws)
+        leaving = [parts.list.chats, parts.list.search, parts.key]
+        picked = parts.list.chats.input(None, js=CLOSE_SIDEBAR, cancels=watching)
+        selected = picked.then(self.open, leaving, **draws)
+        watching.append(selected.then(self.watch, here, **draws))
+        parts.list.chats.input(None, cancels=watching[-1:])
+        left = parts.list.new.click(None, js=BEGIN, cancels=watching)
+        left.then(self.open_new, [parts.list.search, parts.key], **draws)
 
-        for button, choice in parts.choices.items():
-            button.click(partial(self.choose, choice), [parts.token, parts.key], **draws)
-        parts.undo.click(self.take_back, [parts.saved_token, parts.key], **draws)
-        parts.stop.click(self.end_reply, [parts.key], None, **quiet)
-        parts.key.change(None, [parts.key], None, js=WRITE_KEY)
+        parts.transcript.like(self.rate, [parts.turns, *here], **draws)
+        parts.stop.click(self.end_reply, [parts.key], None, **QUIET)
+        for pager in (parts.reply.replies, parts.reply.branches):
+            pager.before.click(self.show, [pager.before_turn, *here], **draws)
+            pager.after.click(self.show, [pager.after_turn, *here], **draws)
+        parts.address.change(None, [parts.address], None, js=WRITE_KEY)
+        page.unload(page_.closed)
+        ChoiceEvents(self._service, parts, page_).bind()
+        ShelfEvents(self._service, parts, page_).bind(watching)
 
     # --- Opening -----------------------------------------------------------------------------
 
-    def open(self, key: str) -> Update:
+    def open(self, key: str, words: str, left: str) -> Update:
+        self._page.leave(left, now=key)
         if not key:
-            return self.open_new()
+            return self._page.empty(words)
         try:
-            return self._drawn(self._id(key)) | self._layout.draw_answer()
+            return self._page.drawn(key, words)
         except ChatError as error:
-            return self.open_new() | self._layout.draw_answer(note=str(error))
+            return self._page.empty(words, note=str(error))
 
-    def open_new(self) -> Update:
+    def open_new(self, words: str, left: str) -> Update:
         """An empty chat; it becomes a conversation with its first message."""
-        empty = self._layout.draw(None, self._service.shelf.list())
-        return empty | self._layout.draw_answer()
+        self._page.leave(left, now="")
+        return self._page.empty(words)
 
-    def watch(self, key: str) -> Iterator[Update]:
+    def watch(self, key: str, words: str) -> Iterator[Update]:
         """Follow the reply being written, if any, and draw how it ended."""
-        if not key:
+        try:
+            conversation_id = self._page.id(key)
+        except ChatError:  # an empty chat, or one that was deleted meanwhile
             yield gr.skip()  # Gradio empties every output of a generator that never yields
             return
-        conversation_id = self._id(key)
         before = messages_of(self._service.view(conversation_id))
+        places = 0  # of the draft before: 1 is a reply, 2 are a pair
         for draft in self._service.watch(conversation_id):
             if draft.stage is not Stage.DONE:
-                yield self._layout.draw_draft(before, draft)
-        yield self._drawn(conversation_id)
+                begun = 0 < places == len(draft.texts)
+                yield self._layout.draw_draft(before, draft, begun=begun)
+                places = len(draft.texts)
+        yield self._page.drawn(key, words)
+
+    def catch_up(self, key: str, words: str) -> Update:
+        """Something changed on another page, in the learner or by another command."""
+        if not key:
+            return self._page.list_only(words)
+        try:
+            return self._page.drawn(key, words, keep_open=True)
+        except ChatError as error:
+            return self._page.empty(words, note=str(error))
 
     # --- Messages ----------------------------------------------------------------------------
 
-    def say(self, text: str, key: str) -> Update:
+    def say(
+        self,
+        text: str,
+        learn: bool,
+        temporary: bool,
+        instructions: str,
+        key: str,
+        words: str,
+        request: gr.Request,
+    ) -> Update:
         try:
             message = self._service.check(text)  # before a conversation is begun for it
-            conversation_id = self._id(key) if key else self._service.new_conversation().id
-            self._service.say(conversation_id, message)
+            if not key:
+                chat = self._service.shelf.begin(
+                    learn=learn, temporary=temporary, instructions=instructions
+                )
+                key = chat.key
+                if temporary:
+                    self._page.holds(request.session_hash, chat.id)
+            self._service.say(self._page.id(key), message)
         except ChatError as error:
-            return self._layout.draw_answer(note=str(error))
-        empty_box = {self._layout.box: ""}
-        return empty_box | self._drawn(conversation_id) | self._layout.draw_answer()
+            return self._layout.draw_note(str(error))
+        return {self._layout.box: ""} | self._page.drawn(key, words)
 
-    def say_example(self, key: str, example: gr.SelectData) -> Update:
-        update = self.say(example.value["text"], key)
+    def say_example(
+        self,
+        learn: bool,
+        temporary: bool,
+        instructions: str,
+        key: str,
+        words: str,
+        example: gr.SelectData,
+        request: gr.Request,
+    ) -> Update:
+        text = example.value["text"]
+        update = self.say(text, learn, temporary, instructions, key, words, request)
         update.pop(self._layout.box, None)  # a draft in the box stays
         return update
 
-    def write_again(self, key: str) -> Update:
-        try:
-            conversation_id = self._id(key)
-            self._service.retry(conversation_id)
-        except ChatError as error:
-            return self._layout.draw_answer(note=str(error))
-        return self._drawn(conversation_id) | self._layout.draw_answer()
+    def write_again(self, key: str, words: str) -> Update:
+        return self._page.done(lambda: self._service.retry(self._page.id(key)), key, words)
+
+    def edit(self, turns: str, key: str, words: str, edited: gr.EditData) -> Update:
+        """A message said anew, or a reply made better, in the transcript itself."""
+
+        def change() -> None:
+            conversation_id = self._page.id(key)
+            turn_id = _turn(turns, edited.index)
+            shown = {turn.id: turn for turn in self._service.view(conversation_id).turns}
+            if turn_id not in shown:
+                raise ChatError("This chat has changed on another page; here it is as it is now.")
+            text = typed(edited.value)
+            if shown[turn_id].message.role is Role.USER:
+                self._service.say_instead(conversation_id, turn_id, text)
+            else:
+                self._service.teaching.edit_reply(conversation_id, turn_id, text)
+
+        return self._page.done(change, key, words)
+
+    def rate(self, turns: str, key: str, words: str, liked: gr.LikeData) -> Update:
+        thumb = {True: Thumb.UP, False: Thumb.DOWN}.get(liked.liked, Thumb.NONE)  # type: ignore[call-overload]
+
+        def keep() -> None:
+            self._service.teaching.rate(self._page.id(key), _turn(turns, liked.index), thumb)
+
+        return self._page.done(keep, key, words)
+
+    def show(self, turn: str, key: str, words: str) -> Update:
+        if not turn:
+            return self._page.drawn(key, words)
+        return self._page.done(
+            lambda: self._service.show(self._page.id(key), TurnId(int(turn))), key, words
+        )
 
     def end_reply(self, key: str) -> None:
         if key:
-            self._service.stop(self._id(key))
+            self._service.stop(self._page.id(key))
 
-    # --- Choices -----------------------------------------------------------------------------
 
-    def choose(self, choice: Choice, token: str, key: str) -> Update:
-        try:
-            stored = self._service.choose(token, choice).choice
-            update = self._drawn(self._id(key))
-        except ChatError as error:
-            return self._layout.draw_answer(note=str(error))
-        name = wording.CHOICE_NAMES[stored]
-        if stored is choice:
-            return update | self._layout.draw_answer(saved=f"Saved: {name}.", token=token)
-        return update | self._layout.draw_answer(
-            saved=f"This question was answered before ({name}). That answer stays."
-        )
-
-    def take_back(self, token: str, key: str) -> Update:
-        try:
-            self._service.undo(token)
-            update = self._drawn(self._id(key))
-        except ChatError as error:
-            return self._layout.draw_answer(note=str(error))
-        return update | self._layout.draw_answer(saved="Taken back: this choice teaches nothing.")
-
-    # --- Private -----------------------------------------------------------------------------
-
-    def _id(self, key: str) -> ConversationId:
-        return self._service.conversation(key).id
-
-    def _drawn(self, conversation_id: ConversationId) -> Update:
-        view = self._service.view(conversation_id)
-        return self._layout.draw(view, self._service.shelf.list())
+def _turn(turns: str, index: object) -> TurnId:
+    """The turn at a place of the transcript as this page shows it."""
+    shown = json.loads(turns or "[]")
+    place = index[0] if isinstance(index, list | tuple) else index
+    if not isinstance(place, int) or not 0 <= place < len(shown):
+        raise ChatError("This reply is still being written; try again when it is done.")
+    return TurnId(shown[place])

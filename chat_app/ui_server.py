@@ -73,6 +73,11 @@ def page_app(service: ChatService, *, candidates: int, ending: asyncio.Event) ->
     api = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     api.add_middleware(HangUp, ending=ending)
     api.add_middleware(LocalGuard)
+
+    @api.get("/changes")
+    async def changes(seen: str = "") -> dict[str, bool]:
+        return service.revisions.news(seen)
+
     page = build_ui(service, candidates=candidates)
     page.queue(default_concurrency_limit=None)
     script = (ASSETS / "page.js").read_text(encoding="utf-8")

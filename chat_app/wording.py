@@ -3,11 +3,23 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from chat_app.views import DeletionView, Status
+from chat_app.views import ConversationView, DeletionView, Status
 from learner.progress import LearnerState
 from learner.protocols import Draft, Stage
 from storage.receipts import Answered, Attempt
-from storage.records import BASE_VERSION, AskReason, Choice, PolicyVersionId, Question, RoundStatus
+from storage.records import (
+    BASE_VERSION,
+    AskReason,
+    Author,
+    Choice,
+    Conversation,
+    FinishReason,
+    PolicyVersionId,
+    Question,
+    RoundStatus,
+    Strength,
+    TurnState,
+)
 
 CHOICE_NAMES = {
     Choice.FIRST: "Reply 1 is better",
@@ -17,6 +29,57 @@ CHOICE_NAMES = {
     Choice.SKIP: "Skipped",
     Choice.WITHDRAWN: "Taken back",
 }
+
+STRENGTHS = {Strength.SLIGHTLY: "Slightly better", Strength.CLEARLY: "Clearly better"}
+
+REASONS = {
+    "correct": "Correct",
+    "on_task": "Followed my instructions",
+    "clear": "Clear",
+    "length": "Right length",
+    "tone": "Good tone",
+    "creative": "Creative",
+    "wrong": "Wrong facts",
+    "ignored": "Ignored instructions",
+    "too_long": "Too long",
+    "too_short": "Too short",
+    "refused": "Refused needlessly",
+    "style": "Bad style",
+}
+
+KEYS_HINT = (
+    "The keys work outside of the message box (Esc leaves it); Alt+1 and Alt+2 work everywhere."
+)
+ANSWERS_HELP = """
+- **Reply 1 / Reply 2 is better**: the chat goes on with it, and I learn that you like it better.
+- **About the same**: the chat goes on with Reply 1. I learn that there is little between them.
+- **Both are bad**: the chat goes on with the one my judges like better. I learn to avoid both.
+- **Write a better one**: the chat goes on with your text, and I learn that it beats both.
+- **Skip**, or simply typing on: the chat goes on with Reply 1. It teaches nothing, neither way.
+
+You can take back or change an answer later.
+"""
+READY = "Two replies are ready. Press 1 or 2."
+OFFLINE = (
+    "twofold does not answer: it was ended, or it is starting again. Your text is kept; "
+    "this page goes on by itself as soon as it is back."
+)
+KEYS = (
+    ("Enter", "send"),
+    ("Shift+Enter", "new line"),
+    ("Esc", "stop writing; else leave the text box; else close"),
+    ("1, 2", "Reply 1 or Reply 2 is better (Alt+1, Alt+2 also while typing)"),
+    ("0", "about the same"),
+    ("9", "both are bad"),
+    ("E", "write a better one"),
+    ("S", "skip"),
+    ("U", "undo"),
+    ("Left, Right", "previous, next reply to your last message"),
+    ("Ctrl+Shift+O", "new chat"),
+    ("Ctrl+K", "search chats"),
+    ("Ctrl+/", "this list"),
+)
+"""Keys of one character or an arrow work outside of text boxes."""
 
 OUTCOMES = {
     RoundStatus.ACCEPTED: "kept",
@@ -175,6 +238,39 @@ def deletion(view: DeletionView) -> str:
     noun = "Version" if len(view.versions) == 1 else "Versions"
     verb = "has" if len(view.versions) == 1 else "have"
     return f"{sentence} {noun} {names} {verb} learned from them."
+
+
+def about_chat(chat: Conversation) -> str:
+    """What a person should know of what this chat is used for; empty where it is as usual."""
+    if chat.temporary:
+        return "A temporary chat: it is never learned from, and erased as soon as you leave it."
+    if not chat.learn:
+        return (
+            "This chat will not be learned from, so I ask nothing here. "
+            "Earlier lessons stay unless you delete them."
+        )
+    return ""
+
+
+def reply_mark(view: ConversationView) -> str:
+    """What a person should know of the last reply: who wrote it, and why it ends where it does."""
+    last = view.turns[-1]
+    if last.candidate_id is None:
+        return ""
+    reply = view.written[last.candidate_id]
+    marks: list[str] = []
+    if reply.author is Author.PERSON:
+        marks.append("written by you")
+    elif reply.completion.policy_version != BASE_VERSION:
+        marks.append(f"version {reply.completion.policy_version}")
+    answer = view.answers.get(last.id)
+    if answer is not None and answer.choice is Choice.BOTH_BAD:
+        marks.append("you found both replies bad")
+    if last.state is TurnState.ABORTED:
+        marks.append("stopped here")
+    elif reply.completion.finish_reason is FinishReason.LENGTH:
+        marks.append("cut at the length limit")
+    return ", ".join(marks)
 
 
 def age(since: datetime, now: datetime) -> str:

@@ -10,6 +10,7 @@ from storage.conversations import ConversationLog, random_key
 from storage.database import Store
 from storage.demonstrations import DemonstrationLog
 from storage.feedback import FeedbackLog
+from storage.forgetting import Forgetting
 from storage.opinions import OpinionLog
 from storage.policies import PolicyRegistry
 from storage.receipts import ReceiptReader
@@ -24,16 +25,20 @@ class Logs:
     opinions: OpinionLog
     demonstrations: DemonstrationLog
     policies: PolicyRegistry
+    forgetting: Forgetting
 
     @classmethod
     def over(cls, store: Store, rounds: Path, *, new_key: Callable[[], str] = random_key) -> Self:
         """``rounds`` is the folder of the learner's rounds; ``new_key`` as in ConversationLog."""
+        conversations = ConversationLog(store, new_key=new_key)
+        policies = PolicyRegistry(store, rounds)
         return cls(
-            conversations=ConversationLog(store, new_key=new_key),
+            conversations=conversations,
             branches=BranchLog(store),
             feedback=FeedbackLog(store),
             receipts=ReceiptReader(store),
             opinions=OpinionLog(store),
             demonstrations=DemonstrationLog(store),
-            policies=PolicyRegistry(store, rounds),
+            policies=policies,
+            forgetting=Forgetting(store, policies, conversations),
         )

@@ -1,4 +1,4 @@
-// Keys, the address and the scroll position: what Gradio has no word for. Elements are found by
+// Keys, names, news, the address and the scroll position: what Gradio has no word for. Elements are found by
 // our own ids only, at the moment they are needed, since Gradio adds and removes them.
 () => {
   const byId = (id) => document.getElementById(id);
@@ -17,23 +17,78 @@
     2: "choose-2",
     0: "choose-tie",
     9: "choose-both-bad",
+    e: "write",
     s: "choose-skip",
     u: "undo",
+    arrowleft: "reply-before",
+    arrowright: "reply-after",
+  };
+  const CHORDS = {
+    "ctrl+shift+o": () => press("new-chat"),
+    "ctrl+k": () => focus("search"),
+    "ctrl+/": () => toggleKeys(),
   };
   const writing = (target) =>
     target instanceof Element &&
     (target.closest("input:not([type=radio]), textarea, select") || target.isContentEditable);
 
+  const remembered = (name) => {
+    try { return window.localStorage.getItem(name); } catch { return null; }
+  };
+  const remember = (name, value) => {
+    try { window.localStorage.setItem(name, value); } catch { /* then for this page only */ }
+  };
+  const keysOn = () => remembered("twofold-keys") !== "off";
+  const toggleKeys = () => {
+    const dialog = byId("keys-dialog");
+    if (!dialog) return false;
+    if (dialog.open) {
+      dialog.close();
+      return true;
+    }
+    const on = dialog.querySelector("input");
+    on.checked = keysOn();
+    on.onchange = () => remember("twofold-keys", on.checked ? "on" : "off");
+    dialog.querySelector("button").onclick = () => dialog.close();
+    dialog.showModal();
+    return true;
+  };
+  const focus = (id) => {
+    const found = byId(id);
+    const target = found?.querySelector("textarea, input") ?? found?.querySelector("button") ?? found;
+    if (!target?.offsetParent) {
+      if (id !== "search") return false;
+      document.querySelector("#sidebar:not(.open) > button")?.click();
+      window.setTimeout(() => byId(id)?.querySelector("textarea, input")?.focus(), 300);
+      return true;
+    }
+    target.focus();
+    return true;
+  };
+
   document.addEventListener("keydown", (event) => {
     if (event.isComposing || event.repeat) return;
-    if (event.key === "Escape") {
-      if (!press("stop") && writing(event.target)) event.target.blur();
+    const key = event.key.toLowerCase();
+    if (key === "escape") {
+      if (byId("keys-dialog")?.open) return;  // the browser closes it
+      if (press("stop")) return;
+      if (press("cancel-better") || press("keep-chat") || press("keep-name")) return;
+      if (writing(event.target)) event.target.blur();
       return;
     }
-    if (event.ctrlKey || event.metaKey) return;
-    const key = event.key.toLowerCase();
+    if (event.ctrlKey || event.metaKey) {
+      const chord = CHORDS[`ctrl+${event.shiftKey ? "shift+" : ""}${key}`];
+      if (chord && keysOn() && chord()) event.preventDefault();
+      return;
+    }
+    if (!keysOn() || byId("keys-dialog")?.open) return;
     const wanted = event.altKey ? (key === "1" || key === "2") : !writing(event.target);
+    // An arrow belongs to whatever list of choices it moves in.
+    if (key.startsWith("arrow") && event.target.closest?.("[role=tab], input, [role=radiogroup]")) return;
     if (wanted && KEYS[key] && press(KEYS[key])) event.preventDefault();
+  });
+  document.addEventListener("click", (event) => {
+    if (event.target.closest?.("#open-keys")) toggleKeys();
   });
 
   // On a phone the list of chats would cover the chat: it starts closed and closes after a choice.
@@ -43,7 +98,13 @@
   };
   let opened = false;
 
-  // The two replies are named groups for screen readers; Gradio's columns take no attributes.
+  // Names for screen readers where Gradio's parts take no attributes.
+  const NAMES = {
+    "reply-before": "Previous reply",
+    "reply-after": "Next reply",
+    "branch-before": "Previous branch",
+    "branch-after": "Next branch",
+  };
   const name = () => {
     for (const number of [1, 2]) {
       const pane = byId(`pane-${number}`);
@@ -52,10 +113,85 @@
         pane.setAttribute("aria-label", `Reply ${number}`);
       }
     }
-    for (const id of ["pair-title", "note", "saved", "problem"]) {
-      const line = byId(id);
-      if (line && !line.hasAttribute("aria-live")) line.setAttribute("aria-live", "polite");
+    for (const id of ["note", "saved-lines", "problem", "deletion", "about-chat", "no-chats"]) {
+      const part = byId(id);
+      if (part && !part.hasAttribute("aria-live")) part.setAttribute("aria-live", "polite");
     }
+    for (const [id, label] of Object.entries(NAMES)) {
+      const part = byId(id);
+      if (part && part.getAttribute("aria-label") !== label) part.setAttribute("aria-label", label);
+    }
+    // Two pairs of thumbs look alike to a screen reader unless they say whether they are pressed.
+    for (const thumb of document.querySelectorAll("#transcript button[aria-label$=ike], #transcript button[aria-label$=iked]")) {
+      const pressed = String(thumb.getAttribute("aria-label").endsWith("d"));
+      if (thumb.getAttribute("aria-pressed") !== pressed) thumb.setAttribute("aria-pressed", pressed);
+    }
+  };
+
+  // One line, never seen, that says once when a pair can be answered; the panes say nothing while
+  // they grow. Focus moves to the question only if nobody is in the middle of something.
+  const voice = document.createElement("div");
+  voice.id = "voice";
+  voice.setAttribute("aria-live", "polite");
+  document.body.append(voice);
+  let asked = false;
+  const announce = () => {
+    const title = document.querySelector("#pair-title h2");
+    const ready = Boolean(title?.offsetParent) && title.textContent.startsWith("Which");
+    if (ready === asked) return;
+    asked = ready;
+    voice.textContent = ready ? byId("ready-words")?.dataset.words ?? "" : "";
+    if (ready && !box()?.value && document.activeElement === document.body) {
+      title.setAttribute("tabindex", "-1");
+      title.focus({ preventScroll: true });
+    }
+  };
+
+  // News: a mark of what this page was drawn from is compared with what the server knows, out of
+  // its memory. Nothing is asked while the page is out of sight.
+  const NEWS_MS = 1500;
+  const valueOf = (id) => byId(id)?.querySelector("textarea, input")?.value ?? "";
+  const offline = (is) => {
+    const banner = byId("offline");
+    if (banner && banner.hidden === is) banner.hidden = !is;
+  };
+  let unheard = 0;
+  const look = async () => {
+    if (document.hidden) return;
+    try {
+      const seen = valueOf("seen");
+      const answer = await fetch(`/changes?seen=${encodeURIComponent(seen)}`, { cache: "no-store" });
+      if (!answer.ok) throw new Error(String(answer.status));
+      const news = await answer.json();
+      unheard = 0;
+      offline(false);
+      if (!seen || seen !== valueOf("seen")) return;
+      if (news.server) {
+        try { window.sessionStorage.setItem("twofold-draft", box()?.value ?? ""); } catch { /* lost */ }
+        window.location.reload();
+        return;
+      }
+      const busy = byId("stop")?.offsetParent;  // what is being written is followed already
+      if (!busy && (news.chat || news.list || news.status)) byId("sync")?.click();
+    } catch {
+      unheard += 1;
+      if (unheard > 1) offline(true);
+    }
+  };
+  window.setInterval(look, NEWS_MS);
+  document.addEventListener("visibilitychange", look);
+  let restored = false;
+  const restoreDraft = () => {
+    if (restored || !box()) return;
+    restored = true;
+    let draft = null;
+    try {
+      draft = window.sessionStorage.getItem("twofold-draft");
+      window.sessionStorage.removeItem("twofold-draft");
+    } catch { return; }
+    if (!draft) return;
+    box().value = draft;
+    box().dispatchEvent(new Event("input", { bubbles: true }));
   };
 
   // A reply grows at the end of the page: whoever was at the end stays there.
@@ -66,6 +202,8 @@
 
   new MutationObserver(() => {
     name();
+    announce();
+    restoreDraft();
     if (!opened && byId("sidebar")) {
       opened = true;
       closeSidebar();
@@ -83,6 +221,7 @@
       window.history.replaceState(window.history.state, "", url);
     },
     focusBox: () => box()?.focus(),
+    focus,
     closeSidebar,
   };
 }

@@ -1,5 +1,6 @@
 """What becomes of text, numbers and headers on their way to the page."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,15 +9,18 @@ from starlette.datastructures import Headers
 from chat_app import wording
 from chat_app.chart import Chart, chart_html, nice_ceiling
 from chat_app.guard import is_local
-from chat_app.markup import displayed
+from chat_app.markup import displayed, typed
 from chat_app.progress import LearnerStatus
 from chat_app.ui_layout import messages_of
 from chat_app.ui_learning import facts_html, lessons_html
-from chat_app.views import ConversationView, Place, RoundView, Status
+from chat_app.ui_pair import changes
+from chat_app.views import ConversationView, DeletionView, Place, RoundView, Status
 from learner.progress import LearnerState
+from storage.receipts import Answered, Attempt
 from storage.records import (
     AskReason,
     Candidate,
+    Choice,
     Completion,
     Conversation,
     FinishReason,
@@ -45,6 +49,24 @@ def status(state=LearnerState.IDLE, *, waiting=0, missing=4):
         replies=10,
         asked=3,
         learner=None if state is None else LearnerStatus(state=state),
+    )
+
+
+def answered(**changes):
+    return replace(
+        Answered(
+            id=1,
+            token="a-token",  # noqa: S106
+            prompt_turn_id=1,
+            first_id=1,
+            second_id=2,
+            reason=AskReason.UNCERTAIN,
+            choice=Choice.FIRST,
+            counts=True,
+            held_out=False,
+            attempts=(),
+        ),
+        **changes,
     )
 
 
@@ -162,9 +184,9 @@ def test_only_this_computer_and_this_page_are_let_in(host, origin, local):
     ("version", "finish", "state", "mark"),
     [
         (0, FinishReason.STOP, TurnState.FINAL, ""),
-        (3, FinishReason.STOP, TurnState.FINAL, "*(version 3)*"),
-        (0, FinishReason.LENGTH, TurnState.FINAL, "*(cut at the length limit)*"),
-        (3, FinishReason.ABORTED, TurnState.ABORTED, "*(version 3, stopped here)*"),
+        (3, FinishReason.STOP, TurnState.FINAL, "version 3"),
+        (0, FinishReason.LENGTH, TurnState.FINAL, "cut at the length limit"),
+        (3, FinishReason.ABORTED, TurnState.ABORTED, "version 3, stopped here"),
     ],
 )
 def test_a_reply_says_who_wrote_it_and_why_it_ends_where_it_does(version, finish, state, mark):
@@ -207,4 +229,91 @@ def test_a_reply_says_who_wrote_it_and_why_it_ends_where_it_does(version, finish
         notices=(),
     )
     [message] = messages_of(view)
-    assert message["content"].removeprefix("Hello.").strip() == mark
+    assert message["content"] == "Hello."  # what is said of a reply is never part of it
+    assert wording.reply_mark(view) == mark
+
+
+@pytest.mark.parametrize(
+    "text", ["a <b> c", "`<b>` and <i>", "```\n<p>\n``` <p>", "1 < 2", "plain"]
+)
+def test_what_is_edited_is_what_was_said(text):
+    assert typed(displayed(text)) == text
+
+
+def test_a_change_of_a_reply_is_told_word_by_word():
+    parts = changes("the sky is blue\n\ntoday", "the sky is deep blue\n\nnow")
+    assert parts == [
+        ("the sky is ", None),
+        ("deep ", "added"),
+        ("blue\n\n", None),
+        ("today", "left out"),
+        ("now", "added"),
+    ]
+    assert changes("same", "same") == [("same", None)]
+    assert changes("", "") == []
+
+
+LEARNED = Attempt(round=2, status=RoundStatus.ACCEPTED, live=True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({}, "It is in the queue; 4 more picks start a lesson."),
+        ({"attempts": (LEARNED,)}, "Learned in version 2, live."),
+        (
+            {"attempts": (replace(LEARNED, live=False),)},
+            "Learned in version 2, which is not live now: it waits again.",
+        ),
+        (
+            {"attempts": (replace(LEARNED, status=RoundStatus.REFUSED, live=False),)},
+            "Tried in lesson 2, not kept yet: it comes back with the next one.",
+        ),
+        ({"choice": Choice.SKIP}, "It teaches nothing."),
+        ({"choice": Choice.WITHDRAWN, "counts": False}, "It teaches nothing."),
+        ({"choice": Choice.TIE}, "My judges know it from the next reply on."),
+        ({"counts": False}, "It is kept and not learned from."),
+        ({"counts": False, "reason": AskReason.EDITED}, "I read it in a moment."),
+    ],
+)
+def test_a_receipt_says_what_became_of_a_pick(answer, said):
+    assert wording.receipt(answered(**answer), status()) == said
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (None, "learning is off"),
+        (LearnerState.PAUSED, "learning is paused"),
+        (LearnerState.LEARNING, "a lesson is running"),
+        (LearnerState.IDLE, "a lesson is about to start"),
+    ],
+)
+def test_a_receipt_of_a_waiting_pick_says_what_it_waits_for(state, said):
+    waiting = wording.receipt(answered(), status(state, missing=0))
+    assert waiting == f"It is in the queue; {said}."
+
+
+def test_a_held_out_pick_says_that_it_only_checks():
+    assert "only checks what I learned" in wording.receipt(answered(held_out=True), status())
+
+
+def test_earlier_picks_are_counted():
+    picks = [answered(), answered(attempts=(LEARNED,)), answered(choice=Choice.SKIP)]
+    assert wording.earlier_picks(picks) == "Earlier picks here: 1 learned, 1 waiting."
+    assert wording.earlier_picks([answered(choice=Choice.TIE)]) == ""
+
+
+@pytest.mark.parametrize(
+    ("versions", "tail"),
+    [
+        ((), "learn from next."),
+        ((3,), "Version 3 has learned from them."),
+        ((3, 4), "Versions 3, 4 have learned from them."),
+    ],
+)
+def test_deleting_says_what_goes(versions, tail):
+    view = DeletionView(title="Tea", messages=2, choices=1, versions=versions)
+    sentence = wording.deletion(view)
+    assert sentence.startswith("Delete “Tea”? 2 messages and 1 choice go for good")
+    assert sentence.endswith(tail)

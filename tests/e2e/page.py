@@ -153,7 +153,9 @@ class Person:
 
     def await_question(self) -> tuple[str, str]:
         """Wait for a pair that can be answered; return both texts."""
-        expect(self.part("choose-1")).to_be_enabled(timeout=self.patience_ms)
+        expect(self.part("pair-title")).to_contain_text("do you prefer", timeout=self.patience_ms)
+        expect(self.part("choose-1")).to_be_enabled()
+        expect(self.part("choose-2")).to_be_enabled()
         first, second = (self.part(name).get_by_test_id("markdown") for name in PANES)
         return first.inner_text(), second.inner_text()
 

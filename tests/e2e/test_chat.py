@@ -127,7 +127,7 @@ def test_stop_by_key_keeps_the_text_and_retry_writes_another(serve, person):
     person.press("Escape")
     person.await_calm()
     expect(person.part("problem")).to_contain_text("stopped before its end")
-    expect(person.replies).to_contain_text("(stopped here)")
+    expect(person.part("mark")).to_have_text("stopped here")
     chat = app.service.conversation(person.key())
     assert app.conversations.path(chat.id)[-1].state is TurnState.ABORTED
     person.part("retry").click()
@@ -155,7 +155,7 @@ def test_two_pages_on_one_chat_end_with_one_answer(app, person, new_person):
     other.press("1")
     expect(other.part("saved")).to_have_text("Saved: Reply 1 is better.")
     person.press("2")
-    expect(person.part("saved")).to_contain_text("answered before (Reply 1 is better)")
+    expect(person.part("note")).to_contain_text("answered before (Reply 1 is better)")
     expect(person.part("pair")).to_be_hidden()
     assert app.choices(person.key()) == [Choice.FIRST]
 

@@ -1,0 +1,83 @@
+"""What every event of the Chat tab ends with: the page drawn as the store says it is now."""
+
+from collections.abc import Callable
+
+import gradio as gr
+
+from chat_app.errors import ChatError
+from chat_app.service import ChatService
+from chat_app.ui_layout import ChatLayout
+from chat_app.ui_parts import Update
+from storage.records import ConversationId
+
+
+class PageDrawing:
+    def __init__(self, service: ChatService, layout: ChatLayout) -> None:
+        self._service = service
+        self._layout = layout
+        self._temporary: dict[str, ConversationId] = {}  # by the session of their page
+
+    def id(self, key: str) -> ConversationId:
+        """Raises ChatError where there is no such conversation."""
+        return self._service.conversation(key).id
+
+    def drawn(self, key: str, words: str, *, note: str = "", keep_open: bool = False) -> Update:
+        """The conversation of ``key``. ``keep_open``: what a person has unfolded stays so."""
+        view = self._service.view(self.id(key))
+        chats = self._service.shelf.list(words)
+        update = self._layout.draw(
+            view, chats, self._service.status(), words=words, mark=view.mark, note=note
+        )
+        if keep_open:
+            for part in self._layout.kept_open(view):
+                update.pop(part, None)
+        return update
+
+    def empty(self, words: str, *, note: str = "") -> Update:
+        chats = self._service.shelf.list(words)
+        mark = self._service.revisions.mark(None)
+        return self._layout.draw(
+            None, chats, self._service.status(), words=words, mark=mark, note=note
+        )
+
+    def list_only(self, words: str) -> Update:
+        """The list of an empty chat; the wishes for it stay as they are."""
+        chats = self._service.shelf.list(words)
+        mark = self._service.revisions.mark(None)
+        return self._layout.list.draw(chats, "", words) | {self._layout.seen: mark}
+
+    def done(self, change: Callable[[], object], key: str, words: str) -> Update:
+        """Make a change and draw what came of it, or why it could not be made."""
+        note = ""
+        try:
+            change()
+        except ChatError as error:
+            note = str(error)
+        try:
+            return self.drawn(key, words, note=note)
+        except ChatError as error:
+            return self.empty(words, note=note or str(error))
+
+    # --- Temporary conversations -----------------------------------------------------------------
+
+    def holds(self, session: str | None, conversation_id: ConversationId) -> None:
+        """The page of this session has begun a temporary conversation."""
+        if session is not None:
+            self._temporary[session] = conversation_id
+
+    def leave(self, key: str, *, now: str) -> None:
+        """The page turns from one conversation to another; a temporary one ends there."""
+        if key and key != now:
+            try:
+                self._service.shelf.end_temporary(self.id(key))
+            except ChatError:
+                return  # it is gone already
+
+    def closed(self, request: gr.Request) -> None:
+        """The page was closed, reloaded or lost."""
+        conversation_id = self._temporary.pop(request.session_hash or "", None)
+        if conversation_id is not None:
+            try:
+                self._service.shelf.end_temporary(conversation_id)
+            except ChatError:
+                return

@@ -1,0 +1,50 @@
+"""What the parts of the page share: how an update is written, and small pieces."""
+
+from typing import Any, Literal
+
+import gradio as gr
+
+Update = dict[Any, Any]
+"""Component to its new value; components not named keep theirs."""
+
+HIDDEN = "hidden"
+"""In the page, unseen, where the browser keeps it; False would leave it out."""
+
+QUIET: dict[str, Any] = {
+    "show_progress": "hidden",
+    "api_visibility": "private",
+    "concurrency_limit": None,
+}
+"""Of a listener that only asks the store: no spinner, no endpoint, no queue."""
+
+
+def line(sentence: str) -> Update:
+    """A sentence, or nothing at all."""
+    return gr.update(value=sentence, visible=bool(sentence))
+
+
+def show(*, visible: bool) -> Update:
+    return gr.update(visible=visible)
+
+
+def hidden(elem_id: str) -> gr.Textbox:
+    """A value that travels with the page and is read by page.js or a handler."""
+    return gr.Textbox(visible=HIDDEN, elem_id=elem_id)
+
+
+def small_button(
+    label: str,
+    elem_id: str,
+    *,
+    variant: Literal["primary", "secondary", "stop"] = "secondary",
+    visible: bool = True,
+) -> gr.Button:
+    return gr.Button(
+        label,
+        elem_id=elem_id,
+        variant=variant,
+        visible=visible,
+        size="sm",
+        min_width=60,
+        scale=0,
+    )

@@ -1,0 +1,152 @@
+"""Below the transcript: who wrote the last reply, its siblings and branches, and its receipt."""
+
+from typing import Any
+
+import gradio as gr
+
+from chat_app import wording
+from chat_app.teaching import REASONS_BETTER, REASONS_WORSE
+from chat_app.ui_parts import Update, hidden, show, small_button
+from chat_app.views import ConversationView, Place, Status
+from storage.records import Choice, Strength
+
+
+class ReplyBar:
+    """Create it inside the Chat tab, below the transcript."""
+
+    def __init__(self) -> None:
+        with gr.Row(visible=False, elem_id="reply-bar") as self.bar:
+            self.mark = gr.Markdown("", elem_id="mark")
+            self.replies = _Pager("reply")
+            self.branches = _Pager("branch")
+        with gr.Row(visible=False, elem_id="saved-row", elem_classes="strip") as self.saved_row:
+            with gr.Column(min_width=0, elem_id="saved-lines"):
+                self.saved = gr.Markdown("", elem_id="saved")
+                self.receipt = gr.Markdown("", elem_id="receipt")
+            self.undo = small_button("Undo  [U]", "undo")
+            self.change = small_button("Change", "change")
+        self.token = hidden("saved-token")
+        with gr.Accordion(
+            "Say how much better, and why", open=False, visible=False, elem_id="why-better"
+        ) as self.more:
+            self.strength = gr.Radio(
+                choices=[(wording.STRENGTHS[one], one.value) for one in Strength],
+                label="How much better?",
+                elem_id="strength",
+            )
+            self.better = gr.CheckboxGroup(
+                choices=[(wording.REASONS[one], one) for one in REASONS_BETTER],
+                label="What is good about the one you picked?",
+                elem_id="reasons-better",
+            )
+            self.worse = gr.CheckboxGroup(
+                choices=[(wording.REASONS[one], one) for one in REASONS_WORSE],
+                label="What is wrong with the other?",
+                elem_id="reasons-worse",
+            )
+            self.comment = gr.Textbox(
+                label="Anything else", lines=1, max_lines=4, elem_id="comment"
+            )
+            self.save = small_button("Save reasons", "save-reasons")
+
+    @property
+    def drawn(self) -> list[Any]:
+        return [
+            self.bar,
+            self.mark,
+            *self.replies.drawn,
+            *self.branches.drawn,
+            self.saved_row,
+            self.saved,
+            self.receipt,
+            self.undo,
+            self.change,
+            self.token,
+            self.more,
+            self.strength,
+            self.better,
+            self.worse,
+            self.comment,
+        ]
+
+    @property
+    def note(self) -> list[Any]:
+        return [self.strength, self.better, self.worse, self.comment]
+
+    def draw(self, view: ConversationView | None, status: Status) -> Update:
+        if view is None or view.running or not view.turns:
+            return {
+                self.bar: show(visible=False),
+                self.saved_row: show(visible=False),
+                self.more: show(visible=False),
+                self.token: "",
+            }
+        mark = wording.reply_mark(view)
+        paged = view.question is None and (view.replies.of > 1 or view.branches.of > 1)
+        return {
+            self.bar: show(visible=bool(mark) or paged),
+            self.mark: mark,
+            **self.replies.draw(view.replies, "Reply", shown=view.question is None),
+            **self.branches.draw(view.branches, "Branch", shown=view.question is None),
+            **self._draw_receipt(view, status),
+        }
+
+    def _draw_receipt(self, view: ConversationView, status: Status) -> Update:
+        last = view.turns[-1].id
+        answer = view.answers.get(last)
+        earlier = wording.earlier_picks(
+            {
+                one.id: one for turn, one in view.answers.items() if answer is None or one != answer
+            }.values()
+        )
+        if answer is None:
+            return {
+                self.saved_row: show(visible=bool(earlier)),
+                self.saved: "",
+                self.receipt: earlier,
+                self.undo: show(visible=False),
+                self.change: show(visible=False),
+                self.more: show(visible=False),
+                self.token: "",
+            }
+        decided = answer.choice in (Choice.FIRST, Choice.SECOND)
+        asked = answer.reason.asked
+        return {
+            self.saved_row: show(visible=True),
+            self.saved: wording.answer_name(answer),
+            self.receipt: f"{wording.receipt(answer, status)} {earlier}".strip(),
+            self.undo: show(visible=answer.choice is not Choice.WITHDRAWN),
+            self.change: show(visible=asked),
+            self.token: answer.token,
+            self.more: show(visible=decided and asked),
+            self.strength: view.note.strength and view.note.strength.value,
+            self.better: [one for one in view.note.reasons if one in REASONS_BETTER],
+            self.worse: [one for one in view.note.reasons if one in REASONS_WORSE],
+            self.comment: view.note.comment,
+        }
+
+
+class _Pager:
+    """Which of several is shown, and the way to its neighbours."""
+
+    def __init__(self, name: str) -> None:
+        with gr.Row(visible=False, elem_id=f"{name}-pager", elem_classes="pager") as self.row:
+            self.before = small_button("←", f"{name}-before")
+            self.place = gr.Markdown("", elem_id=f"{name}-place")
+            self.after = small_button("→", f"{name}-after")
+        self.before_turn = hidden(f"{name}-before-turn")
+        self.after_turn = hidden(f"{name}-after-turn")
+
+    @property
+    def drawn(self) -> list[Any]:
+        return [self.row, self.before, self.place, self.after, self.before_turn, self.after_turn]
+
+    def draw(self, place: Place, noun: str, *, shown: bool) -> Update:
+        return {
+            self.row: show(visible=shown and place.of > 1),
+            self.before: gr.update(interactive=place.before is not None),
+            self.place: f"{noun} {place.number} of {place.of}",
+            self.after: gr.update(interactive=place.after is not None),
+            self.before_turn: str(place.before or ""),
+            self.after_turn: str(place.after or ""),
+        }

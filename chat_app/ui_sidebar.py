@@ -1,0 +1,46 @@
+"""The sidebar: new chat, search, and the list of conversations."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from chat_app.ui_parts import Update, line, small_button
+from storage.records import Conversation
+
+
+class SidebarLayout:
+    """Create it inside a Blocks."""
+
+    def __init__(self) -> None:
+        with gr.Sidebar(label="Conversations", width=264, elem_id="sidebar"):
+            self.new = gr.Button("New chat", elem_id="new-chat", size="md")
+            self.search = gr.Textbox(
+                label="Search chats",
+                show_label=False,
+                placeholder="Search chats",
+                container=False,
+                max_lines=1,
+                elem_id="search",
+            )
+            self.chats = gr.Radio(
+                choices=[], label="Conversations", container=False, elem_id="conversations"
+            )
+            self.none = gr.Markdown(visible=False, elem_id="no-chats")
+            small_button("Keyboard", "open-keys")
+
+    @property
+    def drawn(self) -> list[Any]:
+        return [self.chats, self.none]
+
+    def draw(self, chats: Sequence[Conversation], key: str, words: str) -> Update:
+        """The conversations in which ``words`` occur; the one of ``key`` is open."""
+        nothing = "No chat has all of these words." if words.strip() else ""
+        listed = {chat.key for chat in chats}
+        return {
+            self.chats: gr.update(
+                choices=[(chat.title or "New chat", chat.key) for chat in chats],
+                value=key if key in listed else None,
+            ),
+            self.none: line("" if chats else nothing),
+        }

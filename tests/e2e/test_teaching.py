@@ -1,0 +1,216 @@
+"""Everything a person can say about a reply, in a real browser against the scripted model."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from learner.engine.scripted import ScriptedAsking
+from storage.records import AskReason, Choice, FinishReason, Thumb
+from tests.e2e.conftest import demo
+from tests.e2e.test_page import lesson
+from tests.storage.builders import leave, write_adapter
+
+pytestmark = [
+    pytest.mark.browser,
+    # Gradio still sets an option that pandas 3 has deprecated.
+    pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning"),
+]
+
+
+def test_a_reply_that_is_fine_ends_the_question_before_it_is_asked(serve, person):
+    app = serve(demo(ScriptedAsking.ALWAYS, words_per_s=30.0))
+    person.visit(app.address)
+    person.say("Count to 200")
+    fine = person.page.get_by_role("button", name="This one is fine")
+    fine.click()
+    expect(person.part("pair")).to_be_hidden()
+    expect(person.part("stop")).to_be_visible()  # the reply that is read runs on
+    reply = person.await_reply(1)
+    assert len(reply.split()) == 200
+    expect(person.part("saved-row")).to_be_hidden()
+    app.service.drain()
+    counts = app.feedback.counts()
+    assert (counts.asked, counts.replies) == (0, 1)
+    finishes = [row["finish"] for row in app.store.read().query("SELECT finish FROM candidates")]
+    assert sorted(finishes) == [FinishReason.ABORTED, FinishReason.STOP]
+
+
+def test_a_key_settles_too_and_the_other_reply_cannot_be_picked_unread(serve, person):
+    app = serve(demo(ScriptedAsking.ALWAYS, words_per_s=30.0))
+    person.visit(app.address)
+    person.say("Count to 200")
+    fine = person.page.get_by_role("button", name="This one is fine")
+    number = re.search(r"\[(\d)\]", fine.inner_text())[1]
+    other = "2" if number == "1" else "1"
+    expect(person.part(f"choose-{other}")).to_be_disabled()
+    person.press(other)
+    expect(person.part("pair")).to_be_visible()
+    person.press(number)
+    expect(person.part("pair")).to_be_hidden()
+    person.await_reply(1)
+
+
+def test_a_better_reply_is_written_and_goes_on(app, person):
+    person.visit(app.address)
+    person.say("Why is the sky blue?")
+    person.await_question()
+    person.press("e")
+    box = person.part("better-text").get_by_role("textbox")
+    expect(box).to_be_focused()
+    assert (
+        box.input_value().split()
+        == app.feedback.open_question(
+            app.service.conversation(person.key()).id
+        ).first.completion.text.split()
+    )
+    person.part("start-from").get_by_label("Empty").check()
+    expect(box).to_have_value("")
+    box.fill("Air scatters blue light.")
+    expect(person.part("better-diff")).to_contain_text("Air scatters blue light.")
+    box.press_sequentially(" 1")  # keys are letters in a text box
+    expect(person.part("pair")).to_be_visible()
+    person.part("save-better").click()
+    assert person.await_reply(1) == "Air scatters blue light. 1"
+    expect(person.part("saved")).to_have_text("Saved: you wrote a better one.")
+    expect(person.part("mark")).to_have_text("written by you")
+    app.service.drain()
+    chat = app.service.conversation(person.key())
+    made = [p for p in app.feedback.preferences() if p.comparison.conversation_id == chat.id]
+    assert [p.comparison.question.reason for p in made if p.chosen] == [AskReason.WRITTEN] * 2
+
+
+def test_thumbs_stay_after_a_reload_and_the_same_one_again_clears(serve, person):
+    app = serve(demo(ScriptedAsking.NEVER))
+    person.visit(app.address)
+    person.say("Count to 3")
+    person.await_reply(1)
+    bar = person.part("transcript")
+    bar.get_by_role("button", name="Like", exact=True).click()
+    expect(bar.get_by_role("button", name="Liked")).to_be_visible()
+    person.key()
+    person.reload()
+    expect(bar.get_by_role("button", name="Liked")).to_be_visible()
+    expect(bar.get_by_role("button", name="Liked")).to_have_attribute("aria-pressed", "true")
+    reply = app.service.view(app.service.conversation(person.key()).id).turns[-1]
+    assert app.service.view(reply.conversation_id).thumbs == {reply.id: Thumb.UP}
+    bar.get_by_role("button", name="Liked").click()
+    expect(bar.get_by_role("button", name="Like", exact=True)).to_be_visible()
+    person.reload()
+    expect(bar.get_by_role("button", name="Like", exact=True)).to_be_visible()
+    assert app.service.view(reply.conversation_id).thumbs == {}
+
+
+def test_reasons_are_kept_and_shown_again(app, person):
+    person.visit(app.address)
+    person.say("Why is the sky blue?")
+    person.await_question()
+    person.press("2")
+    more = person.part("why-better")
+    more.get_by_role("button", name="Say how much better").click()
+    more.get_by_label("Clearly better").check()
+    more.get_by_label("Right length").check()
+    more.get_by_label("Wrong facts").check()
+    more.get_by_label("Anything else").fill("reads well")
+    person.part("save-reasons").click()
+    person.key()
+    person.page.wait_for_timeout(500)
+    person.reload()
+    more.get_by_role("button", name="Say how much better").click()
+    expect(more.get_by_label("Clearly better")).to_be_checked()
+    expect(more.get_by_label("Right length")).to_be_checked()
+    expect(more.get_by_label("Wrong facts")).to_be_checked()
+    expect(more.get_by_label("Too long")).not_to_be_checked()
+    expect(more.get_by_label("Anything else")).to_have_value("reads well")
+
+
+def test_an_answer_can_be_changed_and_the_other_reply_goes_on(app, person):
+    person.visit(app.address)
+    person.say("Why is the sky blue?")
+    first, second = person.await_question()
+    person.press("1")
+    assert person.await_reply(1) == first
+    person.part("change").click()
+    expect(person.part("pair-title")).to_contain_text("prefer now")
+    person.part("keep-answer").click()
+    expect(person.part("pair")).to_be_hidden()
+    person.part("change").click()
+    expect(person.part("pair-title")).to_contain_text("prefer now")
+    person.press("2")
+    expect(person.replies).to_have_text(second)
+    expect(person.part("saved")).to_have_text("Saved: Reply 2 is better.")
+    assert app.choices(person.key()) == [Choice.SECOND]
+
+
+def test_the_receipt_follows_the_lesson_by_itself(serve, person):
+    app = serve(demo(ScriptedAsking.ALWAYS))
+    person.visit(app.address)
+    person.say("Why is the sky blue?")
+    person.await_question()
+    person.press("1")
+    expect(person.part("receipt")).to_contain_text("It is in the queue")
+    [pick] = app.feedback.preferences()
+    leave(app.folder.rounds, lesson(app, [pick.id]), write_adapter)
+    expect(person.part("receipt")).to_have_text("Learned in version 1, live.")
+    expect(person.part("status")).to_contain_text("v1")
+    app.service.roll_back(0)
+    expect(person.part("receipt")).to_contain_text("not live now")
+
+
+def test_a_message_edited_in_the_transcript_is_a_branch(serve, person):
+    app = serve(demo(ScriptedAsking.NEVER))
+    person.visit(app.address)
+    person.say("Is <b> bold?")
+    person.await_reply(1)
+    person.say("Count to 4")
+    person.await_reply(2)
+    edit_in_place(person, 0, "Is <b> bold?", "Count to 5")
+    expect(person.said).to_have_text("Count to 5")
+    person.await_reply(1)
+    expect(person.part("branch-place")).to_have_text("Branch 2 of 2")
+    person.page.get_by_role("button", name="Previous branch").click()
+    expect(person.said).to_have_text(["Is <b> bold?", "Count to 4"])
+    person.page.get_by_role("button", name="Next branch").click()
+    expect(person.said).to_have_text("Count to 5")
+
+
+def test_a_reply_edited_in_the_transcript_is_the_better_one(serve, person):
+    app = serve(demo(ScriptedAsking.NEVER))
+    person.visit(app.address)
+    person.say("Count to 3")
+    text = person.await_reply(1)
+    edit_in_place(person, 1, text, "1, 2 and 3.")
+    expect(person.replies).to_have_text("1, 2 and 3.")
+    expect(person.part("saved")).to_have_text("Saved: you made this reply better.")
+    expect(person.part("reply-place")).to_have_text("Reply 2 of 2")
+    app.service.drain()
+    [pair] = app.feedback.preferences()
+    assert (pair.chosen.completion.text, pair.rejected.completion.text) == ("1, 2 and 3.", text)
+
+
+def test_retries_are_paged_by_button_and_arrow(serve, person):
+    app = serve(demo(ScriptedAsking.NEVER))
+    person.visit(app.address)
+    person.say("Why is the sky blue?")
+    one = person.await_reply(1)
+    person.part("transcript").get_by_role("button", name="Retry").click()
+    expect(person.part("reply-place")).to_have_text("Reply 2 of 2")
+    two = person.await_reply(1)
+    person.press("ArrowLeft")
+    expect(person.replies).to_have_text(one)
+    expect(person.part("reply-before")).to_be_disabled()
+    person.page.get_by_role("button", name="Next reply").click()
+    expect(person.replies).to_have_text(two)
+    person.box.fill("ab")
+    person.box.press("ArrowLeft")  # moves in the text and nowhere else
+    expect(person.replies).to_have_text(two)
+
+
+def edit_in_place(person, place, before, after):
+    """Press the pencil of the message at ``place``, as a person would."""
+    pencils = person.part("transcript").get_by_role("button", name="Edit")
+    pencils.nth(place).click()
+    box = person.part("transcript").get_by_role("textbox")
+    expect(box).to_have_value(before.replace("<", "&lt;"))
+    box.fill(after)
+    person.part("transcript").get_by_role("button", name="Submit").click()
