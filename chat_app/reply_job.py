@@ -24,11 +24,13 @@ class ReplyJob:
         seed: int,
         *,
         may_ask: bool = True,
+        begun: str = "",
     ) -> None:
         self.conversation_id = conversation_id
         self.prompt_turn_id = prompt_turn_id
         self.seed = seed
         self.may_ask = may_ask
+        self.begun = begun
         self.cancel = Event()
         self.settle = Event()
         self.started = False

@@ -15,7 +15,7 @@ from learner.errors import AdapterLoadError
 from learner.protocols import ReplyMaker, ReplyPlan
 from storage.conversations import ConversationLog
 from storage.policies import PolicyRegistry
-from storage.records import BASE_VERSION, Message, PolicyVersionId
+from storage.records import BASE_VERSION, Message, PolicyVersion, PolicyVersionId
 
 log = logging.getLogger(__name__)
 
@@ -54,15 +54,7 @@ class ReplyWriter:
         while True:
             version = self._policies.current()
             try:
-                plan = self._replies.reply(
-                    prompt,
-                    version,
-                    job.seed,
-                    job.emit,
-                    job.cancel,
-                    may_ask=job.may_ask,
-                    settle=job.settle,
-                )
+                plan = self._written(job, prompt, version)
             except AdapterLoadError as error:
                 if version.id == BASE_VERSION:
                     raise
@@ -71,6 +63,21 @@ class ReplyWriter:
                 notices = (*notices, _went_back(version.id, self._policies.current().id))
             else:
                 return plan, notices
+
+    def _written(
+        self, job: ReplyJob, prompt: Sequence[Message], version: PolicyVersion
+    ) -> ReplyPlan:
+        if job.begun:
+            return self._replies.go_on(prompt, job.begun, version, job.seed, job.emit, job.cancel)
+        return self._replies.reply(
+            prompt,
+            version,
+            job.seed,
+            job.emit,
+            job.cancel,
+            may_ask=job.may_ask,
+            settle=job.settle,
+        )
 
     def _store(self, job: ReplyJob, plan: ReplyPlan) -> bool:
         if plan.question is not None:

@@ -37,6 +37,7 @@ from storage.records import (
     Comparison,
     Conversation,
     ConversationId,
+    FinishReason,
     PolicyVersionId,
     Receipt,
     Role,
@@ -191,6 +192,20 @@ class ChatService:
                 self._logs.conversations.rewind(conversation_id, last.id)
             self._start_reply(conversation_id, last.id, attempt=written)
 
+    def go_on(self, conversation_id: ConversationId) -> None:
+        """Write on where the last reply was cut off; what there was stays stored, as a sibling."""
+        with self._lock, sentences():
+            self._core.refuse_while_writing(conversation_id)
+            path = self._logs.conversations.path(conversation_id)
+            if not path or not self._cut_off(path[-1]):
+                raise ChatError("There is no reply here that was cut off.")
+            last, prompt = path[-1], path[-2]
+            written = len(self._logs.conversations.siblings(last.id))
+            self._logs.conversations.rewind(conversation_id, prompt.id)
+            self._start_reply(
+                conversation_id, prompt.id, attempt=written, begun=last.message.content
+            )
+
     def show(self, conversation_id: ConversationId, turn_id: TurnId) -> None:
         """Show another branch, or another reply to the same message."""
         with self._lock, sentences():
@@ -290,7 +305,12 @@ class ChatService:
     # --- Private -----------------------------------------------------------------------------
 
     def _start_reply(
-        self, conversation_id: ConversationId, prompt_turn_id: TurnId, *, attempt: int
+        self,
+        conversation_id: ConversationId,
+        prompt_turn_id: TurnId,
+        *,
+        attempt: int,
+        begun: str = "",
     ) -> None:
         """Queue a reply. ``attempt`` is how many are stored; failed ones count by themselves."""
         attempt = max(attempt, self._attempts.get(prompt_turn_id, 0))
@@ -300,10 +320,16 @@ class ChatService:
         seed = reply_seed(self._config.seed, prompt_turn_id, attempt)
         # Where nothing may be learned, an answer would be asked for nothing.
         may_ask = self._logs.conversations.get(conversation_id).learn
-        job = ReplyJob(conversation_id, prompt_turn_id, seed, may_ask=may_ask)
+        job = ReplyJob(conversation_id, prompt_turn_id, seed, may_ask=may_ask, begun=begun)
         self._jobs[conversation_id] = job
         self._core.changed(conversation_id)
         self._model.submit(partial(self._write, job), urgent=True)
+
+    def _cut_off(self, turn: Turn) -> bool:
+        if turn.candidate_id is None or not turn.message.content.strip():
+            return False
+        reply = self._logs.conversations.candidates([turn.candidate_id])[turn.candidate_id]
+        return reply.completion.finish_reason in (FinishReason.ABORTED, FinishReason.LENGTH)
 
     def _cancel(self, job: ReplyJob) -> None:
         job.cancel.set()

@@ -55,11 +55,12 @@ class ChatPage:
         retried = gr.on(
             [parts.retry.click, parts.transcript.retry], self.write_again, here, **draws
         )
+        goes_on = parts.go_on.click(self.go_on, here, **draws)
         edited = parts.transcript.edit(self.edit, [parts.turns, *here], **draws)
         news = parts.sync.click(self.catch_up, here, **draws)
         watching = [
             event.then(self.watch, here, **draws)
-            for event in (opened, sent, example, retried, edited, news)
+            for event in (opened, sent, example, retried, goes_on, edited, news)
         ]
         # First let go of the reply that is followed, then draw something else: what is still on
         # its way to the page would be drawn over it. A listener cannot cancel what comes after
@@ -166,6 +167,9 @@ class ChatPage:
 
     def write_again(self, key: str, words: str) -> Update:
         return self._page.done(lambda: self._service.retry(self._page.id(key)), key, words)
+
+    def go_on(self, key: str, words: str) -> Update:
+        return self._page.done(lambda: self._service.go_on(self._page.id(key)), key, words)
 
     def edit(self, turns: str, key: str, words: str, edited: gr.EditData) -> Update:
         """A message said anew, or a reply made better, in the transcript itself."""

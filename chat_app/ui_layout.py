@@ -19,7 +19,7 @@ from chat_app.ui_reply_bar import ReplyBar
 from chat_app.ui_sidebar import SidebarLayout
 from chat_app.views import ConversationView, Status
 from learner.protocols import Draft
-from storage.records import Conversation, Message, Role, Thumb, TurnState
+from storage.records import Conversation, FinishReason, Message, Role, Thumb, TurnState
 
 Messages = list[dict[str, str]]
 
@@ -72,6 +72,7 @@ class ChatLayout:
         self.reply = ReplyBar()
         with gr.Row(visible=False, elem_id="problem-row", elem_classes="strip") as self.problem_row:
             self.problem = gr.Markdown("", elem_id="problem")
+            self.go_on = gr.Button("Continue", elem_id="continue", size="sm", min_width=90, scale=0)
             self.retry = gr.Button("Retry", elem_id="retry", size="sm", min_width=90, scale=0)
         self._composer()
 
@@ -114,6 +115,7 @@ class ChatLayout:
             *self.reply.drawn,
             self.problem_row,
             self.problem,
+            self.go_on,
             self.note,
             self.send,
             self.stop,
@@ -153,6 +155,7 @@ class ChatLayout:
             **self.reply.draw(view, status),
             self.problem_row: show(visible=bool(problem)),
             self.problem: problem or "",
+            self.go_on: show(visible=view is not None and cut_off(view)),
             self.note: line(note),
             **self.draw_buttons(running=view is not None and view.running),
         }
@@ -202,7 +205,18 @@ def problem_of(view: ConversationView) -> str:
         return ""
     if view.turns[-1].state is TurnState.ABORTED:
         return "This reply was stopped before its end."
+    if cut_off(view):
+        return "This reply was cut at the length limit."
     return ""
+
+
+def cut_off(view: ConversationView) -> bool:
+    """Whether the last reply can be written on."""
+    last = view.turns[-1] if view.turns else None
+    if last is None or last.candidate_id is None or not last.message.content.strip():
+        return False
+    finish = view.written[last.candidate_id].completion.finish_reason
+    return finish in (FinishReason.ABORTED, FinishReason.LENGTH)
 
 
 def _thumbs(view: ConversationView) -> list[str | None]:

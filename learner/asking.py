@@ -29,6 +29,7 @@ from storage.records import (
     Message,
     PolicyVersion,
     Preference,
+    Role,
     Sampling,
 )
 
@@ -124,6 +125,34 @@ class AskingReplyMaker:
             asked = plan.question is not None or (asks and settle.is_set())
             self._asker.count_turn(asked=asked, answers=self._answers)
         return plan
+
+    def go_on(
+        self,
+        prompt: Sequence[Message],
+        begun: str,
+        version: PolicyVersion,
+        seed: int,
+        emit: Callable[[Draft], None],
+        cancel: Event,
+    ) -> ReplyPlan:
+        """Write on where a reply was cut off. Raises AdapterLoadError and PromptTooLongError."""
+        self._engine.load(version)
+        begun = begun.rstrip()
+        so_far = Message(role=Role.ASSISTANT, content=begun)
+        batch = self._engine.start([*prompt, so_far], 1, self._sampling, seed)
+        while batch.running and not cancel.is_set():
+            batch.step()
+            emit(Draft(stage=Stage.STREAMING, texts=(begun + batch.texts()[0],)))
+        more = batch.completions()[0]
+        whole = as_completion(
+            self._engine, prompt, begun + more.text, finish_reason=more.finish_reason, seed=seed
+        )
+        return ReplyPlan(
+            shown=tuple(self._rated(prompt, [whole])),
+            question=None,
+            finish_others=lambda _: (),
+            dropped_messages=batch.dropped_messages,
+        )
 
     def written(self, prompt: Sequence[Message], text: str, version: PolicyVersion) -> Completion:
         """A person's reply as a completion. Raises AdapterLoadError and PromptTooLongError."""

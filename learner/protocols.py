@@ -193,6 +193,21 @@ class ReplyMaker(Protocol):
         """
         ...
 
+    def go_on(
+        self,
+        prompt: Sequence[Message],
+        begun: str,
+        version: PolicyVersion,
+        seed: int,
+        emit: Callable[[Draft], None],
+        cancel: Event,
+    ) -> ReplyPlan:
+        """Write on where a reply to ``prompt`` was cut off; the plan shows the whole of it.
+
+        ``begun`` is not empty. Raises AdapterError and PromptTooLongError.
+        """
+        ...
+
     def written(self, prompt: Sequence[Message], text: str, version: PolicyVersion) -> Completion:
         """A person's reply to ``prompt`` as if ``version`` had said it: tokens, log-probabilities,
         features and rewards. Raises AdapterError and PromptTooLongError."""

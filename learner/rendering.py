@@ -10,9 +10,12 @@ from storage.records import Message, Role
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> tuple[int, ...]:
-    """Token ids of ``messages`` with the generation prompt, all of them."""
+    """Token ids of ``messages`` up to where the reply begins, or goes on if it is the last one."""
     chat = [{"role": m.role.value, "content": m.content} for m in messages]
-    encoded = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True)
+    begun = bool(messages) and messages[-1].role is Role.ASSISTANT
+    encoded = tokenizer.apply_chat_template(
+        chat, add_generation_prompt=not begun, continue_final_message=begun, return_dict=True
+    )
     return tuple(encoded["input_ids"])
 
 

@@ -1,7 +1,8 @@
-"""A text that a person wrote, as the completion a policy might have sampled.
+"""A text that nobody sampled in one go, as the completion a policy might have sampled.
 
-It then trains and is scored like any other. Its log-probabilities are those of the version that
-was live, by one teacher-forced pass; it ends where the person ended it.
+A person wrote it, or a reply that was cut off was written on. It then trains and is scored like any
+other: its tokens are the tokenizer's own, and its log-probabilities are those of the version that
+speaks, by one teacher-forced pass.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,14 @@ from learner.errors import PromptTooLongError
 from storage.records import Completion, FinishReason, Message, Sampling
 
 
-def as_completion(engine: LocalEngine, prompt: Sequence[Message], text: str) -> Completion:
+def as_completion(
+    engine: LocalEngine,
+    prompt: Sequence[Message],
+    text: str,
+    *,
+    finish_reason: FinishReason = FinishReason.STOP,
+    seed: int = 0,
+) -> Completion:
     """Tokens and log-probabilities of ``text`` under the version the engine has loaded.
 
     Raises PromptTooLongError where prompt and text do not fit the model together.
@@ -29,9 +37,9 @@ def as_completion(engine: LocalEngine, prompt: Sequence[Message], text: str) -> 
         text=text,
         token_ids=ids,
         logprobs=(0.0,) * len(ids),
-        finish_reason=FinishReason.STOP,
+        finish_reason=finish_reason,
         policy_version=engine.policy_version,
-        seed=0,
+        seed=seed,
         sampling=sampling,
     )
     prompt_ids = engine.render(prompt, sampling).token_ids

@@ -13,7 +13,7 @@ It stands where the real asking does (``learner.protocols.ReplyMaker``), for ``t
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from random import Random
 from threading import Event
@@ -179,6 +179,27 @@ class ScriptedReplyMaker:
         return ReplyPlan(
             shown=tuple(completions), question=question, finish_others=lambda _: others
         )
+
+    def go_on(
+        self,
+        prompt: Sequence[Message],
+        begun: str,
+        version: PolicyVersion,
+        seed: int,
+        emit: Callable[[Draft], None],
+        cancel: Event,
+    ) -> ReplyPlan:
+        """The canned reply that begins so, to its end; the first one where none does."""
+        texts = candidate_texts(prompt)
+        whole = next((text for text in texts if text.startswith(begun)), f"{begun} {texts[0]}")
+        rest = self._stream(
+            whole[len(begun) :],
+            lambda draft: emit(replace(draft, texts=(begun + draft.texts[0],))),
+            cancel,
+        )
+        text = begun + rest
+        completion = _completion(text, whole=text == whole, version=version, seed=seed)
+        return ReplyPlan(shown=(completion,), question=None, finish_others=lambda _: ())
 
     def written(
         self,

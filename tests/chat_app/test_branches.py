@@ -4,7 +4,7 @@ import pytest
 
 from chat_app.errors import ChatError
 from learner.engine.scripted import ScriptedAsking
-from tests.chat_app.makers import GatedReplyMaker, scripted
+from tests.chat_app.makers import GatedReplyMaker, SlowReplyMaker, scripted
 
 
 @pytest.fixture
@@ -96,3 +96,25 @@ def test_settling_gives_one_reply_and_no_question(serve):
     service.drain()
     view = service.view(chat.id)
     assert view.question is None and len(view.turns) == 2
+
+
+def test_a_stopped_reply_is_written_on_as_a_sibling(serve):
+    service = serve(SlowReplyMaker())
+    chat = service.new_conversation()
+    with pytest.raises(ChatError, match="no reply here that was cut off"):
+        service.go_on(chat.id)
+    service.say(chat.id, "Count to 60")
+    next(draft for draft in service.watch(chat.id) if draft.texts)
+    service.stop(chat.id)
+    service.drain()
+    begun = service.view(chat.id).turns[-1].message.content
+    service.go_on(chat.id)
+    drafts = [draft.texts[0] for draft in service.watch(chat.id) if draft.texts]
+    service.drain()
+    view = service.view(chat.id)
+    assert all(text.startswith(begun) for text in drafts)
+    assert view.turns[-1].message.content.startswith(begun)
+    assert len(view.turns[-1].message.content.split()) == 60
+    assert (view.replies.number, view.replies.of) == (2, 2)
+    with pytest.raises(ChatError, match="cut off"):
+        service.go_on(chat.id)

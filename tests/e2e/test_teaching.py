@@ -214,3 +214,18 @@ def edit_in_place(person, place, before, after):
     expect(box).to_have_value(before.replace("<", "&lt;"))
     box.fill(after)
     person.part("transcript").get_by_role("button", name="Submit").click()
+
+
+def test_a_stopped_reply_goes_on_where_it_was(serve, person):
+    app = serve(demo(ScriptedAsking.NEVER, words_per_s=40.0))
+    person.visit(app.address)
+    person.say("Count to 120")
+    expect(person.replies).to_contain_text(re.compile(r"\d+\W+\d+\W+\d+"))
+    person.press("Escape")
+    person.await_calm()
+    expect(person.part("problem")).to_contain_text("stopped before its end")
+    person.part("continue").click()
+    expect(person.part("stop")).to_be_visible()
+    assert len(person.await_reply(1).split()) == 120
+    expect(person.part("problem-row")).to_be_hidden()
+    expect(person.part("reply-place")).to_have_text("Reply 2 of 2")

@@ -138,6 +138,26 @@ def test_a_persons_text_is_read_as_the_policy_would_have_sampled_it(make, base):
         replies.written(user("Hello"), "word " * 5000, base)
 
 
+def test_a_reply_that_was_cut_off_is_written_on_to_its_end(make, base):
+    replies = make()
+    drafts = []
+    plan = replies.go_on(user("Hello"), "One two ", base, 3, drafts.append, Event())
+    [whole] = plan.shown
+    assert plan.question is None and plan.finish_others(Event()) == ()
+    assert whole.text.startswith("One two") and len(whole.text) > len("One two")
+    assert whole.finish_reason is not FinishReason.ABORTED
+    assert len(whole.token_ids) == len(whole.logprobs) and whole.feature is not None
+    assert drafts[-1].texts == (whole.text,)
+    again = replies.go_on(user("Hello"), "One two ", base, 3, lambda _: None, Event())
+    assert again.shown == plan.shown
+    other = replies.go_on(user("Hello"), "Nine ten ", base, 3, lambda _: None, Event()).shown[0]
+    assert other.text.startswith("Nine ten")
+    stop = Event()
+    stop.set()
+    [cut] = replies.go_on(user("Hello"), "One two", base, 3, lambda _: None, stop).shown
+    assert cut.text == "One two" and cut.finish_reason is FinishReason.ABORTED
+
+
 def test_others_stay_unfinished_when_somebody_waits(make, base):
     plan, _ = speak(make(mode=AskMode.NEVER), base)
     hurry = Event()
