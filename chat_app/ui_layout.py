@@ -95,7 +95,7 @@ class ChatLayout:
                     "Send", variant="primary", elem_id="send", min_width=90, scale=0
                 )
                 self.stop = gr.Button(
-                    "Stop  [Esc]", visible=False, elem_id="stop", min_width=90, scale=0
+                    "Stop  [Esc]", visible=False, elem_id="stop", min_width=120, scale=0
                 )
 
     @property
