@@ -57,11 +57,13 @@ class ChatPage:
         )
         goes_on = parts.go_on.click(self.go_on, here, **draws)
         edited = parts.transcript.edit(self.edit, [parts.turns, *here], **draws)
-        news = parts.sync.click(self.catch_up, here, **draws)
+        unfinished = [parts.pair.changing, *here]
+        news = parts.sync.click(self.catch_up, unfinished, **draws)
         watching = [
             event.then(self.watch, here, **draws)
-            for event in (opened, sent, example, retried, goes_on, edited, news)
+            for event in (opened, sent, example, retried, goes_on, edited)
         ]
+        watching.append(news.then(self.follow, unfinished, **draws))
         # First let go of the reply that is followed, then draw something else: what is still on
         # its way to the page would be drawn over it. A listener cannot cancel what comes after
         # itself, so a second one lets go of what an earlier choice in the list began to follow.
@@ -115,14 +117,26 @@ class ChatPage:
                 places = len(draft.texts)
         yield self._page.drawn(key, words)
 
-    def catch_up(self, key: str, words: str) -> Update:
-        """Something changed on another page, in the learner or by another command."""
+    def catch_up(self, changing: str, key: str, words: str) -> Update:
+        """Something changed on another page, in the learner or by another command.
+
+        What the person has unfolded and not finished stays as it is.
+        """
         if not key:
             return self._page.list_only(words)
         try:
-            return self._page.drawn(key, words, keep_open=True)
+            update = self._page.drawn(key, words)
         except ChatError as error:
             return self._page.empty(words, note=str(error))
+        return self._page.without_unfinished(update, changing=bool(changing))
+
+    def follow(self, changing: str, key: str, words: str) -> Iterator[Update]:
+        """``watch`` for a page that only heard of the reply."""
+        for update in self.watch(key, words):
+            kept = isinstance(update, dict) and self._layout.seen in update
+            yield (
+                self._page.without_unfinished(update, changing=bool(changing)) if kept else update
+            )
 
     # --- Messages ----------------------------------------------------------------------------
 

@@ -160,11 +160,13 @@ class ChatLayout:
             **self.draw_buttons(running=view is not None and view.running),
         }
 
-    def kept_open(self, view: ConversationView) -> list[Any]:
+    def unfinished(self, update: Update, *, changing: bool) -> list[Any]:
         """What a person may be filling in: news from elsewhere must not close or empty it."""
-        bar, reply = self.bar, self.reply
+        bar, reply, pair = self.bar, self.reply, self.pair
         kept = [bar.rename_row, bar.name, bar.delete_row, bar.deletion, bar.unlearn, *reply.note]
-        return [*kept, self.pair.editor] if view.question is not None else kept
+        if changing:
+            return [*kept, *pair.drawn]
+        return [*kept, pair.editor] if update.get(pair.token) else kept
 
     def draw_buttons(self, *, running: bool) -> Update:
         return {self.send: show(visible=not running), self.stop: show(visible=running)}

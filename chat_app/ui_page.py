@@ -21,17 +21,21 @@ class PageDrawing:
         """Raises ChatError where there is no such conversation."""
         return self._service.conversation(key).id
 
-    def drawn(self, key: str, words: str, *, note: str = "", keep_open: bool = False) -> Update:
-        """The conversation of ``key``. ``keep_open``: what a person has unfolded stays so."""
+    def drawn(self, key: str, words: str, *, note: str = "") -> Update:
+        """The conversation of ``key``. Raises ChatError where it is gone."""
         view = self._service.view(self.id(key))
         chats = self._service.shelf.list(words)
-        update = self._layout.draw(
+        return self._layout.draw(
             view, chats, self._service.status(), words=words, mark=view.mark, note=note
         )
-        if keep_open:
-            for part in self._layout.kept_open(view):
-                update.pop(part, None)
-        return update
+
+    def without_unfinished(self, update: Update, *, changing: bool) -> Update:
+        """The same update without what a person may be filling in just now.
+
+        ``changing``: an answer is being changed, so the pair belongs to them as well.
+        """
+        kept = self._layout.unfinished(update, changing=changing)
+        return {part: value for part, value in update.items() if part not in kept}
 
     def empty(self, words: str, *, note: str = "") -> Update:
         chats = self._service.shelf.list(words)

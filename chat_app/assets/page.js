@@ -53,16 +53,18 @@
     dialog.showModal();
     return true;
   };
-  const focus = (id) => {
+  // What is to get the focus may only be about to appear.
+  const focus = (id, tries = 20) => {
     const found = byId(id);
     const target = found?.querySelector("textarea, input") ?? found?.querySelector("button") ?? found;
-    if (!target?.offsetParent) {
-      if (id !== "search") return false;
-      document.querySelector("#sidebar:not(.open) > button")?.click();
-      window.setTimeout(() => byId(id)?.querySelector("textarea, input")?.focus(), 300);
+    if (target?.offsetParent) {
+      target.focus();
       return true;
     }
-    target.focus();
+    if (id === "search" && tries === 20) {
+      document.querySelector("#sidebar:not(.open) > button")?.click();
+    }
+    if (tries > 0) window.setTimeout(() => focus(id, tries - 1), 50);
     return true;
   };
 
