@@ -15,10 +15,11 @@ class ReplyBar:
     """Create it inside the Chat tab, below the transcript."""
 
     def __init__(self) -> None:
+        self.replies, self.branches = _Pager("reply"), _Pager("branch")
         with gr.Row(visible=False, elem_id="reply-bar") as self.bar:
             self.mark = gr.Markdown("", elem_id="mark")
-            self.replies = _Pager("reply")
-            self.branches = _Pager("branch")
+            self.replies.body()
+            self.branches.body()
         with gr.Row(visible=False, elem_id="saved-row", elem_classes="strip") as self.saved_row:
             with gr.Column(min_width=0, elem_id="saved-lines"):
                 self.saved = gr.Markdown("", elem_id="saved")
@@ -130,12 +131,17 @@ class _Pager:
     """Which of several is shown, and the way to its neighbours."""
 
     def __init__(self, name: str) -> None:
+        self._name = name
+        # Outside of the row: in one, a hidden box would still take its place.
+        self.before_turn = hidden(f"{name}-before-turn")
+        self.after_turn = hidden(f"{name}-after-turn")
+
+    def body(self) -> None:
+        name = self._name
         with gr.Row(visible=False, elem_id=f"{name}-pager", elem_classes="pager") as self.row:
             self.before = small_button("←", f"{name}-before")
             self.place = gr.Markdown("", elem_id=f"{name}-place")
             self.after = small_button("→", f"{name}-after")
-        self.before_turn = hidden(f"{name}-before-turn")
-        self.after_turn = hidden(f"{name}-after-turn")
 
     @property
     def drawn(self) -> list[Any]:
