@@ -23,7 +23,7 @@ THEME = gr.themes.Default(
 ).set(
     # The default steps of these hues are too faint to read (WCAG AA wants 4.5 to 1).
     color_accent="*primary_700",
-    body_text_color_subdued="*neutral_500",
+    body_text_color_subdued="*neutral_600",
     body_text_color_subdued_dark="*neutral_400",
     button_border_width="1px",
     button_secondary_background_fill="*background_fill_primary",
@@ -59,7 +59,6 @@ def build_ui(service: ChatService, *, candidates: int) -> gr.Blocks:
     chat = ChatPage(service, layout)
     learning = LearningPage(service)
     with gr.Blocks(title="twofold", fill_width=True, analytics_enabled=False) as page:
-        gr.HTML(FRAME, elem_id="frame")
         layout.sidebar()
         with gr.Row(elem_id="header"):
             gr.Markdown("# twofold", elem_id="name")
@@ -69,6 +68,7 @@ def build_ui(service: ChatService, *, candidates: int) -> gr.Blocks:
                 layout.body()
             with gr.Tab("Learning", id="learning", elem_id="learning-tab") as learning_tab:
                 learning.body()
+        gr.HTML(FRAME, elem_id="frame")
         chat.bind(page)
         learning.bind(learning_tab)
 

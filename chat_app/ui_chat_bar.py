@@ -43,7 +43,7 @@ class ChatBar:
             )
             self.confirm = small_button("Delete for good", "confirm-delete", variant="stop")
             self.keep = small_button("Keep it", "keep-chat")
-        with gr.Accordion("Instructions", open=False, elem_id="instructions"):
+        with gr.Accordion("Instructions", open=False, elem_id="instructions") as self.told:
             self.preset = gr.Radio(
                 choices=list(PRESETS),
                 value=NO_PRESET,
@@ -79,6 +79,7 @@ class ChatBar:
             self.delete_row,
             self.deletion,
             self.unlearn,
+            self.told,
             self.preset,
             self.instructions,
             self.reuse,
@@ -93,6 +94,7 @@ class ChatBar:
                 self.rename: show(visible=False),
                 self.delete: show(visible=False),
                 self.about: line(""),
+                self.told: show(visible=True),
                 self.preset: gr.update(value=NO_PRESET, visible=True),
                 self.instructions: gr.update(value="", interactive=True),
                 self.reuse: show(visible=False),
@@ -105,6 +107,7 @@ class ChatBar:
             self.delete: show(visible=True),
             self.about: line(wording.about_chat(chat)),
             self.name: chat.title,
+            self.told: show(visible=bool(view.instructions)),
             self.preset: show(visible=False),
             self.instructions: gr.update(value=view.instructions, interactive=False),
             self.reuse: show(visible=bool(view.instructions)),

@@ -41,6 +41,7 @@ class SidebarLayout:
             self.chats: gr.update(
                 choices=[(chat.title or "New chat", chat.key) for chat in chats],
                 value=key if key in listed else None,
+                visible=bool(chats),
             ),
             self.none: line("" if chats else nothing),
         }

@@ -30,10 +30,10 @@ from learner.protocols import Draft, Stage
 from learner.updates.online_dpo import OnlineDpo
 from learner.updates.pairs import human_pairs
 from learner.worker import LearnerProcess
-from storage.conversations import ConversationLog
 from storage.database import Reader, Store
-from storage.feedback import FeedbackLog, FeedbackReader
+from storage.feedback import FeedbackReader
 from storage.folder import DataFolder
+from storage.logs import Logs
 from storage.policies import PolicyReader, PolicyRegistry
 from storage.records import Choice, Message, PolicyVersion, Role, Sampling
 
@@ -75,9 +75,7 @@ class Loop:
             store = stack.enter_context(Store(folder.database))
             policies = PolicyRegistry(store, folder.rounds)
             service = ChatService(
-                ConversationLog(store),
-                FeedbackLog(store),
-                policies,
+                Logs.over(store, folder.rounds),
                 self._pairs,
                 ServiceConfig(model_name=self._model.name, collect_every_s=0.2),
                 no_learner,

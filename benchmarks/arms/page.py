@@ -23,10 +23,9 @@ from chat_app.ui_server import PageServer
 from learner.build import build_replies
 from learner.config import AskConfig, AskMode, EngineConfig, RewardConfig
 from learner.model_folder import ModelFolder
-from storage.conversations import ConversationLog
 from storage.database import Store
-from storage.feedback import FeedbackLog
 from storage.folder import DataFolder
+from storage.logs import Logs
 from storage.policies import PolicyRegistry
 from storage.records import Message, Role, Sampling
 
@@ -50,9 +49,7 @@ class Page:
             reward=RewardConfig(),
         )
         self._service = ChatService(
-            ConversationLog(store),
-            FeedbackLog(store),
-            self._policies,
+            Logs.over(store, folder.rounds),
             self._replies,
             ServiceConfig(model_name="bench"),
             no_learner,
