@@ -142,7 +142,7 @@ class AskingReplyMaker:
         batch = self._engine.start([*prompt, so_far], 1, self._sampling, seed)
         while batch.running and not cancel.is_set():
             batch.step()
-            emit(Draft(stage=Stage.STREAMING, texts=(begun + batch.texts()[0],)))
+            emit(Draft(stage=Stage.STREAMING, texts=(begun + batch.text(0),)))
         more = batch.completions()[0]
         whole = as_completion(
             self._engine, prompt, begun + more.text, finish_reason=more.finish_reason, seed=seed
