@@ -1,5 +1,6 @@
 """A tiny real model, its engine, and short builders of records."""
 
+import os
 from datetime import UTC, datetime
 
 import pytest
@@ -7,8 +8,24 @@ import pytest
 from learner.config import EngineConfig
 from learner.engine.backbone import Backbone
 from learner.engine.hf import HfEngine
+from learner.engine.native.build import NativeUnavailableError, load_library
 from storage.records import BASE_VERSION, Message, PolicyVersion, Role, Sampling
 from tests.tiny import write_tiny_model
+
+
+def _why_not_native() -> str | None:
+    try:
+        load_library()
+    except NativeUnavailableError as error:
+        return str(error)
+    return None
+
+
+needs_native = pytest.mark.skipif(
+    os.environ.get("TWOFOLD_REQUIRE_BROWSER") != "1" and _why_not_native() is not None,
+    reason=f"the native decoder can't be built here: {_why_not_native()}",
+)
+"""Where everything is required, as in CI, the tests run and fail instead."""
 
 SAMPLING = Sampling(temperature=1.0, max_new_tokens=24)
 

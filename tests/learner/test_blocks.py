@@ -11,9 +11,11 @@ from learner.engine.backbone import Backbone
 from learner.engine.lean import LeanEngine
 from learner.engine.native.blocks import pack4, pack8, packed_llama, unpack4, unpack8
 from learner.engine.native.build import NativeUnavailableError
-from tests.learner.conftest import SAMPLING, user
+from tests.learner.conftest import SAMPLING, needs_native, user
 from tests.learner.test_engine import make_version, run
 from tests.tiny import write_tiny_model
+
+pytestmark = needs_native
 
 
 def blocks_of(shape, largest, *, signed, seed=0):

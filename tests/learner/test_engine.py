@@ -13,10 +13,10 @@ from learner.engine.lean import LeanEngine
 from learner.errors import AdapterLoadError, PromptTooLongError
 from learner.measures import ScoredText, reply_logps
 from storage.records import FinishReason, PolicyVersion, PolicyVersionId
-from tests.learner.conftest import SAMPLING, user
+from tests.learner.conftest import SAMPLING, needs_native, user
 
 
-@pytest.fixture(params=["transformers", "native"])
+@pytest.fixture(params=["transformers", pytest.param("native", marks=needs_native)])
 def engine(request, backbone, engine_config):
     """Both engines have to do all of this."""
     kind = {"transformers": HfEngine, "native": LeanEngine}[request.param]

@@ -8,12 +8,12 @@ from learner.engine.hf import HfEngine
 from learner.engine.lean import LeanEngine
 from learner.features import frozen_features
 from learner.rendering import prompt_ids
-from tests.learner.conftest import user
+from tests.learner.conftest import needs_native, user
 
 REPLIES = [(5, 6, 7, 8), (9, 10), (20, 21, 22, 23, 24, 25)]
 
 
-@pytest.fixture(params=[HfEngine, LeanEngine])
+@pytest.fixture(params=[HfEngine, pytest.param(LeanEngine, marks=needs_native)])
 def engine(request, backbone, engine_config):
     return request.param(backbone, engine_config)
 

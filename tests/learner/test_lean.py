@@ -17,8 +17,10 @@ from learner.engine.native import build
 from learner.errors import AdapterLoadError
 from learner.model_folder import ModelError
 from storage.records import Message, Role
-from tests.learner.conftest import SAMPLING, user
+from tests.learner.conftest import SAMPLING, needs_native, user
 from tests.learner.test_engine import make_version, run
+
+pytestmark = needs_native
 
 PROMPT = user("Tell me something", "What?", "About the sea, and rather a lot of it")
 
