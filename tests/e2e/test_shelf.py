@@ -155,6 +155,22 @@ def test_two_pages_on_one_chat_see_each_other(serve, person, new_person):
     assert other.errors == []
 
 
+def test_two_people_write_at_once_and_each_gets_their_own(serve, person, new_person):
+    app = serve(demo(ScriptedAsking.NEVER, words_per_s=60.0))
+    other = new_person()
+    person.visit(app.address)
+    other.visit(app.address)
+    person.say("Count to 60")
+    expect(person.part("stop")).to_be_visible()
+    other.say("Repeat after me: mine alone")
+    expect(other.part("stage")).to_contain_text("Waiting for another reply")
+    assert len(person.await_reply(1).split()) == 60
+    assert "mine alone" in other.await_reply(1)
+    expect(person.said).to_have_text(["Count to 60"])
+    expect(other.said).to_have_text(["Repeat after me: mine alone"])
+    assert person.key() != other.key()
+
+
 def test_an_idle_page_asks_for_nothing_but_a_line_from_memory(serve, person, monkeypatch):
     app = serve(demo(ScriptedAsking.NEVER))
     person.visit(app.address)
