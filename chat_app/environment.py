@@ -12,7 +12,6 @@ PACKAGES = (
     "twofold",
     "torch",
     "transformers",
-    "peft",
     "gradio",
     "sqlite-utils",
     "pysqlite3",

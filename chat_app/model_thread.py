@@ -1,6 +1,6 @@
 """The one thread on which every call into the model happens, one job after the other.
 
-PyTorch modules and PEFT's active adapter are global mutable state, so replies and refits never
+PyTorch modules and the active adapter are global mutable state, so replies and refits never
 overlap. A job that does optional work at its end passes ``hurry`` to it: the event is set as long
 as somebody waits for an urgent job, and such work then returns early.
 """

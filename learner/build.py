@@ -1,7 +1,6 @@
 """The parts of ``learner`` put together, once for the app and once for the learner's process."""
 
 import logging
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +37,6 @@ log = logging.getLogger(__name__)
 def load_engine(model: ModelFolder, config: EngineConfig) -> LocalEngine:
     """Load the base model and the fastest engine that fits it. Raises ModelError."""
     transformers_logging.disable_progress_bar()  # our own line says it, once
-    # peft 0.21 asks transformers 5.23 for its old name: peft/peft_model.py, PeftModel.__init__
-    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     backbone = Backbone(model.path, config)
     if config.decoder is Decoder.TRANSFORMERS:
         return HfEngine(backbone, config)

@@ -109,6 +109,11 @@ class LoraSpec:
         if self.rank < 1 or self.alpha < 1:
             raise ValueError(f"rank and alpha must be positive, got {self.rank} and {self.alpha}")
 
+    @property
+    def scale(self) -> float:
+        """What B A is multiplied with."""
+        return self.alpha / self.rank
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DpoConfig:
@@ -125,8 +130,9 @@ class DpoConfig:
     """No reward-labelled pairs before this many human picks."""
     steps: int = 1
     """Optimizer steps a round; each sees all of the round's pairs."""
-    micro_batch: int = 4
-    """Pairs per forward pass."""
+    row_tokens: int = 320
+    """Tokens run at once, unless one prompt with its replies has more. Longer rows take more
+    memory."""
     grad_clip: float = 1.0
     lora: LoraSpec = field(default_factory=LoraSpec)
 
@@ -135,8 +141,8 @@ class DpoConfig:
             raise ValueError("beta and learning_rate must be positive")
         if not 0.0 <= self.label_smoothing < 0.5:
             raise ValueError(f"label_smoothing must lie in [0, 0.5), got {self.label_smoothing}")
-        if self.steps < 1 or self.micro_batch < 1:
-            raise ValueError("steps and micro_batch must be at least 1")
+        if self.steps < 1 or self.row_tokens < 1:
+            raise ValueError("steps and row_tokens must be at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

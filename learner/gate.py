@@ -18,7 +18,15 @@ from learner.measures import (
     supervised_ids,
 )
 from learner.protocols import Verdict
-from storage.records import Completion, Message, PolicyVersion, PolicyVersionId, Role, Sampling
+from storage.records import (
+    BASE_VERSION,
+    Completion,
+    Message,
+    PolicyVersion,
+    PolicyVersionId,
+    Role,
+    Sampling,
+)
 
 ROOM = 0.85
 """Share of a limit that an update pulled in aims at, so that the next one is not at it at once."""
@@ -44,6 +52,8 @@ class Gate:
         self._neutral: list[int] = backbone.tokenizer(neutral)["input_ids"][:NEUTRAL_TOKENS]
         with backbone.reference():
             self._base_perplexity = perplexity(backbone, self._neutral)
+        # Known before the first round waits for it: a fresh engine speaks the base.
+        self._base_length = max(1.0, _mean_length(self._sample()))
         self._length_of: dict[PolicyVersionId, float] = {}
 
     def judge(self, parent: PolicyVersion) -> Verdict:
@@ -77,6 +87,10 @@ class Gate:
         if not math.isfinite(worst) or worst <= 1.0:
             return None
         return math.sqrt(ROOM / worst)
+
+    def remember(self, version: PolicyVersionId, verdict: Verdict) -> None:
+        """The adapter just judged went live as ``version``: the next round's parent is known."""
+        self._length_of = {version: max(1.0, verdict.metrics["mean_length_tokens"])}
 
     def _checks(self, m: dict[str, float]) -> list[tuple[bool, str]]:
         c = self._config
@@ -129,6 +143,8 @@ class Gate:
 
     def _mean_length(self, parent: PolicyVersion) -> float:
         """The parent's mean length on the same prompts and seeds, in tokens, at least 1."""
+        if parent.id == BASE_VERSION:
+            return self._base_length
         if parent.id not in self._length_of:
             self._engine.load(parent)
             self._length_of = {parent.id: max(1.0, _mean_length(self._sample()))}

@@ -1,8 +1,9 @@
 """Log-probabilities of given texts, and the figures made from them.
 
-One masked reduction serves the loss and everything that is logged, so that a logged KL is never
-summed over padding that the loss leaves out. The language-model head runs on the reply's tokens
-only: of a prompt's positions nobody needs the logits.
+One path serves the loss and everything that is logged, so that a logged KL is never summed over
+padding that the loss leaves out. The residual stream is float32 whatever the model's type, and the
+language-model head runs on the replies' tokens only, some rows at a time: of a prompt's positions
+nobody needs the logits, and all rows' logits together would be the largest tensor of the process.
 """
 
 from collections.abc import Sequence
@@ -10,11 +11,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from learner.engine.backbone import Backbone
+from learner.engine.trees import Row, Tree
 from storage.records import Completion, FinishReason
+
+HEAD_VALUES = 3 << 20
+"""Logits held at once: 12 MB in float32, below what the allocator hands back to the system."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,46 +40,106 @@ def supervised_ids(backbone: Backbone, completion: Completion) -> tuple[int, ...
     return completion.token_ids + ((backbone.pad_id,) if ended else ())
 
 
-def reply_logits(
-    backbone: Backbone, texts: Sequence[ScoredText]
-) -> tuple[Float[Tensor, "B T V"], Int[Tensor, "B T"], Bool[Tensor, "B T"]]:
-    """Logits before each reply token, the tokens, and which places are real; T is the longest.
+def tree_logps(backbone: Backbone, trees: Sequence[Tree]) -> Float[Tensor, " N"]:
+    """log P(reply | prompt) in nats of every reply, tree by tree; all trees are run as one row.
 
     Under whatever version the backbone lets speak now; gradients flow if enabled.
     """
-    lengths = [len(t.prompt_ids) + len(t.reply_ids) for t in texts]
-    B, longest, T = len(texts), max(lengths), max(len(t.reply_ids) for t in texts)
-    ids = torch.full((B, longest), backbone.pad_id)
-    mask = torch.zeros((B, longest), dtype=torch.long)
-    before = torch.zeros((B, T), dtype=torch.long)  # position whose logits predict reply token t
-    real = torch.zeros((B, T), dtype=torch.bool)
-    for row, text in enumerate(texts):
-        ids[row, : lengths[row]] = torch.tensor(text.prompt_ids + text.reply_ids)
-        mask[row, : lengths[row]] = 1
-        P, n = len(text.prompt_ids), len(text.reply_ids)
-        before[row, :n] = torch.arange(P - 1, P - 1 + n)
-        real[row, :n] = True
-    ids, mask, before, real = (x.to(backbone.device) for x in (ids, mask, before, real))
-    hidden = backbone.decoder(input_ids=ids, attention_mask=mask).last_hidden_state
-    rows = torch.arange(B, device=ids.device)[:, None]
-    logits = backbone.lm_head(hidden[rows, before]).float()
-    token = ids[rows, (before + 1).clamp(max=longest - 1)]
-    return logits, token, real
-
-
-@torch.no_grad()
-def token_logps(backbone: Backbone, text: ScoredText) -> list[float]:
-    """log P of each reply token given all before it, in nats."""
-    logits, token, _ = reply_logits(backbone, [text])
-    logprob = logits.gather(2, token[..., None]).squeeze(2) - logits.logsumexp(dim=2)
-    return logprob[0].tolist()
+    if not backbone.runs_trees:
+        return reply_logps(
+            backbone,
+            [
+                ScoredText(prompt_ids=tree.prompt_ids, reply_ids=reply)
+                for tree in trees
+                for reply in tree.replies
+            ],
+        )
+    row = Row(trees, backbone.device)
+    hidden = backbone.hidden_states(row.ids, **row.inputs())[0, row.before]
+    return _sums(token_logprobs(hidden, backbone.lm_head, row.tokens), row.lengths)
 
 
 def reply_logps(backbone: Backbone, texts: Sequence[ScoredText]) -> Float[Tensor, " B"]:
-    """log P(reply | prompt) in nats, summed over the reply's tokens."""
-    logits, token, real = reply_logits(backbone, texts)
-    logprob = logits.gather(2, token[..., None]).squeeze(2) - logits.logsumexp(dim=2)
-    return logprob.masked_fill(~real, 0.0).sum(dim=1)
+    """log P(reply | prompt) in nats, summed over the reply's tokens; texts padded to one length."""
+    hidden, tokens = _reply_states(backbone, texts)
+    lengths = [len(text.reply_ids) for text in texts]
+    return _sums(token_logprobs(hidden, backbone.lm_head, tokens), lengths)
+
+
+def _reply_states(
+    backbone: Backbone, texts: Sequence[ScoredText]
+) -> tuple[Float[Tensor, "R d"], Int[Tensor, " R"]]:
+    """For all reply tokens, text by text: the hidden state before each, and the token."""
+    lengths = [len(t.prompt_ids) + len(t.reply_ids) for t in texts]
+    ids = torch.full((len(texts), max(lengths)), backbone.pad_id)
+    mask = torch.zeros_like(ids)
+    for row, text in enumerate(texts):
+        ids[row, : lengths[row]] = torch.tensor(text.prompt_ids + text.reply_ids)
+        mask[row, : lengths[row]] = 1
+    ids, mask = ids.to(backbone.device), mask.to(backbone.device)
+    hidden = backbone.hidden_states(ids, attention_mask=mask)
+    spans = [(len(t.prompt_ids), n) for t, n in zip(texts, lengths, strict=True)]
+    before = torch.cat([hidden[row, P - 1 : n - 1] for row, (P, n) in enumerate(spans)])
+    tokens = torch.cat([ids[row, P:n] for row, (P, n) in enumerate(spans)])
+    return before, tokens
+
+
+def _sums(values: Float[Tensor, " R"], lengths: Sequence[int]) -> Float[Tensor, " N"]:
+    return torch.stack([part.sum() for part in values.split(list(lengths))])
+
+
+def token_logprobs(
+    hidden: Float[Tensor, "R d"], head: nn.Linear, tokens: Int[Tensor, " R"]
+) -> Float[Tensor, " R"]:
+    """log P(token) in nats after each hidden state, float32; gradients flow into ``hidden``."""
+    return _TokenLogprobs.apply(hidden, head, tokens)
+
+
+class _TokenLogprobs(torch.autograd.Function):
+    """Logits in slices of rows, and the gradient made while a slice is at hand.
+
+    d log p(token) / d hidden = W[token] - sum_v p(v) W[v] does not depend on what is done with the
+    log-probabilities, so the backward pass is one product with their gradient and nothing is run
+    twice; arXiv 2410.10989 (Liger) does the same for cross-entropy.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        hidden: Float[Tensor, "R d"],
+        head: nn.Linear,
+        tokens: Int[Tensor, " R"],
+    ) -> Float[Tensor, " R"]:
+        weight = head.weight
+        wanted = ctx.needs_input_grad[0]
+        slope = torch.empty_like(hidden) if wanted else None
+        parts: list[Tensor] = []
+        for rows in _slices(len(hidden), head.out_features):
+            token = tokens[rows]
+            logits = _logits(head, hidden[rows])
+            normaliser = logits.logsumexp(dim=1, keepdim=True)
+            parts.append(logits.gather(1, token[:, None]).sub_(normaliser).squeeze(1))
+            if slope is not None:
+                probabilities = logits.sub_(normaliser).exp_().to(weight.dtype)
+                slope[rows] = weight[token].to(slope.dtype) - (probabilities @ weight)
+        if slope is not None:
+            ctx.save_for_backward(slope)
+        return torch.cat(parts) if parts else hidden.new_zeros(0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Float[Tensor, " R"]) -> tuple[Tensor | None, ...]:
+        (slope,) = ctx.saved_tensors
+        return slope * grad[:, None].to(slope.dtype), None, None
+
+
+def _logits(head: nn.Linear, hidden: Float[Tensor, "R d"]) -> Float[Tensor, "R V"]:
+    return head(hidden.to(head.weight.dtype)).float()
+
+
+def _slices(rows: int, vocabulary: int) -> list[slice]:
+    step = max(1, HEAD_VALUES // vocabulary)
+    return [slice(start, start + step) for start in range(0, rows, step)]
 
 
 @torch.no_grad()
@@ -83,12 +149,19 @@ def kl_to_reference(backbone: Backbone, texts: Sequence[ScoredText]) -> list[flo
     The texts are to be samples of the version that speaks now; then the mean over them estimates
     the KL per token of its replies.
     """
-    logits, _, real = reply_logits(backbone, texts)
+    hidden, _ = _reply_states(backbone, texts)
     with backbone.reference():
-        ref_logits, _, _ = reply_logits(backbone, texts)
-    logp, ref_logp = logits.log_softmax(dim=2), ref_logits.log_softmax(dim=2)
-    kl = (logp.exp() * (logp - ref_logp)).sum(dim=2).masked_fill(~real, 0.0)
-    return (kl.sum(dim=1) / real.sum(dim=1).clamp(min=1)).tolist()
+        ref_hidden, _ = _reply_states(backbone, texts)
+    head = backbone.lm_head
+    parts: list[Tensor] = []
+    for rows in _slices(len(hidden), head.out_features):
+        logp, ref_logp = (
+            _logits(head, states[rows]).log_softmax(dim=1) for states in (hidden, ref_hidden)
+        )
+        parts.append((logp.exp() * (logp - ref_logp)).sum(dim=1))
+    lengths = [len(text.reply_ids) for text in texts]
+    sums = _sums(torch.cat(parts), lengths).tolist()
+    return [total / max(1, n) for total, n in zip(sums, lengths, strict=True)]
 
 
 @torch.no_grad()

@@ -91,6 +91,8 @@ class OnlineLearner:
                 seconds=time.perf_counter() - began,
             )
             self._leave(report, parent, verdict)
+            if report.version is not None:
+                self._gate.remember(report.version, verdict)
         finally:
             self._rule.close()
         return report

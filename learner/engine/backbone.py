@@ -6,17 +6,30 @@ whoever runs the model says first, through ``use``, which version speaks.
 """
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from jaxtyping import Float, Int
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from learner.config import EngineConfig, LoraSpec
+from learner.engine.adapter import (
+    Adapter,
+    adapt_linear_layers,
+    adapter_of,
+    fresh_adapter,
+    write_adapter,
+)
 from learner.engine.lora import LoraTensors, read_adapter
+from learner.engine.trees import Row, Tree
+from learner.engine.trees import register as register_trees
 from learner.errors import AdapterLoadError
 from learner.model_folder import ModelError
 from storage.records import BASE_VERSION, PolicyVersion, PolicyVersionId
@@ -24,7 +37,14 @@ from storage.records import BASE_VERSION, PolicyVersion, PolicyVersionId
 TRAINING_VERSION = PolicyVersionId(-1)
 """Stands for the adapter in training, which has no version yet; never stored."""
 
-_TRAINING = "in_training"  # "training" alone would hide torch's own Module.training
+_CHECKED_TOKENS = 16
+_AGREEMENT = 0.99
+"""Cosine at every place: lower than rounding makes it, higher than what sees or counts wrongly
+reaches everywhere (test_trees.py)."""
+
+RECOMPUTED_TOKENS = 640
+"""Longer passes keep less for the backward pass and run every layer twice: of each token a layer of
+the built-in model keeps 0.05 MB otherwise, and a long conversation has thousands."""
 
 RESIDENT_ADAPTERS = 3
 """Adapter versions kept in memory: the live one and those that running replies still need."""
@@ -54,6 +74,13 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.float32
 
 
+def _agree(one: Float[Tensor, "B T d"], other: Float[Tensor, "B T d"]) -> bool:
+    """Whether two ways of computing the same hidden states came to the same, place by place."""
+    if one.shape != other.shape:
+        return False
+    return bool((F.cosine_similarity(one.float(), other.float(), dim=-1) > _AGREEMENT).all())
+
+
 class Backbone:
     """The base model, its tokenizer and its resident adapters."""
 
@@ -78,9 +105,10 @@ class Backbone:
         self.eos_ids = self._eos_ids()
         self.pad_id = self.eos_ids[0]
         self.context_tokens: int = self.base.config.max_position_embeddings
-        self._peft: PeftModel | None = None
-        self._resident: dict[PolicyVersionId, str] = {}  # in order of use, oldest first
-        self._active: PolicyVersionId | None = BASE_VERSION  # None: whatever PEFT left switched on
+        self._linears = adapt_linear_layers(self.base, self.lm_head)
+        self._resident: dict[PolicyVersionId, Adapter] = {}  # in order of use, oldest first
+        self._training: Adapter | None = None
+        self._active = BASE_VERSION
 
     def _eos_ids(self) -> tuple[int, ...]:
         configured = self.base.generation_config.eos_token_id
@@ -94,8 +122,77 @@ class Backbone:
         return self.base.get_decoder()
 
     @property
-    def lm_head(self) -> nn.Module:
+    def lm_head(self) -> nn.Linear:
         return self.base.get_output_embeddings()
+
+    def hidden_states(self, ids: Int[Tensor, "B T"], **inputs: object) -> Float[Tensor, "B T d"]:
+        """The decoder's output for ``ids``, under whatever version speaks.
+
+        With a float32 residual stream where the model can carry one: sums over layers are then
+        exact, and only products are as coarse as the model's type.
+        """
+        if self.carries_float32:
+            inputs["inputs_embeds"] = self.base.get_input_embeddings()(ids).float()
+        else:
+            inputs["input_ids"] = ids
+        long = torch.is_grad_enabled() and ids.numel() > RECOMPUTED_TOKENS
+        with self._recomputing() if long else nullcontext():
+            return self.decoder(**inputs, use_cache=False).last_hidden_state
+
+    @contextmanager
+    def _recomputing(self) -> Generator[None]:
+        """Within it only each layer's input is kept for the backward pass, which runs it again."""
+        layers = [m for m in self.decoder.modules() if isinstance(m, GradientCheckpointingLayer)]
+        for layer in layers:
+            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
+        try:
+            yield
+        finally:
+            for layer in layers:
+                del layer.forward  # the class's own again
+
+    @cached_property
+    def carries_float32(self) -> bool:
+        """Whether the model takes float32 embeddings over weights of its own type."""
+        ids = self._some_ids(_CHECKED_TOKENS)
+        with torch.no_grad(), self.reference():
+            try:
+                embeddings = self.base.get_input_embeddings()(ids).float()
+                wide = self.decoder(inputs_embeds=embeddings, use_cache=False).last_hidden_state
+            except (TypeError, ValueError, RuntimeError):
+                return False
+            plain = self.decoder(input_ids=ids, use_cache=False).last_hidden_state
+        return _agree(wide, plain)
+
+    @cached_property
+    def runs_trees(self) -> bool:
+        """Whether replies packed behind one prompt come out as they do one by one.
+
+        Found by trying, not by name: other attention than the registry's, windows, recurrent layers
+        and positions that can't be given all show as another result.
+        """
+        if not self.carries_float32:
+            return False
+        before = self.base.config._attn_implementation
+        n = _CHECKED_TOKENS
+        prompt, *replies = self._some_ids(3 * n)[0].view(3, n)
+        tree = Tree(tuple(prompt.tolist()), tuple(tuple(r.tolist()) for r in replies))
+        row = Row([tree], self.device)
+        with torch.no_grad(), self.reference():
+            plain = [self.hidden_states(torch.cat([prompt, r])[None])[:, n:] for r in replies]
+            try:
+                register_trees(self.base)
+                packed = self.hidden_states(row.ids, **row.inputs())[:, n:]
+            except (TypeError, ValueError, RuntimeError):
+                packed = None
+        if packed is not None and _agree(packed, torch.cat(plain, dim=1)):
+            return True
+        self.base.set_attn_implementation(before)
+        return False
+
+    def _some_ids(self, count: int) -> Int[Tensor, "1 T"]:
+        vocabulary = self.base.config.vocab_size
+        return (torch.arange(1, count + 1, device=self.device) * 7919 % vocabulary)[None]
 
     @property
     def resident(self) -> tuple[PolicyVersionId, ...]:
@@ -108,44 +205,45 @@ class Backbone:
         """Load the adapter of ``version``; raises AdapterLoadError, leaving all else as it was."""
         if version.adapter_path is None:
             return
-        if version.id in self._resident:
-            self._resident[version.id] = self._resident.pop(version.id)
-            return
-        name = f"v{version.id:06d}"
-        try:
-            self._load(version.adapter_path, name, trainable=False)
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            raise AdapterLoadError(
-                f"Version {version.id} can't be loaded from its folder: {error}"
-            ) from error
-        self._resident[version.id] = name
+        adapter = self._resident.pop(version.id, None)
+        if adapter is None:
+            try:
+                adapter = self._load(version.adapter_path, self.dtype)
+            except (OSError, ValueError, KeyError, SafetensorError) as error:
+                raise AdapterLoadError(
+                    f"Version {version.id} can't be loaded from its folder: {error}"
+                ) from error
+        self._resident[version.id] = adapter
         while len(self._resident) > RESIDENT_ADAPTERS:
-            stale = next(v for v in self._resident if v not in (version.id, self._active))
-            self._require_peft().delete_adapter(self._resident.pop(stale))
+            del self._resident[
+                next(v for v in self._resident if v not in (version.id, self._active))
+            ]
 
     def use(self, version: PolicyVersionId) -> None:
         """Let ``version`` speak; it must be resident. Free if it already does."""
         if version == self._active:
             return
-        if version == BASE_VERSION:
-            self._require_peft().base_model.disable_adapter_layers()
-        elif version == TRAINING_VERSION:
-            self._speak(_TRAINING)
-        else:
-            self._speak(self._resident[version])
+        self._point_at(self._adapter_of(version))
         self._active = version
 
     @contextmanager
     def reference(self) -> Generator[None]:
         """Within it the base speaks, adapters disabled: the reference policy."""
-        if self._peft is None or self._active == BASE_VERSION:
-            yield
-            return
-        self._peft.base_model.disable_adapter_layers()
+        speaking = self._active
+        self.use(BASE_VERSION)
         try:
             yield
         finally:
-            self._peft.base_model.enable_adapter_layers()
+            self.use(speaking)
+
+    def _adapter_of(self, version: PolicyVersionId) -> Adapter | None:
+        if version == BASE_VERSION:
+            return None
+        return self._trained() if version == TRAINING_VERSION else self._resident[version]
+
+    def _point_at(self, adapter: Adapter | None) -> None:
+        for path, layer in self._linears.items():
+            layer.lora = adapter.layers[path] if adapter else None
 
     # -- an adapter in training ----------------------------------------------------------------
 
@@ -156,83 +254,35 @@ class Backbone:
         """
         self.close_training()
         if parent.adapter_path is None:
-            config = LoraConfig(
-                r=lora.rank,
-                lora_alpha=lora.alpha,
-                lora_dropout=0.0,
-                target_modules="all-linear",
-                task_type="CAUSAL_LM",
-            )
-            with torch.random.fork_rng():  # PEFT draws its start from the process-wide generator
-                torch.manual_seed(seed)
-                if self._peft is None:
-                    self._peft = get_peft_model(self.base, config, adapter_name=_TRAINING)
-                else:
-                    self._peft.add_adapter(_TRAINING, config)
-            self._active = None
+            adapter = fresh_adapter(self._linears, lora, seed, self.device)
         else:
-            self._load(parent.adapter_path, _TRAINING, trainable=True)
+            adapter = self._load(parent.adapter_path, torch.float32)
+        self._training = adapter
         self.use(TRAINING_VERSION)
-        named = self._require_peft().named_parameters()
-        return [p.requires_grad_(True) for n, p in named if f".{_TRAINING}." in n]
+        return [parameter.requires_grad_(True) for parameter in adapter.parameters()]
 
     def training_is_finite(self) -> bool:
         """Whether every weight of the adapter in training is a finite number."""
-        named = self._require_peft().named_parameters()
-        return all(p.isfinite().all() for n, p in named if f".{_TRAINING}." in n)
+        return all(p.isfinite().all() for p in self._trained().parameters())
 
     def training_lora(self) -> LoraTensors:
         """The weights of the adapter in training, under the names a saved one has."""
-        peft = self._require_peft()
-        config = peft.peft_config[_TRAINING]
-        named = peft.named_parameters()
-        tensors = {n.replace(f".{_TRAINING}.", "."): p for n, p in named if f".{_TRAINING}." in n}
-        return LoraTensors(tensors, config.r, float(config.lora_alpha))
+        adapter = self._trained()
+        return LoraTensors(adapter.tensors(), adapter.spec.rank, float(adapter.spec.alpha))
 
     def save_training(self, folder: Path) -> None:
         """Write the adapter in training as a PEFT safetensors folder."""
-        peft = self._require_peft()
-        peft.save_pretrained(folder, selected_adapters=[_TRAINING], save_embedding_layers=False)
-        # PEFT puts adapters other than "default" into a folder of their own name.
-        nested = folder / _TRAINING
-        for file in nested.iterdir():
-            file.rename(folder / file.name)
-        nested.rmdir()
-        (folder / "README.md").unlink(missing_ok=True)  # a card with nothing filled in
+        write_adapter(self._trained(), folder)
 
     def close_training(self) -> None:
         """Forget the adapter in training; the base speaks afterwards."""
-        if self._peft is None:
-            return
-        if _TRAINING in self._peft.peft_config:
-            self._peft.delete_adapter(_TRAINING)
-            self._active = None  # PEFT moves on to another adapter by itself
         self.use(BASE_VERSION)
+        self._training = None
 
-    # -- PEFT ----------------------------------------------------------------------------------
+    def _load(self, folder: Path, dtype: torch.dtype) -> Adapter:
+        return adapter_of(read_adapter(folder), self._linears, self.device, dtype)
 
-    def _load(self, path: Path, name: str, *, trainable: bool) -> None:
-        read_adapter(path)  # before any module is touched: PEFT can't undo half an injection
-        # In training the adapter stays in float32; to speak it takes the model's own type, which
-        # saves a cast before and after each of its two hundred small products.
-        options = {
-            "adapter_name": name,
-            "is_trainable": trainable,
-            "autocast_adapter_dtype": trainable,
-        }
-        if self._peft is None:
-            self._peft = PeftModel.from_pretrained(self.base, path, **options)
-        else:
-            self._peft.load_adapter(path, **options)
-        # Loading may switch adapters on; what speaks is decided by use() alone.
-        self._active = None
-
-    def _speak(self, name: str) -> None:
-        peft = self._require_peft()
-        peft.base_model.enable_adapter_layers()
-        peft.set_adapter(name)
-
-    def _require_peft(self) -> PeftModel:
-        if self._peft is None:
-            raise RuntimeError("no adapter was loaded yet")
-        return self._peft
+    def _trained(self) -> Adapter:
+        if self._training is None:
+            raise RuntimeError("no adapter is in training")
+        return self._training

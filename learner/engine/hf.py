@@ -1,4 +1,4 @@
-"""The policy engine on transformers and PEFT: any causal language model with a chat template.
+"""The policy engine on transformers: any causal language model with a chat template.
 
 One prefill per prompt, whatever the number of candidates: the key-value cache of the prompt is
 made once at batch size 1 and then repeated. All rows step together; finished rows leave the batch.

@@ -195,7 +195,7 @@ def _block(layer: nn.Module) -> Block:
     matrices: dict[str, Tensor] = {}
     for name, path in _PROJECTIONS.items():
         linear = layer.get_submodule(path)
-        linear = getattr(linear, "base_layer", linear)  # PEFT wraps it while an adapter trains
+        linear = getattr(linear, "base_layer", linear)  # the backbone puts adapters over it
         matrices[name] = linear.weight.detach().contiguous()
     return Block(
         matrices=matrices,

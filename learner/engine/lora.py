@@ -3,6 +3,7 @@
 A linear layer with an adapter is ``y = W x + (alpha / r) B A x`` (arXiv 2106.09685, equation 3).
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,9 +12,21 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from peft import PeftConfig, PeftType
 from safetensors.torch import load_file
 from torch import Tensor
+
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+
+_EXTRAS = (
+    "use_dora",
+    "use_rslora",
+    "rank_pattern",
+    "alpha_pattern",
+    "layer_replication",
+    "modules_to_save",
+    "fan_in_fan_out",
+)
 
 MODULES = ("q", "k", "v", "o", "gate", "up", "down")
 """The seven linear layers of a block, in the order of the forward pass."""
@@ -56,24 +69,26 @@ def read_adapter(folder: Path) -> LoraTensors:
     safetensors loads flipped bits and NaN silently, and a wrong rank turns into an adapter that
     does something else. Raises ValueError, OSError or SafetensorError.
     """
-    config = PeftConfig.from_pretrained(folder)
-    if config.peft_type != PeftType.LORA or not config.r or not config.lora_alpha:
-        raise ValueError(f"its adapter_config.json is not a LoRA of rank > 0 in {folder}")
-    tensors = load_file(folder / "adapter_model.safetensors")
+    config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if config.get("peft_type") != "LORA" or not rank or not alpha:
+        raise ValueError(f"its {CONFIG_FILE} is not a LoRA of rank > 0 in {folder}")
+    tensors = load_file(folder / WEIGHTS_FILE)
     if not tensors:
         raise ValueError(f"it holds no tensors in {folder}")
     for name, tensor in tensors.items():
-        rank = tensor.shape[0] if ".lora_A." in name else tensor.shape[1]
-        if rank != config.r:
-            raise ValueError(f"{name} has rank {rank}, its config says {config.r}")
+        found = tensor.shape[0] if ".lora_A." in name else tensor.shape[1]
+        if found != rank:
+            raise ValueError(f"{name} has rank {found}, its config says {rank}")
     # One sum a tensor is not finite if any value is not, and quicker than a look at each.
     sums = torch.stack([tensor.sum(dtype=torch.float32) for tensor in tensors.values()])
     if not sums.isfinite().all():
         name = list(tensors)[int((~sums.isfinite()).nonzero()[0])]
         raise ValueError(f"{name} holds values that are not finite")
-    kinds = ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "layer_replication")
-    used = [kind for kind in kinds if getattr(config, kind, None)]
-    return LoraTensors(tensors, config.r, float(config.lora_alpha), tuple(used))
+    extras = [kind for kind in _EXTRAS if config.get(kind)]
+    if config.get("bias", "none") != "none":
+        extras.append("bias")
+    return LoraTensors(tensors, rank, float(alpha), tuple(extras))
 
 
 def arrange(lora: LoraTensors, layers: int, dtype: torch.dtype) -> LoraWeights:

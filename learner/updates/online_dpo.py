@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from learner.config import DpoConfig
 from learner.engine.backbone import Backbone
+from learner.engine.trees import Tree
 from learner.losses import dpo_loss
-from learner.measures import ScoredText, reply_logps, supervised_ids
+from learner.measures import supervised_ids, tree_logps
 from learner.rendering import render
 from learner.updates.pairs import TrainingPair
-from storage.records import Candidate, CandidateId, Message, PolicyVersion
+from storage.records import CandidateId, PolicyVersion
 
 OPTIMIZER_FILE = "optimizer.safetensors"
 
@@ -48,7 +49,11 @@ class OnlineDpo:
         parameters = self._backbone.open_training(parent, self._config.lora, seed)
         self._parameters = parameters
         optimizer = torch.optim.AdamW(
-            parameters, lr=self._config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
+            parameters,
+            lr=self._config.learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=0.0,
+            fused=True,
         )
         if parent.adapter_path is not None:
             load_moments(optimizer, parameters, parent.adapter_path / OPTIMIZER_FILE)
@@ -83,13 +88,11 @@ class OnlineDpo:
         parameters: list[nn.Parameter],
         pairs: Sequence[TrainingPair],
     ) -> dict[str, float]:
-        """One step on the mean loss of all pairs, in micro-batches of similar length."""
+        """One step on the mean loss of all pairs, a row of trees at a time."""
         optimizer.zero_grad(set_to_none=True)
-        ordered = sorted(pairs, key=self._length)
         total_loss, correct, margin = 0.0, 0.0, 0.0
-        for start in range(0, len(ordered), self._config.micro_batch):
-            some = ordered[start : start + self._config.micro_batch]
-            loss, margins = self._loss(some)
+        for grove in self._groves(pairs):
+            loss, margins = self._loss(grove)
             (loss.sum() / len(pairs)).backward()
             total_loss += float(loss.detach().sum())
             correct += float((margins > 0).sum())
@@ -107,46 +110,67 @@ class OnlineDpo:
             "grad_norm": float(norm),
         }
 
-    def _loss(
-        self, pairs: Sequence[TrainingPair]
-    ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
-        """Loss and implicit reward margin of each pair."""
-        B = len(pairs)
-        chosen = [self._text(p.prompt, p.chosen) for p in pairs]
-        rejected = [self._text(p.prompt, p.rejected) for p in pairs]
-        logp = reply_logps(self._backbone, [*chosen, *rejected])
-        ref_chosen = logp.new_tensor([self._ref_logp[p.chosen.id] for p in pairs])
-        ref_rejected = logp.new_tensor([self._ref_logp[p.rejected.id] for p in pairs])
-        prob = logp.new_tensor([p.chosen_prob for p in pairs])
-        loss = dpo_loss(logp[:B], logp[B:], ref_chosen, ref_rejected, prob, self._config.beta)
-        margins = (logp[:B] - ref_chosen) - (logp[B:] - ref_rejected)
+    def _loss(self, grove: "_Grove") -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+        """Loss and implicit reward margin of each pair whose replies stand in ``grove``."""
+        pairs = grove.pairs
+        logps = tree_logps(self._backbone, grove.trees)
+        place = {candidate: i for i, candidate in enumerate(grove.candidates)}
+        chosen = logps[[place[pair.chosen.id] for pair in pairs]]
+        rejected = logps[[place[pair.rejected.id] for pair in pairs]]
+        ref_chosen = logps.new_tensor([self._ref_logp[pair.chosen.id] for pair in pairs])
+        ref_rejected = logps.new_tensor([self._ref_logp[pair.rejected.id] for pair in pairs])
+        prob = logps.new_tensor([pair.chosen_prob for pair in pairs])
+        loss = dpo_loss(chosen, rejected, ref_chosen, ref_rejected, prob, self._config.beta)
+        margins = (chosen - ref_chosen) - (rejected - ref_rejected)
         return loss, self._config.beta * margins.detach()
 
     @torch.no_grad()
     def _cache_reference(self, pairs: Sequence[TrainingPair]) -> None:
         """Reference log-probabilities never change: computed once per candidate."""
-        missing = {
-            c.id: self._text(p.prompt, c)
-            for p in pairs
-            for c in (p.chosen, p.rejected)
-            if c.id not in self._ref_logp
-        }
-        ids = sorted(missing, key=lambda i: len(missing[i].prompt_ids) + len(missing[i].reply_ids))
+        unknown = [
+            pair
+            for pair in pairs
+            if not {pair.chosen.id, pair.rejected.id} <= self._ref_logp.keys()
+        ]
         with self._backbone.reference():
-            for start in range(0, len(ids), 2 * self._config.micro_batch):
-                some = ids[start : start + 2 * self._config.micro_batch]
-                logps = reply_logps(self._backbone, [missing[i] for i in some]).tolist()
-                self._ref_logp.update(zip(some, logps, strict=True))
+            for grove in self._groves(unknown):
+                logps = tree_logps(self._backbone, grove.trees).tolist()
+                self._ref_logp.update(zip(grove.candidates, logps, strict=True))
 
-    def _text(self, prompt: Sequence[Message], candidate: Candidate) -> ScoredText:
-        rendered = render(self._backbone.tokenizer, prompt, self._max_prompt_tokens)
-        return ScoredText(
-            prompt_ids=rendered.token_ids,
-            reply_ids=supervised_ids(self._backbone, candidate.completion),
-        )
+    def _groves(self, pairs: Sequence[TrainingPair]) -> list["_Grove"]:
+        """All pairs, those of one prompt together, in rows of ``row_tokens`` where they fit."""
+        by_prompt: dict[tuple[int, ...], list[TrainingPair]] = {}
+        for pair in pairs:
+            rendered = render(self._backbone.tokenizer, pair.prompt, self._max_prompt_tokens)
+            by_prompt.setdefault(rendered.token_ids, []).append(pair)
+        groves: list[_Grove] = []
+        for prompt_ids, some in by_prompt.items():
+            candidates = {c.id: c.completion for pair in some for c in (pair.chosen, pair.rejected)}
+            replies = tuple(supervised_ids(self._backbone, c) for c in candidates.values())
+            tree = Tree(prompt_ids, replies)
+            if not groves or groves[-1].tokens + len(tree) > self._config.row_tokens:
+                groves.append(_Grove())
+            groves[-1].add(tree, list(candidates), some)
+        return groves
 
-    def _length(self, pair: TrainingPair) -> int:
-        return max(len(pair.chosen.completion.token_ids), len(pair.rejected.completion.token_ids))
+
+class _Grove:
+    """Trees that run as one row, and the pairs whose replies they hold."""
+
+    def __init__(self) -> None:
+        self.trees: list[Tree] = []
+        self.candidates: list[CandidateId] = []
+        """Whose reply is which, in the order of the row."""
+        self.pairs: list[TrainingPair] = []
+        self.tokens = 0
+
+    def add(
+        self, tree: Tree, candidates: Sequence[CandidateId], pairs: Sequence[TrainingPair]
+    ) -> None:
+        self.trees.append(tree)
+        self.candidates += candidates
+        self.pairs += pairs
+        self.tokens += len(tree)
 
 
 def save_moments(optimizer: torch.optim.AdamW, path: Path) -> None:

@@ -22,7 +22,7 @@ from storage.records import (
 from tests.learner.conftest import user
 
 CONFIG = DpoConfig(
-    learning_rate=2e-3, steps=1, micro_batch=2, lora=LoraSpec(rank=4, alpha=8), label_smoothing=0.0
+    learning_rate=2e-3, steps=1, row_tokens=64, lora=LoraSpec(rank=4, alpha=8), label_smoothing=0.0
 )
 
 
@@ -152,11 +152,11 @@ def test_two_short_rounds_equal_one_long_one(backbone, base, tmp_path):
     torch.testing.assert_close(margin_now(backbone, pairs), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_micro_batches_do_not_change_the_step(backbone, base):
+def test_the_length_of_rows_does_not_change_the_step(backbone, base):
     pairs = make_pairs(backbone.tokenizer)
     margins = []
-    for size in (1, 4):
-        rule = make_rule(backbone, replace(CONFIG, micro_batch=size))
+    for tokens in (1, 1000):
+        rule = make_rule(backbone, replace(CONFIG, row_tokens=tokens))
         rule.update(base, pairs, seed=1)
         margins.append(margin_now(backbone, pairs))
         rule.close()
