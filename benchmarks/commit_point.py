@@ -16,11 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from chat_app.simulate.rater import chat_messages, load_rater
-from learner.acquisition import pessimistic_best
 from learner.asking import AskingReplyMaker
 from learner.build import build_replies
 from learner.config import AskConfig, EngineConfig, RewardConfig
 from learner.model_source import resolve_model
+from learner.query_rules import pessimistic_best
 from storage.database import Reader
 from storage.feedback import FeedbackReader
 from storage.records import CandidatePool, Completion, FinishReason

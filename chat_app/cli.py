@@ -82,7 +82,7 @@ def serve(
     open_browser: o.Open = True,
     demo: o.Demo = False,
     ask: o.Ask = AskMode.AUTO,
-    query: o.Query = QueryRule.INFOMAX,
+    query: o.Query = QueryRule.REGRET_AWARE,
     learn: o.Learn = Learning.ON,
     candidates: o.Candidates = o.ASKING.candidates,
     temperature: o.Temperature = o.SAMPLING.temperature,
@@ -136,7 +136,7 @@ def simulate(
         Path | None, typer.Option(help="JSON lines to measure on. Default: shipped ones.")
     ] = None,
     ask: Annotated[SimulatedAsk, typer.Option()] = SimulatedAsk.AUTO,
-    query: Annotated[QueryRule, typer.Option()] = QueryRule.INFOMAX,
+    query: Annotated[QueryRule, typer.Option()] = QueryRule.REGRET_AWARE,
     learn: Annotated[Learning, typer.Option()] = Learning.ON,
     max_new_tokens: o.MaxNewTokens = o.SAMPLING.max_new_tokens,
     model: o.Model = None,

@@ -1,55 +1,26 @@
-"""Which pair to ask about, and whether to ask: pure functions and one small controller.
+"""Whether to ask, about which pair, and why: one small controller over the rules.
 
-All of them take rewards (E, N) in logits, one row per ensemble member. See
-docs/how-it-learns.md section 3; infomax is arXiv 2603.17378, section 2.1 of our reference.
+All rewards are (E, N) in logits, one row per ensemble member. See docs/how-it-learns.md section 3.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from learner.config import AskConfig, AskMode, QueryRule
+from learner.config import AskConfig, AskMode
+from learner.query_rules import Probs, any_partner, anyone, pessimistic_best, rule_of, win_probs
 from storage.records import AskReason, Question
 
-CONTROLLER_GAIN = 0.1
-"""How fast the threshold follows the budget, per turn, in log units."""
-
-
-def win_probs(rewards: Float[Tensor, "E N"]) -> Float[Tensor, "E N N"]:
-    """P(i is better than j) under each member, by Bradley-Terry."""
-    return torch.sigmoid(rewards[:, :, None] - rewards[:, None, :])
-
-
-def win_prob_variance(rewards: Float[Tensor, "E N"]) -> Float[Tensor, "N N"]:
-    """Variance over the members of P(i is better than j): symmetric, zero on the diagonal."""
-    return win_probs(rewards).var(dim=0, correction=0)
-
-
-def infomax_partner(
-    rewards: Float[Tensor, "E N"], leader: int, usable: Bool[Tensor, " N"], regret_weight: float
-) -> int:
-    """The usable reply whose comparison with ``leader`` has the most variance, less its regret.
-
-    Regret is how far the pair's better reply falls short of the best of all, in mean logits: a
-    person reads what we ask about, so a question should hold a good reply.
-    """
-    mean = rewards.mean(dim=0)
-    regret = mean.max() - torch.maximum(mean, mean[leader])
-    value = win_prob_variance(rewards)[leader] - regret_weight * regret
-    return int(value.masked_fill(~usable, -torch.inf).argmax())
-
-
-def pessimistic_best(rewards: Float[Tensor, "E N"], pessimism: float) -> int:
-    """The reply with the highest mean less ``pessimism`` standard deviations.
-
-    Rewards mean something only as differences within a prompt, so each member's rewards are first
-    centred on its own mean; otherwise an offset that all replies share would count as doubt.
-    """
-    centred = rewards - rewards.mean(dim=1, keepdim=True)
-    return int((centred.mean(dim=0) - pessimism * centred.std(dim=0, correction=0)).argmax())
+CONTROLLER_GAIN = 0.25
+"""How fast the threshold follows the budget: change per question too many, in log units."""
+MAX_DISAGREEMENT = 0.5
+"""No standard deviation of a probability is larger."""
+REMEMBERED = 20
+"""Past disagreements from which the first threshold is taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,22 +30,39 @@ class Opening:
     leader: int
     reason: AskReason | None
     """None: the leader is all that is shown."""
+    best: int
+    """The reply that is shown without asking."""
     leader_first: bool
     """Whether the leader takes the first place of the pair; a coin toss."""
-    by_rule: int
-    """The leader the rule alone would have taken; another one only in a random question."""
     rule_asks: bool
     """Whether the rule alone would have asked."""
+    leader_probs: Probs
+    """How likely the rule alone was to take each reply as the leader."""
+    at_random: bool
+    """Whether the pair is drawn from all, whatever the rule says."""
 
 
 class Asker:
-    """Decides turn by turn. Its threshold follows the budget, so that the budget is a ceiling:
-    it can only rise above ``min_disagreement``, never force a question below it."""
+    """Decides turn by turn, and holds the budget.
+
+    A question is asked where the ensemble disagrees by at least a threshold about the leader. The
+    threshold begins at the level that the budget would have let through so far, rises with every
+    question and falls with every turn without one. It never falls below ``min_disagreement``: the
+    budget is a ceiling and never forces a question.
+    """
 
     def __init__(self, config: AskConfig, *, pessimism: float) -> None:
         self.config = config
-        self.threshold = config.min_disagreement
+        self.threshold: float | None = None
+        """None until the first turn on which asking is optional."""
+        self._seen: list[float] = []
         self._pessimism = pessimism
+        self._rule = rule_of(config, pessimism)
+
+    def resume(self, disagreements: Sequence[float]) -> None:
+        """Take up again after a restart, from the stored questions' disagreements, oldest first."""
+        if self.threshold is None and not self._seen:
+            self._seen = list(disagreements[-REMEMBERED:])
 
     def open(
         self, rewards: Float[Tensor, "E N"], *, answers: int, generator: torch.Generator
@@ -83,17 +71,20 @@ class Asker:
         best = pessimistic_best(rewards, self._pessimism)
         lucky = float(torch.rand((), generator=generator)) < self.config.random_share
         leader_first = float(torch.rand((), generator=generator)) < 0.5
-        anyone = int(torch.randint(rewards.shape[1], (), generator=generator))
-        reason = self._reason(rewards, lucky=lucky, answers=answers)
-        random = reason is AskReason.RANDOM or (
-            reason is not None and self.config.query is QueryRule.RANDOM
-        )
+        anybody = _draw(anyone(rewards), generator)
+        leader_probs = self._rule.leader(rewards)
+        by_rule = _draw(leader_probs, generator)
+        disagreement = float(win_probs(rewards).std(dim=0, correction=0)[best].max())
+        reason = self._reason(disagreement, lucky=lucky, answers=answers)
+        asked_about = anybody if reason is AskReason.RANDOM else by_rule
         return Opening(
-            leader=anyone if random else best,
+            leader=best if reason is None else asked_about,
             reason=reason,
+            best=best,
             leader_first=leader_first,
-            by_rule=best,
-            rule_asks=self._reason(rewards, lucky=False, answers=answers) is not None,
+            rule_asks=self._reason(disagreement, lucky=False, answers=answers) is not None,
+            leader_probs=leader_probs,
+            at_random=reason is AskReason.RANDOM,
         )
 
     def ask(
@@ -110,9 +101,8 @@ class Asker:
         partners = usable[opening.leader]
         if opening.reason is None or not partners.any():
             return None
-        drawn = self._any_of(partners, generator)  # drawn in any case: one stream of draws a turn
-        random = opening.reason is AskReason.RANDOM or self.config.query is QueryRule.RANDOM
-        partner = drawn if random else self._by_rule(rewards, opening.leader, partners)
+        choose = any_partner if opening.at_random else self._rule.partner
+        partner = _draw(choose(rewards, opening.leader, partners), generator)
         pair = (opening.leader, partner) if opening.leader_first else (partner, opening.leader)
         p = torch.sigmoid(rewards[:, pair[0]] - rewards[:, pair[1]])
         question = Question(
@@ -123,16 +113,34 @@ class Asker:
         )
         return *pair, question
 
-    def count_turn(self, *, asked: bool, answers: int) -> None:
-        """Move the threshold after a turn on which asking was optional."""
-        if self.config.mode is not AskMode.AUTO or answers < self.config.burn_in:
-            return
-        step = math.exp(CONTROLLER_GAIN * (asked - self.config.budget_share))
-        self.threshold = max(self.config.min_disagreement, self.threshold * step)
+    def count_turn(self, *, asked: bool, answers: int, disagreement: float | None = None) -> None:
+        """Move the threshold after a turn on which asking was optional.
 
-    def _reason(
-        self, rewards: Float[Tensor, "E N"], *, lucky: bool, answers: int
-    ) -> AskReason | None:
+        ``disagreement`` is the question's, if one was asked.
+        """
+        if self.config.mode is not AskMode.AUTO:
+            return
+        if answers < self.config.burn_in:
+            if disagreement is not None:
+                self._seen.append(disagreement)
+            return
+        step = CONTROLLER_GAIN * (asked - self.config.share_after(answers))
+        moved = self._threshold(answers) * math.exp(step)
+        self.threshold = min(MAX_DISAGREEMENT, max(self.config.min_disagreement, moved))
+
+    def would_ask(self, value: float, *, answers: int) -> bool:
+        """Whether the budget has room for a question worth ``value``."""
+        return value >= self._threshold(answers)
+
+    def _threshold(self, answers: int) -> float:
+        """The present one; the first is what the budget would have let through of those seen."""
+        if self.threshold is None:
+            recent = torch.tensor(self._seen[-REMEMBERED:] or [self.config.min_disagreement])
+            first = float(recent.quantile(1.0 - self.config.share_after(answers)))
+            self.threshold = max(self.config.min_disagreement, first)
+        return self.threshold
+
+    def _reason(self, disagreement: float, *, lucky: bool, answers: int) -> AskReason | None:
         match self.config.mode:
             case AskMode.NEVER:
                 return None
@@ -144,13 +152,7 @@ class Asker:
             return AskReason.BURN_IN
         if lucky:
             return AskReason.RANDOM
-        disagreement = float(win_prob_variance(rewards).max().sqrt())
-        return AskReason.UNCERTAIN if disagreement >= self.threshold else None
-
-    def _by_rule(
-        self, rewards: Float[Tensor, "E N"], leader: int, partners: Bool[Tensor, " N"]
-    ) -> int:
-        return infomax_partner(rewards, leader, partners, self.config.regret_weight)
+        return AskReason.UNCERTAIN if self.would_ask(disagreement, answers=answers) else None
 
     def _propensity(
         self,
@@ -161,26 +163,24 @@ class Asker:
     ) -> float:
         """P(this pair is asked about, in either order), by the random share or by the rule.
 
-        A random leader without a usable partner asks nothing, so a pair is drawn with probability
-        1/N times one over the leader's usable partners, either way round.
+        A leader without a usable partner asks nothing.
         """
-        partners = usable.sum(dim=1)
-        drawn = sum(1.0 / (usable.shape[0] * int(partners[i])) for i in pair)
         if self.config.mode is not AskMode.AUTO or opening.reason is AskReason.BURN_IN:
             share = 0.0  # asked in any case; the random share has no turn
         else:
             share = self.config.random_share
-        if self.config.query is QueryRule.RANDOM:
-            return (share + (1.0 - share) * opening.rule_asks) * drawn
-        leader = opening.by_rule
-        by_rule = (
-            opening.rule_asks
-            and bool(usable[leader].any())
-            and set(pair) == {leader, self._by_rule(rewards, leader, usable[leader])}
-        )
-        return share * drawn + (1.0 - share) * by_rule
+        propensity = 0.0
+        for leader, partner in (pair, pair[::-1]):
+            drawn = anyone(rewards)[leader] * any_partner(rewards, leader, usable[leader])[partner]
+            chosen = self._rule.partner(rewards, leader, usable[leader])[partner]
+            by_rule = opening.rule_asks * opening.leader_probs[leader] * chosen
+            propensity += float(share * drawn + (1.0 - share) * by_rule)
+        return propensity
 
-    @staticmethod
-    def _any_of(partners: Bool[Tensor, " N"], generator: torch.Generator) -> int:
-        places = partners.nonzero().squeeze(1)
-        return int(places[int(torch.randint(len(places), (), generator=generator))])
+
+def _draw(probs: Probs, generator: torch.Generator) -> int:
+    """An index with these probabilities; one draw of the generator, whatever they are."""
+    place = torch.rand((), generator=generator, dtype=torch.float64)
+    upto = probs.cumsum(dim=0)
+    drawn = int(torch.searchsorted(upto, place * upto[-1], right=True))
+    return min(drawn, int(probs.nonzero().max()))

@@ -17,10 +17,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from learner.acquisition import Asker, Opening, pessimistic_best
+from learner.acquisition import Asker, Opening
 from learner.config import AskConfig
 from learner.engine.local import LocalEngine
 from learner.protocols import DecodingBatch, Draft, FeatureExtractor, ReplyPlan, Stage
+from learner.query_rules import pessimistic_best
 from learner.reward.head import BayesianRewardHead
 from learner.written import as_completion
 from storage.records import (
@@ -87,6 +88,7 @@ class AskingReplyMaker:
     def refit(self, preferences: Sequence[Preference]) -> dict[str, float]:
         """Refit the reward ensemble on all live picks, in milliseconds; returns metrics."""
         self._answers = sum(p.choice in _ANSWERS for p in preferences)
+        self._asker.resume([p.comparison.question.disagreement for p in preferences])
         return self._reward.fit(preferences)
 
     def reply(
@@ -109,7 +111,7 @@ class AskingReplyMaker:
         drafts = self.score(prompt, batch.completions())
         opening = self._asker.open(drafts, answers=self._answers, generator=generator)
         if not may_ask:
-            opening = replace(opening, leader=opening.by_rule, reason=None)
+            opening = replace(opening, leader=opening.best, reason=None)
         asks = opening.reason is not None
         self._stream(batch, opening, emit, cancel, settle)
         if asks and settle.is_set() and not cancel.is_set():
@@ -122,8 +124,11 @@ class AskingReplyMaker:
             plan = self._pair(prompt, batch, opening, generator)
             emit(Draft(stage=Stage.STREAMING, texts=tuple(c.text for c in plan.shown)))
         if may_ask:
-            asked = plan.question is not None or (asks and settle.is_set())
-            self._asker.count_turn(asked=asked, answers=self._answers)
+            self._asker.count_turn(
+                asked=plan.question is not None or (asks and settle.is_set()),
+                answers=self._answers,
+                disagreement=plan.question and plan.question.disagreement,
+            )
         return plan
 
     def go_on(

@@ -24,6 +24,8 @@ from learner.model_source import resolve_model
 from learner.online import OnlineLearner
 from learner.progress import LearnerState, write_progress
 from learner.reward.head import BayesianRewardHead
+from learner.reward.signals import Signal
+from learner.reward.taste import load_taste
 from learner.updates.online_dpo import OnlineDpo
 from storage.database import Reader
 from storage.feedback import FeedbackReader
@@ -68,7 +70,11 @@ def warm_up(progress: Callable[[str], None]) -> None:
 class UntaughtRewardHead(BayesianRewardHead):
     """Stays at its prior, whatever is picked: ``--learn off``, the control arm of a simulation."""
 
-    def fit(self, preferences: Sequence[Preference]) -> dict[str, float]:  # noqa: ARG002
+    def fit(
+        self,
+        preferences: Sequence[Preference],  # noqa: ARG002
+        signals: Sequence[Signal] = (),  # noqa: ARG002
+    ) -> dict[str, float]:
         return {}
 
 
@@ -86,7 +92,7 @@ def build_replies(
     return AskingReplyMaker(
         engine=loaded,
         features=frozen_features(loaded),
-        reward=head(reward, seed=engine.seed),
+        reward=head(reward, seed=engine.seed, taste=load_taste(model.sha256)),
         ask=ask,
         sampling=engine.sampling,
     )
@@ -115,7 +121,9 @@ class LearnerBuild:
             feedback=FeedbackReader(reader),
             policies=PolicyReader(reader, folder.rounds),
             round_folder=folder.rounds,
-            reward=BayesianRewardHead(self.online.reward, seed=self.engine.seed),
+            reward=BayesianRewardHead(
+                self.online.reward, seed=self.engine.seed, taste=load_taste(self.model.sha256)
+            ),
             rule=OnlineDpo(engine.backbone, self.online.dpo, max_prompt_tokens=limit),
             gate=Gate(engine, self.online.gate, seed=self.online.seed),
             config=self.online,

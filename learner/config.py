@@ -3,6 +3,7 @@
 Each field is explained by the string under it; docs/how-it-learns.md has the equations.
 """
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -17,14 +18,30 @@ class AskMode(StrEnum):
 
 
 class QueryRule(StrEnum):
+    REGRET_AWARE = "regret-aware"
+    """Infomax with the reply that would be shown as one of the two, less its regret."""
     INFOMAX = "infomax"
-    """Regret-aware infomax: the pair whose answer teaches most, at little cost to the reader."""
+    """The pair whose answer the ensemble disagrees about most, whatever it looks like."""
+    DOUBLE_THOMPSON = "double-thompson"
+    """The favourites of two members drawn at random."""
+    DELTA_UCB = "delta-ucb"
+    """What may be best against what may be worst: a large gap for the policy to learn from."""
+    ENTROPY = "entropy"
+    """The pair whose answer is the hardest to predict."""
     RANDOM = "random"
 
 
-def _share(name: str, value: float) -> None:
-    if not 0.0 <= value <= 1.0:
+def _share(name: str, value: float | tuple[float, ...]) -> None:
+    values = value if isinstance(value, tuple) else (value,)
+    if not all(0.0 <= v <= 1.0 for v in values):
         raise ValueError(f"{name} must lie in [0, 1], got {value}")
+
+
+def _positive(name: str, value: float | tuple[float, ...] | None) -> None:
+    """None is an answer too: the setting is off."""
+    values = value if isinstance(value, tuple) else (value,)
+    if not all(v is None or v > 0.0 for v in values):
+        raise ValueError(f"{name} must be positive, got {value}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,18 +52,38 @@ class RewardConfig:
     """Posterior draws used as the ensemble."""
     style_prior_std: float = 0.5
     """Prior standard deviation of the weight of one standardised style feature, in logits."""
-    hidden_prior_std: float = 0.5
-    """The same for one principal component of the frozen hidden states."""
+    hidden_prior_stds: tuple[float, ...] = (0.5, 0.15)
+    """The same for one principal component of the frozen hidden states: a flat prior for each."""
     position_prior_std: float = 0.3
     """The same for the position covariate (was it shown first?)."""
+    offset_prior_std: float = 1.0
+    """The same for the thumb offset (do thumbs go up more readily than down?)."""
+    directed_gain: float = 0.7
+    """Scale of the shipped directions of taste in the directed prior."""
+    directed_rest: float = 0.4
+    """What the directed prior leaves to all other directions, as a share of the flat one."""
+    shipped_basis: bool = False
+    """Hidden states along the directions that ship for the base model, instead of along the
+    principal components of the person's own pairs."""
     hidden_components: int = 32
-    """Principal components kept of the pooled hidden states; 0 leaves style features only."""
-    flip_rate: float = 0.1
-    """Share of picks assumed to be made at random."""
+    """Directions kept of the pooled hidden states; 0 leaves style features only."""
+    flip_rates: tuple[float, ...] = (0.05, 0.25)
+    """Shares of picks made at random; the ensemble averages over them by evidence."""
     tie_strength: float = 0.5
-    """Davidson's nu: how much weight a tie carries."""
+    """Davidson's nu before any tie was seen: how likely "about the same" is between equals."""
+    picks_between_changes: float | None = 500.0
+    """Mean number of picks between two changes of taste; None takes taste to be constant."""
+    half_life_picks: float | None = None
+    """After so many later picks a pick counts half; None: all count alike. Change points did better
+    (docs/learning-results.md)."""
     both_bad_weight: float = 0.5
     """Weight of 'both are bad' against the running-mean reply."""
+    edit_weight: float = 1.0
+    """Weight of a rewritten reply against the one it replaces."""
+    thumb_weight: float = 0.5
+    """Weight of a thumb against the running-mean reply."""
+    regenerated_weight: float = 0.2
+    copied_weight: float = 0.1
     pessimism: float = 0.5
     """Standard deviations subtracted from the mean reward when the best reply is chosen."""
 
@@ -57,11 +94,28 @@ class RewardConfig:
             raise ValueError(
                 f"hidden_components must not be negative, got {self.hidden_components}"
             )
-        for name in ("style_prior_std", "hidden_prior_std", "position_prior_std", "tie_strength"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        _share("flip_rate", self.flip_rate)
-        _share("both_bad_weight", self.both_bad_weight)
+        for name in (
+            "style_prior_std",
+            "hidden_prior_stds",
+            "position_prior_std",
+            "offset_prior_std",
+            "directed_rest",
+            "tie_strength",
+            "picks_between_changes",
+            "half_life_picks",
+        ):
+            _positive(name, getattr(self, name))
+        if not self.flip_rates or not self.hidden_prior_stds:
+            raise ValueError("flip_rates and hidden_prior_stds must name at least one value each")
+        for name in (
+            "flip_rates",
+            "both_bad_weight",
+            "edit_weight",
+            "thumb_weight",
+            "regenerated_weight",
+            "copied_weight",
+        ):
+            _share(name, getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,17 +123,21 @@ class AskConfig:
     """When to ask and about which pair, docs/how-it-learns.md section 3."""
 
     mode: AskMode = AskMode.AUTO
-    query: QueryRule = QueryRule.INFOMAX
+    query: QueryRule = QueryRule.REGRET_AWARE
     candidates: int = 4
     """Replies sampled per message, decoded in one batch."""
     commit_after_tokens: int = 64
     """Tokens that all candidates draft unseen before it is decided which are shown."""
     burn_in: int = 12
     """Answers before which every usable pair is asked."""
-    budget_share: float = 0.3
-    """Ceiling on the share of later turns that may become questions."""
+    budget_share: float = 0.12
+    """Share of turns that may become questions in the long run, random ones included."""
+    early_share: float = 0.4
+    """The same just after the burn-in; it falls to ``budget_share`` ..."""
+    early_answers: float = 20.0
+    """... by a factor of e every so many answers."""
     random_share: float = 0.05
-    """Share of later turns that become random questions, for unbiased data."""
+    """Share of questions after the burn-in that are drawn at random, for unbiased data."""
     min_disagreement: float = 0.05
     """Below this standard deviation of P(first is better) nothing is asked."""
     regret_weight: float = 0.05
@@ -96,8 +154,22 @@ class AskConfig:
             )
         if self.burn_in < 0:
             raise ValueError(f"burn_in must not be negative, got {self.burn_in}")
-        for name in ("budget_share", "random_share", "near_duplicate_ratio", "min_disagreement"):
+        if self.early_answers <= 0:
+            raise ValueError(f"early_answers must be positive, got {self.early_answers}")
+        for name in (
+            "budget_share",
+            "early_share",
+            "random_share",
+            "near_duplicate_ratio",
+            "min_disagreement",
+        ):
             _share(name, getattr(self, name))
+
+    def share_after(self, answers: int) -> float:
+        """Share of turns that may be questions once there are so many answers."""
+        since = max(0, answers - self.burn_in)
+        extra = max(0.0, self.early_share - self.budget_share)
+        return self.budget_share + extra * math.exp(-since / self.early_answers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,10 @@
 
 For each seed the pairs are split by prompt family, and the pool is queried as a person would be:
 "infomax" asks for the pair whose predicted probability the ensemble disagrees about most (the
-largest variance over its members, of a random subsample of the pool), "random" for any. The answer
-is the recorded choice. A pair's sides carry no meaning here, so the position covariate stays zero.
+largest variance over its members, of a random subsample of the pool), "entropy" for the one it
+predicts worst, "random" for any. The other rules choose among candidates, not among given pairs.
+The answer is the recorded choice. Shipped priors that were made from the replayed set are left out.
+A pair's sides carry no meaning here, so the position covariate stays zero.
 """
 
 import json
@@ -32,6 +34,7 @@ from learner.evaluation.scores import (
 from learner.model_folder import ModelFolder
 from learner.model_source import default_cache
 from learner.reward.head import BayesianRewardHead
+from learner.reward.taste import Taste, load_taste
 
 MEASURES = (
     "accuracy",
@@ -41,6 +44,7 @@ MEASURES = (
     "ece",
     "longer_is_better",
 )
+REPLAYABLE = (QueryRule.RANDOM, QueryRule.INFOMAX, QueryRule.ENTROPY)
 ASKED_FROM = 256
 """Unlabelled pairs that one infomax query looks at."""
 
@@ -54,9 +58,12 @@ def replay_into(options: RewardEvalOptions, model: ModelFolder, say: Callable[[s
     differences = pair_differences(
         recorded.pairs, model, layer=options.layer, cache=default_cache() / "features", say=say
     )
+    taste = load_taste(model.sha256) if options.layer is None else None
+    if taste is not None and options.only_set is not None:
+        taste = taste.without(f"criterion:{options.only_set}")
     runs = []
     for seed in range(options.seeds):
-        runs.append(replay(recorded.pairs, differences, options, config, seed=seed))
+        runs.append(replay(recorded.pairs, differences, options, config, seed=seed, taste=taste))
         say(f"Seed {seed}: accuracy {runs[-1][-1]['accuracy']:.3f} after {options.labels[-1]}")
     report = {
         "config": _config(options, config, model),
@@ -74,28 +81,32 @@ def replay(
     config: RewardConfig,
     *,
     seed: int,
+    taste: Taste | None = None,
 ) -> list[dict[str, float]]:
     """One seed: the measures at each label count, in their order. Raises RewardEvalError."""
     pool, held_out = split_by_family(pairs, f"seed {seed}")
+    if options.query not in REPLAYABLE:
+        allowed = ", ".join(rule.value for rule in REPLAYABLE)
+        raise RewardEvalError(
+            f"{options.query.value} chooses among candidates; recorded pairs allow {allowed}."
+        )
     if len(pool) < options.labels[-1] or not held_out:
         raise RewardEvalError(
             f"{options.labels[-1]} labels are wanted, but seed {seed} has {len(pool)} pairs to "
             f"label and {len(held_out)} to measure on."
         )
     rng = np.random.default_rng(seed)
-    head = BayesianRewardHead(config, seed=seed)
+    head = BayesianRewardHead(config, seed=seed, taste=taste)
     unlabelled, labelled = differences.rows(pool), []
     rest: list[int] = rng.permutation(len(pool)).tolist()
     measures: list[dict[str, float]] = []
     test = differences.rows(held_out)
     while len(labelled) < options.labels[-1]:
         labelled.append(rest.pop(_next_query(head, unlabelled, rest, options.query)))
-        if options.query is QueryRule.INFOMAX or len(labelled) in options.labels:
+        if options.query is not QueryRule.RANDOM or len(labelled) in options.labels:
             _fit(head, unlabelled.rows(labelled))
         if len(labelled) in options.labels:
-            measures.append(
-                {"labels": float(len(labelled)), **_measures(head, test, config.flip_rate)}
-            )
+            measures.append({"labels": float(len(labelled)), **_measures(head, test)})
     return measures
 
 
@@ -128,6 +139,8 @@ def _next_query(
         return 0
     seen = unlabelled.rows(rest[:ASKED_FROM])
     win_probs = torch.sigmoid(head.margin_draws(seen.style, seen.hidden))  # (E, n)
+    if rule is QueryRule.ENTROPY:
+        return int((win_probs.mean(dim=0) - 0.5).abs().argmin())
     return int(win_probs.var(dim=0, correction=0).argmax())
 
 
@@ -136,10 +149,8 @@ def _fit(head: BayesianRewardHead, labelled: PairDifferences) -> None:
     head.fit_differences(style=labelled.style, hidden=labelled.hidden, position=no_side)
 
 
-def _measures(
-    head: BayesianRewardHead, test: PairDifferences, flip_rate: float
-) -> dict[str, float]:
-    p = _predicted(head, test, flip_rate).numpy()
+def _measures(head: BayesianRewardHead, test: PairDifferences) -> dict[str, float]:
+    p = _predicted(head, test).numpy()
     longer = test.longer.numpy()
     matched = np.abs(longer) <= LENGTH_MATCHED
     return {
@@ -152,12 +163,10 @@ def _measures(
     }
 
 
-def _predicted(
-    head: BayesianRewardHead, test: PairDifferences, flip_rate: float
-) -> Float[Tensor, " n"]:
+def _predicted(head: BayesianRewardHead, test: PairDifferences) -> Float[Tensor, " n"]:
     """P(the recorded choice), as the likelihood has it: some choices are made at random."""
     better = torch.sigmoid(head.margin_draws(test.style, test.hidden)).mean(dim=0)
-    return (flip_rate / 2 + (1.0 - flip_rate) * better).double()
+    return (head.flip_rate / 2 + (1.0 - head.flip_rate) * better).double()
 
 
 def _config(options: RewardEvalOptions, config: RewardConfig, model: ModelFolder) -> dict[str, Any]:

@@ -1,73 +1,87 @@
 """The reward ensemble: a Bayesian Bradley-Terry head on frozen features, refit after each pick.
 
-A reply's features are its style (``style.py``) and the leading principal components of its pooled
-hidden state; a pair adds the position covariate (+1 for the reply shown first), which is dropped
-when scoring. Posterior draws made from *fixed* noise are the members of the ensemble, so that a
-member is stable from one refit to the next. See docs/how-it-learns.md section 2.
+A reply's features are its style (``style.py``) and its pooled hidden state along a few directions
+(``components.py``): shipped ones where the base model is the one they were made for, else the
+principal components of the picks. What was said becomes rows (``rows.py``), rows a mixture of
+posteriors (``mixture.py``). Draws from it made of *fixed* noise are the members of the ensemble, so
+that a member is stable from one refit to the next. See docs/how-it-learns.md section 2.
 """
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from learner.config import RewardConfig
 from learner.reward.components import Components, principal_components
-from learner.reward.laplace import Picks, Posterior, fit_posterior
+from learner.reward.laplace import Hypotheses, Rows
 from learner.reward.lengths import LengthForecast
+from learner.reward.mixture import Mixture, TasteModel
+from learner.reward.rows import Phi, RowWriter, no_rows
+from learner.reward.signals import Signal
 from learner.reward.style import STYLE_NAMES, style_features
-from storage.records import (
-    Candidate,
-    CandidateId,
-    Choice,
-    Completion,
-    Message,
-    Preference,
-)
+from learner.reward.taste import HIDDEN, POSITION, Taste, hypotheses
+from storage.records import Choice, Completion, Message, Preference, PreferenceId
 
-POSITION = len(STYLE_NAMES)
-"""The weights' order is style, position, hidden components."""
-
-
-@dataclass(slots=True)
-class _Rows:
-    """Picks as differences of raw features, before the hidden states are projected."""
-
-    style: list[Float[Tensor, " S"]] = field(default_factory=list[Tensor])
-    hidden: list[Float[Tensor, " H"]] = field(default_factory=list[Tensor])
-    position: list[float] = field(default_factory=list[float])
-    tie: list[bool] = field(default_factory=list[bool])
-    weight: list[float] = field(default_factory=list[float])
+STYLES = len(STYLE_NAMES)
 
 
 class BayesianRewardHead:
     """Scores replies in logits, with uncertainty. Not thread-safe."""
 
-    def __init__(self, config: RewardConfig, *, seed: int) -> None:
+    def __init__(self, config: RewardConfig, *, seed: int, taste: Taste | None = None) -> None:
+        """``taste`` is what ships for this base model (``taste.load_taste``)."""
         self.config = config
         self.lengths = LengthForecast()
+        self._taste = taste
         generator = torch.Generator().manual_seed(seed)
-        width = len(STYLE_NAMES) + 1 + config.hidden_components
+        width = HIDDEN + config.hidden_components
         self._noise = torch.randn(
             (config.draws, width), generator=generator, dtype=torch.float64
         )  # (E, D)
-        self._style_of: dict[CandidateId, Tensor] = {}
-        self._components: Components | None = None
-        self._picks_at_basis = 0
-        self._posterior = self._solve(_Rows())
+        order = torch.randperm(config.draws, generator=generator)
+        self._places = (order.double() + 0.5) / config.draws  # which component a member is from
+        self._model = TasteModel(expected_picks=config.picks_between_changes)
+        self._styles: dict[tuple[object, ...], Float[np.ndarray, " S"]] = {}
+        self._phis: dict[tuple[object, ...], Phi] = {}
+        self._measured: set[PreferenceId] = set()
+        self._writer = self._new_writer()
+        self._components = self._shipped_basis()
+        self._basis_of: object = None  # the pairs it was made of
+        self._prior = self._hypotheses()
+        self._show(self._model.fit(self._empty(), self._prior, nu=config.tie_strength))
+
+    # -- what it believes ----------------------------------------------------------------------
+
+    @property
+    def mixture(self) -> Mixture:
+        return self._mixture
 
     @property
     def style_weights(self) -> dict[str, float]:
         """Mean weight of each style feature, in logits per typical difference."""
-        return dict(zip(STYLE_NAMES, self._posterior.mean.tolist(), strict=False))
+        return dict(zip(STYLE_NAMES, self._mixture.average.tolist(), strict=False))
 
     @property
     def position_weight(self) -> float:
         """How many logits being shown first is worth."""
-        return float(self._posterior.mean[POSITION])
+        return float(self._mixture.average[POSITION])
+
+    @property
+    def flip_rate(self) -> float:
+        """Estimated share of picks made at random."""
+        return float(self._mixture.weight @ self._mixture.flip_rate)
+
+    @property
+    def change_prob(self) -> float:
+        """Probability that the taste changed lately; the ensemble has widened accordingly."""
+        return self._mixture.change_prob
+
+    # -- scoring -------------------------------------------------------------------------------
 
     def score(
         self, prompt: Sequence[Message], completions: Sequence[Completion]
@@ -77,45 +91,10 @@ class BayesianRewardHead:
         A reply that is still being written is scored at the length it is expected to reach.
         Raises ValueError where a completion has no feature.
         """
-        style = torch.stack([self._style(prompt, c) for c in completions])
-        hidden = None
-        if self._components is not None:
-            hidden = torch.stack([_hidden(c) for c in completions])
-        return self._rewards(style, hidden)
-
-    def fit(self, preferences: Sequence[Preference]) -> dict[str, float]:
-        """Refit on all live picks. Returns picks used, milliseconds, Newton steps.
-
-        Skips teach nothing; "both are bad" puts both below the mean of all replies shown.
-        """
-        began = time.perf_counter()
-        self._observe_lengths(preferences)
-        rows = self._rows(preferences)
-        self._posterior = self._solve(rows)
-        return {
-            "reward_picks": float(len(rows.tie)),
-            "reward_fit_ms": 1000 * (time.perf_counter() - began),
-            "reward_newton_steps": float(self._posterior.steps),
-        }
-
-    def fit_differences(
-        self,
-        *,
-        style: Float[Tensor, "n S"],
-        hidden: Float[Tensor, "n H"],
-        position: Float[Tensor, " n"],
-        weight: Float[Tensor, " n"] | None = None,
-    ) -> None:
-        """Fit on wins given directly as feature differences, winner minus loser."""
-        n = len(style)
-        rows = _Rows(
-            style=list(style.double()),
-            hidden=list(hidden.double()),
-            position=position.tolist(),
-            tie=[False] * n,
-            weight=[1.0] * n if weight is None else weight.tolist(),
-        )
-        self._posterior = self._solve(rows)
+        style = torch.from_numpy(np.stack([self._style(prompt, c) for c in completions]))
+        if self._components is None:
+            return self._rewards(style, None)
+        return self._rewards(style, torch.from_numpy(np.stack([_hidden(c) for c in completions])))
 
     def margin_draws(
         self, style: Float[Tensor, "n S"], hidden: Float[Tensor, "n H"]
@@ -126,114 +105,176 @@ class BayesianRewardHead:
     def _rewards(
         self, style: Float[Tensor, "n S"], hidden: Float[Tensor, "n H"] | None
     ) -> Float[Tensor, "E n"]:
-        """Every member's reward of these features; the position covariate stays out."""
         phi = style
         if self._components is not None and hidden is not None:
             phi = torch.cat([style, self._components.project(hidden)], dim=1)
-        mean, scale = self._posterior.mean, self._posterior.scale
-        members = mean + self._noise[:, : len(mean)] @ scale.T  # (E, D)
-        weights = torch.cat([members[:, :POSITION], members[:, POSITION + 1 :]], dim=1)
-        return (weights @ phi.T).float()
+        return (self._members @ phi.T).float()
 
-    # -- rows ----------------------------------------------------------------------------------
+    # -- fitting -------------------------------------------------------------------------------
 
-    def _rows(self, preferences: Sequence[Preference]) -> _Rows:
-        rows = _Rows()
-        both_bad: list[Preference] = []
-        for preference in preferences:
-            comparison = preference.comparison
-            if preference.choice is Choice.BOTH_BAD:
-                both_bad.append(preference)
-                continue
-            if preference.choice not in (Choice.FIRST, Choice.SECOND, Choice.TIE):
-                continue
-            sign = -1.0 if preference.choice is Choice.SECOND else 1.0
-            first, second = comparison.first, comparison.second
-            rows.style.append(
-                sign * (self._stored_style(preference, 0) - self._stored_style(preference, 1))
-            )
-            rows.hidden.append(sign * (_hidden(first.completion) - _hidden(second.completion)))
-            rows.position.append(sign)
-            rows.tie.append(preference.choice is Choice.TIE)
-            rows.weight.append(1.0)
-        if both_bad:
-            self._add_both_bad(rows, preferences, both_bad)
-        return rows
+    def fit(
+        self, preferences: Sequence[Preference], signals: Sequence[Signal] = ()
+    ) -> dict[str, float]:
+        """Refit on all that was said and not taken back; returns metrics.
 
-    def _add_both_bad(
-        self, rows: _Rows, preferences: Sequence[Preference], both_bad: Sequence[Preference]
+        Skips teach nothing. ``preferences`` come oldest first.
+        """
+        began = time.perf_counter()
+        self._observe_lengths(preferences)
+        self._refresh_basis(preferences)
+        rows = self._writer.write(preferences, signals)
+        nu = self._tie_strength(preferences)
+        self._show(self._model.fit(self._aged(rows), self._prior, nu=nu))
+        return {
+            "reward_picks": float(len(rows)),
+            "reward_fit_ms": 1000 * (time.perf_counter() - began),
+            "reward_newton_steps": float(self._mixture.steps),
+            "reward_change_prob": self._mixture.change_prob,
+            "reward_flip_rate": self.flip_rate,
+        }
+
+    def fit_differences(
+        self,
+        *,
+        style: Float[Tensor, "n S"],
+        hidden: Float[Tensor, "n H"],
+        position: Float[Tensor, " n"],
+        weight: Float[Tensor, " n"] | None = None,
+        tie: Tensor | None = None,
+        may_tie: bool = False,
     ) -> None:
-        """Put both replies below the mean of all replies shown: a floor they did not reach."""
-        shown = [(p, i) for p in preferences for i in (0, 1)]
-        mean_style = torch.stack([self._stored_style(p, i) for p, i in shown]).mean(dim=0)
-        mean_hidden = torch.stack([_hidden(_shown(p, i).completion) for p, i in shown]).mean(dim=0)
-        for preference in both_bad:
-            for i in (0, 1):
-                rows.style.append(mean_style - self._stored_style(preference, i))
-                rows.hidden.append(mean_hidden - _hidden(_shown(preference, i).completion))
-                rows.position.append(0.0)
-                rows.tie.append(False)
-                rows.weight.append(self.config.both_bad_weight)
+        """Fit on outcomes given directly as feature differences, winner minus loser."""
+        n = len(style)
+        m = pairs_for_basis(n)
+        self._set_basis(style[:m].numpy().tobytes(), hidden[:m].double)
+        columns = [style.double(), position.double()[:, None], torch.zeros((n, 1)).double()]
+        if self._components is not None:
+            columns.append(self._components.project(hidden.double()))
+        ties = torch.zeros(n, dtype=torch.bool) if tie is None else tie
+        rows = Rows(
+            z=torch.cat(columns, dim=1),
+            tie=ties,
+            may_tie=torch.full((n,), may_tie),
+            weight=torch.ones(n).double() if weight is None else weight.double(),
+        )
+        nu = self.config.tie_strength
+        if may_tie:
+            nu = tie_strength(int(ties.sum()), n - int(ties.sum()), self.config.tie_strength)
+        self._show(self._model.fit(self._aged(rows), self._prior, nu=nu))
 
-    def _stored_style(self, preference: Preference, index: int) -> Float[Tensor, " S"]:
-        candidate = _shown(preference, index)
-        if candidate.id not in self._style_of:
-            self._style_of[candidate.id] = self._style(
-                preference.comparison.prompt, candidate.completion
-            )
-        return self._style_of[candidate.id]
+    def _aged(self, rows: Rows) -> Rows:
+        """The rows with the weight that their age leaves them."""
+        if not len(rows):
+            return self._empty()
+        if self.config.half_life_picks is None:
+            return rows
+        age = torch.arange(len(rows) - 1, -1, -1, dtype=torch.float64)
+        return replace(rows, weight=rows.weight * 0.5 ** (age / self.config.half_life_picks))
 
-    def _style(self, prompt: Sequence[Message], completion: Completion) -> Float[Tensor, " S"]:
+    def _show(self, mixture: Mixture) -> None:
+        """Members of the ensemble: weights of style and hidden features, covariates left out."""
+        self._mixture = mixture
+        D = mixture.mean.shape[1]
+        members = mixture.members(self._noise[:, :D], self._places)  # (E, D)
+        self._members = torch.cat([members[:, :POSITION], members[:, HIDDEN:]], dim=1)
+
+    def _tie_strength(self, preferences: Sequence[Preference]) -> float:
+        ties = sum(p.choice is Choice.TIE for p in preferences)
+        decided = sum(p.choice in (Choice.FIRST, Choice.SECOND) for p in preferences)
+        return tie_strength(ties, decided, self.config.tie_strength)
+
+    # -- features ------------------------------------------------------------------------------
+
+    def _phi(self, prompt: Sequence[Message], completion: Completion) -> Phi:
+        """Features of a reply that was shown; what is finished never changes and is kept."""
+        key = (prompt[-1].content, completion.seed, completion.token_ids, completion.text)
+        if key not in self._phis:
+            if key not in self._styles:
+                self._styles[key] = self._style(prompt, completion)
+            parts = [self._styles[key]]
+            if self._components is not None:
+                parts.append(_hidden(completion) @ self._components.basis.numpy())
+            self._phis[key] = np.concatenate(parts)
+        return self._phis[key]
+
+    def _style(self, prompt: Sequence[Message], completion: Completion) -> Float[np.ndarray, " S"]:
         tokens, finished = self.lengths.expected(completion)
         growth = tokens / max(1, len(completion.token_ids))
-        features = style_features(prompt, completion.text, growth=growth, finished=finished)
-        return torch.tensor(features, dtype=torch.float64)
+        return np.array(style_features(prompt, completion.text, growth=growth, finished=finished))
 
     def _observe_lengths(self, preferences: Sequence[Preference]) -> None:
         for preference in preferences:
-            for candidate in (preference.comparison.first, preference.comparison.second):
-                self.lengths.observe(candidate.completion)
+            if preference.id not in self._measured:
+                self._measured.add(preference.id)
+                self.lengths.observe(preference.comparison.first.completion)
+                self.lengths.observe(preference.comparison.second.completion)
 
-    # -- posterior -----------------------------------------------------------------------------
+    # -- basis ---------------------------------------------------------------------------------
 
-    def _solve(self, rows: _Rows) -> Posterior:
-        config, n = self.config, len(rows.tie)
-        self._refresh_components(rows)
-        style = torch.stack(rows.style) if n else torch.zeros((0, len(STYLE_NAMES))).double()
-        position = torch.tensor(rows.position, dtype=torch.float64)[:, None]
-        columns = [style, position]
-        stds = [config.style_prior_std] * len(STYLE_NAMES) + [config.position_prior_std]
-        if self._components is not None:
-            columns.append(self._components.project(torch.stack(rows.hidden)))
-            stds += [config.hidden_prior_std] * columns[-1].shape[1]
-        return fit_posterior(
-            Picks(
-                z=torch.cat(columns, dim=1),
-                tie=torch.tensor(rows.tie, dtype=torch.bool),
-                weight=torch.tensor(rows.weight, dtype=torch.float64),
-            ),
-            torch.tensor(stds, dtype=torch.float64),
-            eps=config.flip_rate,
-            nu=config.tie_strength,
-        )
+    def _shipped_basis(self) -> Components | None:
+        count = self.config.hidden_components
+        shipped = None if self._taste is None else self._taste.basis
+        if not self.config.shipped_basis or shipped is None:
+            return None
+        if not 0 < count <= shipped.basis.shape[1]:
+            return None
+        return Components(basis=shipped.basis[:, :count].contiguous())
 
-    def _refresh_components(self, rows: _Rows) -> None:
-        """Renew the basis when the picks have grown by a tenth; it needs no labels, only pairs."""
-        n = len(rows.hidden)
-        if n < 2 or self.config.hidden_components == 0:
-            self._components = None
-        elif self._components is None or not 0.9 < self._picks_at_basis / n <= 1.0:
-            self._components = principal_components(
-                torch.stack(rows.hidden), self.config.hidden_components
-            )
-            self._picks_at_basis = n
+    def _refresh_basis(self, preferences: Sequence[Preference]) -> None:
+        """A basis of the person's own pairs, answered or skipped: it needs no labels."""
+        some = preferences[: pairs_for_basis(len(preferences))]
+
+        def differences() -> Float[Tensor, "n H"]:
+            pairs = [(p.comparison.first.completion, p.comparison.second.completion) for p in some]
+            return torch.stack([torch.from_numpy(_hidden(a) - _hidden(b)) for a, b in pairs])
+
+        self._set_basis(tuple(p.comparison.id for p in some), differences)
+
+    def _set_basis(self, of: object, differences: Callable[[], Float[Tensor, "n H"]]) -> None:
+        if self._shipped_basis() is not None or of == self._basis_of:
+            return
+        count = self.config.hidden_components
+        self._basis_of = of
+        self._components = principal_components(differences(), count) if of and count else None
+        self._phis.clear()
+        self._writer = self._new_writer()
+        self._prior = self._hypotheses()
+
+    def _hypotheses(self) -> Hypotheses:
+        count = 0 if self._components is None else self._components.basis.shape[1]
+        shipped = self._shipped_basis() is not None
+        return hypotheses(self.config, self._taste, count, shipped_basis=shipped)
+
+    def _new_writer(self) -> RowWriter:
+        return RowWriter(config=self.config, phi_of=self._phi, style=STYLES)
+
+    def _empty(self) -> Rows:
+        return no_rows(self._prior.mean.shape[1])
 
 
-def _shown(preference: Preference, index: int) -> Candidate:
-    return (preference.comparison.first, preference.comparison.second)[index]
+def pairs_for_basis(n: int) -> int:
+    """Of how many pairs, the oldest, the basis is made: it is renewed as they grow by a tenth.
+
+    A function of their number alone, so that a refit does not depend on those before it. None of
+    less than two.
+    """
+    m = 2
+    while (grown := m + max(1, m // 10)) <= n:
+        m = grown
+    return m if n >= 2 else 0
 
 
-def _hidden(completion: Completion) -> Float[Tensor, " H"]:
+def tie_strength(ties: int, decided: int, prior: float) -> float:
+    """Davidson's nu for this share of ties, in powers of two.
+
+    Between equal replies P(tie) = nu / (2 + nu), so nu = 2 ties / decided; four pseudo-answers hold
+    it near ``prior`` at first. Rounded, so that it hardly ever moves and older fits stay valid.
+    """
+    nu = (2.0 * ties + 4.0 * prior) / (decided + 4.0)
+    return float(2.0 ** np.round(np.log2(np.clip(nu, 2**-5, 2**3))))
+
+
+def _hidden(completion: Completion) -> Float[np.ndarray, " H"]:
     if completion.feature is None:
         raise ValueError("the completion has no feature yet; extract it before scoring")
-    return torch.frombuffer(bytearray(completion.feature), dtype=torch.float16).double()
+    return np.frombuffer(completion.feature, dtype=np.float16).astype(np.float64)

@@ -11,7 +11,7 @@ from learner.config import QueryRule, RewardConfig
 from learner.evaluation.options import RewardEvalError, RewardEvalOptions
 from learner.evaluation.pair_features import PairDifferences, pair_differences
 from learner.evaluation.pairs import RecordedPair, read_pairs
-from learner.evaluation.replay import replay, replay_into, summarise
+from learner.evaluation.replay import REPLAYABLE, replay, replay_into, summarise
 from learner.model_folder import ModelFolder
 from learner.reward.style import STYLE_NAMES
 from tests.tiny import write_tiny_model
@@ -56,7 +56,7 @@ def accuracies(tmp_path: Path, signal: float, components: int, query: QueryRule)
     return np.array([[measures["accuracy"] for measures in run] for run in runs])
 
 
-@pytest.mark.parametrize("query", list(QueryRule))
+@pytest.mark.parametrize("query", REPLAYABLE)
 def test_a_taste_in_the_style_is_learned(tmp_path: Path, query: QueryRule):
     few, many = accuracies(tmp_path, signal=0.0, components=0, query=query).mean(axis=0)
     assert many > max(few, 0.68), "a perfect judge of such noisy choices is right in 76 %"
@@ -79,6 +79,13 @@ def test_more_labels_than_pairs_are_refused(tmp_path: Path):
     pairs, differences = synthetic(30, 1.0)
     with pytest.raises(RewardEvalError, match="80 labels are wanted"):
         replay(pairs, differences, options(tmp_path), RewardConfig(), seed=0)
+
+
+def test_a_rule_that_needs_candidates_is_refused(tmp_path: Path):
+    pairs, differences = synthetic(150, 1.0)
+    asked = options(tmp_path, QueryRule.DOUBLE_THOMPSON)
+    with pytest.raises(RewardEvalError, match="recorded pairs allow random, infomax, entropy"):
+        replay(pairs, differences, asked, RewardConfig(), seed=0)
 
 
 def test_a_measure_nobody_could_take_is_none():

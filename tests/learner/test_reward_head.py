@@ -1,15 +1,18 @@
 """The reward ensemble on picks as they are stored."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 
 import pytest
 import torch
 
 from learner.config import RewardConfig
-from learner.reward.head import BayesianRewardHead
+from learner.reward.components import Components
+from learner.reward.head import BayesianRewardHead, tie_strength
+from learner.reward.signals import Better, Source, Thumb
 from learner.reward.style import STYLE_NAMES, STYLE_SCALES, style_features
+from learner.reward.taste import Taste
 from storage.records import (
     AskReason,
     Candidate,
@@ -218,3 +221,154 @@ def test_each_style_feature_moves_with_what_it_names():
     ]
     assert ends[1] > ends[0]
     assert set(pairs) | {"comes to an end"} == set(STYLE_SCALES)
+
+
+def hours(n: int) -> datetime:
+    return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=n)
+
+
+def test_thumbs_up_on_long_replies_are_a_taste_for_long_ones():
+    reward = head(hidden_components=0)
+    usual = [replace(p, choice=Choice.TIE, decided_at=hours(0)) for p in brevity_picks(6)]
+    thumbs = [
+        Thumb(
+            prompt=user("Tell me"),
+            completion=completion(80 if up else 8, 4000 + 2 * i + up),
+            up=bool(up),
+            at=hours(1 + i),
+        )
+        for i in range(8)
+        for up in (0, 1)
+    ]
+    reward.fit(usual, thumbs)
+    assert margin(reward, completion(80, 900), completion(10, 901)).mean() > 0.3
+
+
+def test_thumbs_that_all_go_up_say_little_about_taste():
+    reward = head(hidden_components=0)
+    usual = [replace(p, choice=Choice.TIE, decided_at=hours(0)) for p in brevity_picks(6)]
+    prompt = user("Tell me")
+    up = [
+        Thumb(prompt=prompt, completion=completion(36, 4000 + i), up=True, at=hours(1 + i))
+        for i in range(10)
+    ]
+    reward.fit(usual, up)
+    assert abs(margin(reward, completion(60, 900), completion(20, 901)).mean()) < 0.3
+
+
+def test_a_rewritten_reply_is_better_than_what_it_replaced():
+    def rewritten(source: Source) -> torch.Tensor:
+        reward = head(hidden_components=0)
+        edits = [
+            Better(
+                prompt=user("Tell me"),
+                better=completion(12, 5000 + i),
+                worse=completion(70, 6000 + i),
+                source=source,
+                at=hours(i),
+            )
+            for i in range(8)
+        ]
+        reward.fit([], edits)
+        return margin(reward, completion(12, 900), completion(70, 901)).mean()
+
+    assert rewritten(Source.EDIT) > 1.0
+    assert 0.0 < rewritten(Source.REGENERATED) < 0.7 * rewritten(Source.EDIT)
+
+
+def test_words_written_later_do_not_change_what_was_said_before():
+    picks, late = brevity_picks(30), brevity_picks(10, seed=500)
+    bad = [replace(p, choice=Choice.BOTH_BAD) for p in brevity_picks(4, seed=700)]
+    pair = completion(10, 900), completion(70, 901)
+    grown, fresh = head(), head()
+    grown.fit([*picks, *bad])
+    grown.fit([*picks, *bad, *late])
+    fresh.fit([*picks, *bad, *late])
+    assert torch.equal(margin(grown, *pair), margin(fresh, *pair))
+
+
+@pytest.mark.parametrize("shipped_basis", [True, False])
+def test_a_pick_that_is_forgotten_might_never_have_been(shipped_basis):
+    config = RewardConfig(hidden_components=8, shipped_basis=shipped_basis)
+    picks = brevity_picks(45)
+    pair = completion(10, 900), completion(70, 901)
+    with_it = BayesianRewardHead(config, seed=0, taste=taste_of_direction())
+    without = BayesianRewardHead(config, seed=0, taste=taste_of_direction())
+    for n in (10, 33, 45):
+        with_it.fit(picks[:n])
+    with_it.fit(picks[:20] + picks[21:])
+    without.fit(picks[:20] + picks[21:])
+    assert torch.equal(margin(with_it, *pair), margin(without, *pair))
+
+
+def taste_of_direction() -> Taste:
+    drawn = torch.randn((2, 8), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    style = torch.zeros((2, len(STYLE_NAMES)), dtype=torch.float64)
+    style[0, 0] = -1.0
+    basis = torch.randn((H, 8), generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    return Taste(
+        names=("style:short", "style:other"),
+        style=style,
+        hidden=drawn,
+        basis=Components(basis=basis / 5),
+    )
+
+
+def test_a_shipped_basis_is_used_from_the_first_reply():
+    reward = BayesianRewardHead(
+        RewardConfig(hidden_components=8, shipped_basis=True), seed=0, taste=taste_of_direction()
+    )
+    same_words = replace(completion(30, 2), text=completion(30, 1).text)
+    assert margin(reward, completion(30, 1), same_words).std() > 0.05
+
+
+@pytest.mark.parametrize(("ties", "decided", "nu"), [(0, 0, 0.5), (0, 200, 2**-5), (60, 60, 2.0)])
+def test_the_tie_strength_follows_the_share_of_ties(ties, decided, nu):
+    assert tie_strength(ties, decided, 0.5) == pytest.approx(nu)
+
+
+def test_a_refit_at_a_thousand_picks_takes_milliseconds():
+    reward = BayesianRewardHead(
+        RewardConfig(hidden_components=8, shipped_basis=True), seed=0, taste=taste_of_direction()
+    )
+    picks = brevity_picks(1000)
+    reward.fit(picks[:995])
+    took = min(reward.fit(picks[:n])["reward_fit_ms"] for n in (996, 997, 998))
+    assert took < 150, "50 is the promise, on a quiet machine and without checked shapes"
+
+
+def test_with_a_half_life_the_newer_picks_decide():
+    old, new = brevity_picks(20), brevity_picks(10, seed=800)
+    turned = [
+        replace(p, choice=Choice.SECOND if p.choice is Choice.FIRST else Choice.FIRST) for p in new
+    ]
+    pair = completion(70, 900), completion(10, 901)
+    fading = head(hidden_components=0, half_life_picks=4.0, picks_between_changes=None)
+    steady = head(hidden_components=0, picks_between_changes=None)
+    fading.fit([*old, *turned])
+    steady.fit([*old, *turned])
+    assert margin(fading, *pair).mean() > 0.5
+    assert margin(steady, *pair).mean() < 0.0
+
+
+def test_what_was_written_without_being_asked_says_nothing_about_places():
+    def position_weight(reason: AskReason) -> float:
+        reward = head(hidden_components=0, position_prior_std=1.0)
+        picks = [
+            pick(completion(30, 2 * i), completion(30, 2 * i + 1), Choice.FIRST) for i in range(40)
+        ]
+        reward.fit(
+            [
+                replace(
+                    p,
+                    comparison=replace(
+                        p.comparison, question=replace(p.comparison.question, reason=reason)
+                    ),
+                )
+                for p in picks
+            ]
+        )
+        return reward.position_weight
+
+    assert position_weight(AskReason.UNCERTAIN) > 0.5
+    assert abs(position_weight(AskReason.WRITTEN)) < 1e-9

@@ -1,0 +1,279 @@
+"""One person, one seed, one arm: turn by turn, as the app would do it, on stored candidates.
+
+The reward head, the asker and their settings are the product's own; only sampling is replaced by
+drawing from the pool. Measured from outside are, on test prompts with all eight candidates of the
+arm, the reply that pessimistic best-of-N would show, and, along the way, what was shown.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from benchmarks.learning.arms import Arm
+from benchmarks.learning.raters import Behaviour, pick
+from benchmarks.learning.world import Scene, World
+from learner.acquisition import Asker
+from learner.config import AskMode
+from learner.query_rules import pessimistic_best, value_of_answer
+from learner.reward.head import BayesianRewardHead
+from learner.reward.taste import Taste
+
+LABEL_MARKS = (0, 5, 10, 15, 20, 30, 40, 60, 80, 100, 150, 200)
+RECENT = 32
+VALUE_SCALE = 2.0
+"""The controller works on values up to 0.5; a knowledge gradient is hundredths of a logit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    taste: str
+    behaviour: Behaviour = field(default_factory=Behaviour)
+    later: str | None = None
+    """The taste after ``behaviour.changes_at``."""
+
+    def taste_at(self, turn: int) -> str:
+        at = self.behaviour.changes_at
+        return (
+            self.later if self.later is not None and at is not None and turn >= at else self.taste
+        )
+
+
+@dataclass(slots=True)
+class _Answers:
+    """What was answered so far, as differences of features, winner minus loser."""
+
+    style: list[torch.Tensor] = field(default_factory=list)
+    hidden: list[torch.Tensor] = field(default_factory=list)
+    position: list[float] = field(default_factory=list)
+    tie: list[bool] = field(default_factory=list)
+
+
+class Styles:
+    """What each hidden style has brought so far: how its replies differ from plain ones.
+
+    Which styles to draw next is a bandit: a member of the ensemble, drawn anew each turn, says how
+    much it expects to like each (Thompson sampling). No answer is needed to know what a style
+    brings, only to know whether it pleases. Styles never seen come first.
+    """
+
+    def __init__(self) -> None:
+        self._sum: dict[str, tuple[torch.Tensor, torch.Tensor, int]] = {}
+
+    def observe(self, scene: Scene, chosen: list[int]) -> None:
+        plain = [i for i in chosen if scene.rungs[i] == "plain"]
+        for i in chosen:
+            if scene.rungs[i] not in ("plain", "hot"):
+                style, hidden, n = self._sum.get(scene.rungs[i], (0.0, 0.0, 0))
+                self._sum[scene.rungs[i]] = (
+                    style + scene.style[i] - scene.style[plain].mean(dim=0),
+                    hidden + scene.hidden[i] - scene.hidden[plain].mean(dim=0),
+                    n + 1,
+                )
+
+    def worth(self, head: BayesianRewardHead, member: int | None) -> dict[str, float]:
+        """Expected reward over a plain reply, by one member or by the mean of all."""
+        if not self._sum:
+            return {}
+        rewards = head.margin_draws(
+            torch.stack([style / n for style, _, n in self._sum.values()]),
+            torch.stack([hidden / n for _, hidden, n in self._sum.values()]),
+        )
+        said = rewards.mean(dim=0) if member is None else rewards[member]
+        return dict(zip(self._sum, said.tolist(), strict=True))
+
+
+def candidates_of(
+    scene: Scene, arm: Arm, rng: np.random.Generator, worth: dict[str, float] | None = None
+) -> list[int]:
+    """The arm's candidates of one turn: on a ladder half plain, the rest hot and styled.
+
+    Styles of the highest ``worth`` come first, unknown ones before them.
+    """
+    n = arm.candidates
+    plain = rng.permutation(scene.of_kind("plain")).tolist()
+    if not arm.ladder:
+        return plain[:n]
+    hot = rng.permutation(scene.of_kind("hot")).tolist()[: n // 8]
+    styled = rng.permutation(scene.of_kind("styled")).tolist()
+    if worth is not None:
+        styled.sort(key=lambda i: -worth.get(scene.rungs[i], np.inf))
+    styled = styled[: n // 2]
+    return [*plain[: n - len(hot) - len(styled)], *hot, *styled]
+
+
+def run_episode(
+    world: World,
+    taste: Taste | None,
+    arm: Arm,
+    person: Person,
+    *,
+    turns: int,
+    labels: int,
+    seed: int,
+) -> dict[str, list[list[float]]]:
+    """Until ``turns`` turns or ``labels`` answers.
+
+    Returns ``marks``: rows of turn, answers, questions, mean utility of the shown reply on test
+    prompts in standard deviations of plain samples above their mean (best of the arm's own
+    kind, and best of eight plain ones), the share of the gain possible among the latter, expected
+    win rate against a plain sample, calibration error; and ``turns``: per turn whether it was a
+    question, the utility of the (better) shown reply on the same scale, and how probable a change
+    of taste is held to be.
+    """
+    rng = np.random.default_rng([seed, 7])
+    generator = torch.Generator().manual_seed(seed)
+    head = BayesianRewardHead(arm.reward, seed=seed, taste=_shipped(taste, arm))
+    asker = Asker(arm.ask, pessimism=arm.reward.pessimism)
+    answers, questions, recent_asks = _Answers(), 0, [0] * 10
+    styles = Styles()
+    order = _order(len(world.train), turns, rng)
+    recent: list[tuple[torch.Tensor, torch.Tensor]] = []
+    marks, log = [], []
+    for turn in range(turns):
+        now = person.taste_at(turn)
+        if _due(turn, len(answers.tie), marks, arm, person.behaviour.changes_at):
+            worth = styles.worth(head, None) if arm.adaptive else None
+            at = (turn, len(answers.tie), questions)
+            marks.append([*at, *_measure(world, arm, head, now, worth, seed)])
+        scene = world.train[order[turn]]
+        member = int(rng.integers(arm.reward.draws))
+        chosen = candidates_of(
+            scene, arm, rng, styles.worth(head, member) if arm.adaptive else None
+        )
+        styles.observe(scene, chosen)
+        style, hidden = scene.style[chosen], scene.hidden[chosen]
+        rewards = head.margin_draws(style, hidden)
+        if arm.value_gate:
+            recent = [*recent, (style, hidden)][-RECENT:]
+            asked = _ask_by_value(asker, head, rewards, scene, chosen, recent, answers, generator)
+        else:
+            opening = asker.open(rewards, answers=len(answers.tie), generator=generator)
+            usable = scene.usable[chosen][:, chosen]
+            asked = asker.ask(opening, rewards, usable, generator)
+        best = pessimistic_best(rewards, arm.reward.pessimism)
+        utility = scene.utility[now][chosen]
+        plain = scene.utility[now][scene.of_kind("plain")]
+        shown = [best] if asked is None else list(asked[:2])
+        log.append(
+            [
+                float(asked is not None),
+                (utility[shown].max() - plain.mean()) / world.spread[now],
+                head.change_prob,
+            ]
+        )
+        said = None
+        if asked is not None:
+            questions += 1
+            tired = 1.0 - (1.0 - person.behaviour.fatigue) ** sum(recent_asks)
+            if rng.random() >= tired:
+                first, second, _ = asked
+                said = pick(float(utility[first] - utility[second]), person.behaviour, rng)
+                sign = -1.0 if said == "second" else 1.0
+                answers.style.append(sign * (style[first] - style[second]))
+                answers.hidden.append(sign * (hidden[first] - hidden[second]))
+                answers.position.append(sign)
+                answers.tie.append(said == "tie")
+        recent_asks = [*recent_asks[1:], int(asked is not None)]
+        asker.count_turn(
+            asked=asked is not None,
+            answers=len(answers.tie),
+            disagreement=None if asked is None else asked[2].disagreement,
+        )
+        if said is not None:
+            _refit(head, answers)
+        if len(answers.tie) >= labels:
+            break
+    worth = styles.worth(head, None) if arm.adaptive else None
+    at = (len(log), len(answers.tie), questions)
+    marks.append([*at, *_measure(world, arm, head, person.taste_at(len(log) - 1), worth, seed)])
+    return {"marks": marks, "turns": [[round(float(x), 3) for x in row] for row in log]}
+
+
+def _shipped(taste: Taste | None, arm: Arm) -> Taste | None:
+    return taste if arm.directed or taste is None else taste.without("")
+
+
+def _refit(head: BayesianRewardHead, answers: _Answers) -> None:
+    head.fit_differences(
+        style=torch.stack(answers.style),
+        hidden=torch.stack(answers.hidden),
+        position=torch.tensor(answers.position),
+        tie=torch.tensor(answers.tie),
+        may_tie=True,
+    )
+
+
+def _ask_by_value(asker, head, rewards, scene, chosen, recent, answers, generator):  # noqa: ANN001, ANN202
+    """The same turn with the knowledge gradient of the rule's pair in place of the disagreement."""
+    n = len(answers.tie)
+    always = Asker(replace(asker.config, mode=AskMode.ALWAYS), pessimism=head.config.pessimism)
+    opening = always.open(rewards, answers=n, generator=generator)
+    asked = always.ask(opening, rewards, scene.usable[chosen][:, chosen], generator)
+    if asked is None:
+        return None
+    past = torch.stack([head.margin_draws(s, h) for s, h in recent])
+    value = VALUE_SCALE * value_of_answer(rewards, asked[0], asked[1], past)
+    question = replace(asked[2], disagreement=value)
+    if n < asker.config.burn_in or asker.would_ask(value, answers=n):
+        return asked[0], asked[1], question
+    return None
+
+
+def _order(n: int, turns: int, rng: np.random.Generator) -> list[int]:
+    """Prompts in shuffled cycles."""
+    cycles = [rng.permutation(n) for _ in range(turns // n + 1)]
+    return np.concatenate(cycles)[:turns].tolist()
+
+
+def _due(
+    turn: int, labels: int, marks: list[list[float]], arm: Arm, changes_at: int | None
+) -> bool:
+    """At certain counts of answers; by turns where asking is optional and after a change."""
+    seen = {int(m[1]) for m in marks}
+    by_turn = arm.ask.mode is AskMode.AUTO and turn % 25 == 0 and turn > 0
+    if changes_at is not None and changes_at - 1 <= turn <= changes_at + 160:
+        by_turn = turn < changes_at or (turn - changes_at) % 10 == 0
+    return by_turn or (labels in LABEL_MARKS and labels not in seen)
+
+
+def _measure(
+    world: World,
+    arm: Arm,
+    head: BayesianRewardHead,
+    taste: str,
+    worth: dict[str, float] | None,
+    seed: int,
+) -> list[float]:
+    rng = np.random.default_rng([seed, 11])  # the same candidates at every mark
+    own, plain_best, possible, wins = [], [], [], []
+    said, true = [], []
+    for scene in world.test:
+        utility = scene.utility[taste]
+        plain = scene.of_kind("plain")
+        chosen = candidates_of(scene, arm, rng, worth)
+        rewards = head.margin_draws(scene.style[chosen], scene.hidden[chosen])
+        shown = utility[chosen[pessimistic_best(rewards, arm.reward.pessimism)]]
+        own.append(shown - utility[plain].mean())
+        wins.append(np.mean(1.0 / (1.0 + np.exp(-(shown - utility[plain])))))
+        draws = head.margin_draws(scene.style[plain], scene.hidden[plain])
+        best = utility[plain[pessimistic_best(draws, arm.reward.pessimism)]]
+        plain_best.append(best - utility[plain].mean())
+        possible.append(utility[plain].max() - utility[plain].mean())
+        i, j = np.triu_indices(len(chosen), 1)
+        said.append(torch.sigmoid(rewards[:, i] - rewards[:, j]).mean(dim=0).numpy())
+        true.append(1.0 / (1.0 + np.exp(-(utility[chosen][i] - utility[chosen][j]))))
+    spread = world.spread[taste]
+    row = [
+        np.mean(own) / spread, np.mean(plain_best) / spread,
+        np.sum(plain_best) / max(1e-9, np.sum(possible)), np.mean(wins),
+        _calibration(np.concatenate(said), np.concatenate(true)),
+    ]  # fmt: skip
+    return [round(float(x), 4) for x in row]
+
+
+def _calibration(said: np.ndarray, true: np.ndarray) -> float:
+    """Expected calibration error against the true choice probabilities, both orders, 10 bins."""
+    p, q = np.concatenate([said, 1 - said]), np.concatenate([true, 1 - true])
+    bins = np.minimum((p * 10).astype(int), 9)
+    return float(np.abs(np.bincount(bins, weights=q - p, minlength=10)).sum() / len(p))

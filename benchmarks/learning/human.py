@@ -1,0 +1,163 @@
+"""Label efficiency on pairs that people chose: the reward head as ``twofold reward-eval`` runs it.
+
+    python -m benchmarks.learning.human [--seeds 20] [--seconds 220]
+
+Resumable; one JSON file a set in ``docs/learning/``. Shipped directions that were made from the set
+itself are left out; recorded pairs have no time, so no change of taste is looked for. The third set
+was labelled by a language model and is never counted as human agreement.
+"""
+
+import argparse
+import json
+import os
+import time
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.learning.suite import RESULTS
+from learner.config import QueryRule, RewardConfig
+from learner.evaluation.options import RewardEvalOptions
+from learner.evaluation.pair_features import pair_differences
+from learner.evaluation.pairs import read_pairs
+from learner.evaluation.replay import replay
+from learner.model_source import default_cache, resolve_model
+from learner.reward.taste import load_taste
+
+SETS = {
+    "oasst": "pairs_human.jsonl.gz",
+    "hh-harmless-test": "pairs_human.jsonl.gz",
+    "rasbt-pref": "pairs_ai.jsonl.gz",
+}
+LABELS = (10, 25, 50, 75, 100, 150, 200)
+CONFIG = RewardConfig(picks_between_changes=None)
+FLAT = replace(CONFIG, flip_rates=(0.1,), hidden_prior_stds=(0.5,))
+SHIPPED = replace(CONFIG, shipped_basis=True)
+ARMS = {
+    "style-only random": (replace(FLAT, hidden_components=0), QueryRule.RANDOM, False),
+    "flat random": (FLAT, QueryRule.RANDOM, False),
+    "ours random": (CONFIG, QueryRule.RANDOM, True),
+    "ours infomax": (CONFIG, QueryRule.INFOMAX, True),
+    "ours entropy": (CONFIG, QueryRule.ENTROPY, True),
+    "flat infomax": (FLAT, QueryRule.INFOMAX, False),
+    "shipped-basis random": (SHIPPED, QueryRule.RANDOM, True),
+}
+"""Reward settings, rule, and whether the shipped directions are a prior."""
+MEASURES = ("accuracy", "log_loss", "ece", "length_matched_accuracy", "longer_is_better")
+
+_kept: dict[str, Any] = {}
+
+
+def _load(name: str) -> tuple[Any, Any]:
+    if name not in _kept:
+        torch.set_num_threads(1)
+        torch.set_grad_enabled(False)
+        root = Path(__file__).parents[2].parent
+        data = Path(os.environ.get("TWOFOLD_DATA", root / "shared" / "data"))
+        model = resolve_model()
+        recorded = read_pairs(data / SETS[name], only_set=name).pairs
+        differences = pair_differences(
+            recorded, model, layer=None, cache=default_cache() / "features", say=print
+        )
+        _kept[name] = recorded, differences, load_taste(model.sha256)
+    return _kept[name]
+
+
+def _run(job: tuple[str, str, int]) -> tuple[tuple[str, str, int], list[list[float]]]:
+    name, arm, seed = job
+    recorded, differences, taste = _load(name)
+    config, rule, directed = ARMS[arm]
+    if taste is not None:
+        taste = taste.without(f"criterion:{name}" if directed else "")
+    options = RewardEvalOptions(
+        pairs=Path(SETS[name]), query=rule, labels=LABELS, seeds=2, out=Path("unused")
+    )
+    measures = replay(recorded, differences, options, config, seed=seed, taste=taste)
+    return job, [[round(row[m], 4) for m in MEASURES] for row in measures]
+
+
+def read(name: str) -> dict[str, dict[str, list[list[float]]]]:
+    path = RESULTS / f"human--{name}.json"
+    return json.loads(path.read_text(encoding="utf-8"))["arms"] if path.is_file() else {}
+
+
+def table(name: str) -> list[str]:
+    """Accuracy by labels, labels to random's level, and calibration, for one set."""
+    arms = {arm: np.array(list(seeds.values())) for arm, seeds in read(name).items()}
+    lines = [
+        f"| {name} | "
+        + " | ".join(str(n) for n in LABELS)
+        + " | labels to flat random's 200 | ECE |",
+        "|---|" + "---|" * (len(LABELS) + 2),
+    ]
+    level = arms["flat random"][:, -1, 0].mean()
+    for arm, values in arms.items():
+        curve = values[:, :, 0].mean(axis=0)
+        reached = np.flatnonzero(curve >= level)
+        when = "not reached"
+        if len(reached) and reached[0] == 0:
+            when = f"{LABELS[0]} or fewer"
+        elif len(reached):
+            i = int(reached[0])
+            share = (level - curve[i - 1]) / (curve[i] - curve[i - 1])
+            when = f"{LABELS[i - 1] + share * (LABELS[i] - LABELS[i - 1]):.0f}"
+        lines.append(
+            f"| {arm} | "
+            + " | ".join(f"{x:.3f}" for x in curve)
+            + f" | {when} | {values[:, -1, 2].mean():.3f} |"
+        )
+    return lines
+
+
+def _write(name: str, arms: dict[str, dict[str, list[list[float]]]]) -> None:
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for arm in ARMS:
+        seeds = arms.get(arm, {})
+        if seeds:
+            lines = [
+                f'   "{s}": {json.dumps(seeds[s], separators=(",", ":"))}'
+                for s in sorted(seeds, key=int)
+            ]
+            rows.append(f'  "{arm}": {{\n' + ",\n".join(lines) + "\n  }")
+    about = {
+        "command": "python -m benchmarks.learning.human",
+        "labels": LABELS,
+        "measures": MEASURES,
+    }
+    text = json.dumps(about)[:-1] + ',\n "arms": {\n' + ",\n".join(rows) + "\n }\n}\n"
+    (RESULTS / f"human--{name}.json").write_text(text.replace("NaN", "null"), encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    options = parser.parse_args()
+    began = time.monotonic()
+    kept = {name: read(name) for name in SETS}
+    missing = [
+        (name, arm, seed)
+        for seed in range(options.seeds)
+        for name in SETS
+        for arm in ARMS
+        if str(seed) not in kept[name].get(arm, {})
+    ]
+    print(f"{len(missing)} replays to run", flush=True)
+    with get_context("spawn").Pool(2) as workers:
+        for (name, arm, seed), measures in workers.imap_unordered(_run, missing):
+            kept[name].setdefault(arm, {})[str(seed)] = measures
+            if time.monotonic() - began > options.seconds:
+                workers.terminate()
+                break
+    for name in SETS:
+        _write(name, kept[name])
+        print("\n".join(table(name)), end="\n\n")
+
+
+if __name__ == "__main__":
+    main()

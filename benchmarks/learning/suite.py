@@ -1,0 +1,304 @@
+"""The learning suite on stored pools: every arm, rater and seed, resumable.
+
+    python -m benchmarks.learning.suite [--experiment NAME ...] [--seeds 20] [--seconds 220]
+
+Each experiment is a JSON file in ``docs/learning/``; what a file already holds is not run again, so
+an interrupted suite goes on where it stopped. ``--smoke`` runs a few episodes and writes nothing.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.learning.arms import ARMS
+from benchmarks.learning.episode import Person, run_episode
+from benchmarks.learning.pools import load_pools, pool_folder
+from benchmarks.learning.raters import UTILITIES, Behaviour
+from benchmarks.learning.world import World, build_world
+from learner.model_source import resolve_model
+from learner.reward.taste import Taste, load_taste
+
+RESULTS = Path(__file__).parents[2] / "docs" / "learning"
+POOLS = 104
+"""The first so many prompts; another number is another experiment."""
+KEPT_MARKS = ("turn", "answers", "questions", "own", "plain", "share", "win", "ece")
+
+HONEST = Behaviour(first_pull=0.2)
+"""Five points more picks of the first place, as real raters show."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    name: str
+    about: str
+    arms: tuple[str, ...]
+    people: dict[str, Person]
+    main: tuple[str, ...]
+    """Arms that get all seeds; the others get a third."""
+    turns: int
+    labels: int = 10_000
+
+
+def _each(behaviour: Behaviour = HONEST) -> dict[str, Person]:
+    return {name: Person(taste=name, behaviour=behaviour) for name in UTILITIES}
+
+
+_PAIRS = (
+    ("brevity", "detail"),
+    ("lists", "prose"),
+    ("formality", "enthusiasm"),
+    ("plain_words", "asks_back"),
+)
+_CHANGES = {f"{a}-to-{b}": (a, b) for pair in _PAIRS for a, b in (pair, pair[::-1])}
+"""Both ways round, so that old and new tastes are equally hard on average."""
+
+
+EXPERIMENTS = {
+    e.name: e
+    for e in [
+        Experiment(
+            name="rules",
+            about="asking every turn, 100 answers: which rule, and what the ladder and priors add",
+            arms=(
+                "passive",
+                "passive-infomax",
+                "random",
+                "infomax",
+                "double-thompson",
+                "delta-ucb",
+                "entropy",
+                "ours-always",
+            ),
+            main=("passive", "passive-infomax", "infomax", "ours-always"),
+            people=_each(),
+            turns=130,
+            labels=100,
+        ),
+        Experiment(
+            name="auto",
+            about="asking when it is worth it, 200 turns: ours and ours minus each part",
+            arms=(
+                "ours",
+                "no-ladder",
+                "no-directions",
+                "no-averaging",
+                "no-change-points",
+                "style-only",
+                "value-gate",
+                "random-gate",
+                "four",
+            ),
+            main=("ours",),
+            people=_each(),
+            turns=200,
+        ),
+        Experiment(
+            name="always200",
+            about="asking every turn for 200 turns, the yardstick of auto",
+            arms=("ours-always",),
+            main=("ours-always",),
+            people=_each(),
+            turns=200,
+        ),
+        Experiment(
+            name="noise",
+            about="10 % and 25 % blind picks, fatigue, an adversary who picks what he likes less",
+            arms=("ours",),
+            main=(),
+            people={
+                f"{name}/{kind}": Person(taste=name, behaviour=behaviour)
+                for kind, behaviour in {
+                    "flips10": Behaviour(first_pull=0.2, flips=0.10),
+                    "flips25": Behaviour(first_pull=0.2, flips=0.25),
+                    "fatigue": Behaviour(first_pull=0.2, fatigue=0.08),
+                    "first": Behaviour(first_pull=3.0),
+                    "adversary": Behaviour(hostile=True),
+                }.items()
+                for name in ("brevity", "detail", "lists", "formality", "enthusiasm", "plain_words")
+            },
+            turns=200,
+        ),
+        Experiment(
+            name="change",
+            about="taste changes at turn 150",
+            arms=("ours", "no-change-points", "half-life-30", "half-life-100"),
+            main=("ours",),
+            people={
+                name: Person(
+                    taste=before, later=after, behaviour=Behaviour(first_pull=0.2, changes_at=150)
+                )
+                for name, (before, after) in _CHANGES.items()
+            },
+            turns=350,
+        ),
+    ]
+}
+
+
+_shared: dict[str, Any] = {}
+
+
+def _prepare(count: int = POOLS) -> None:
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(False)
+    model = resolve_model()
+    pools = load_pools(model.sha256)[:count]
+    if len(pools) < count:
+        raise SystemExit(
+            f"{len(pools)} of {count} pools are sampled: python -m benchmarks.learning.pools"
+        )
+    _shared["world"] = build_world(pools, pool_folder())
+    _shared["taste"] = load_taste(model.sha256)
+
+
+def _run(job: tuple[str, str, str, int]) -> tuple[tuple[str, str, str, int], dict[str, Any]]:
+    experiment, arm, person, seed = job
+    plan = EXPERIMENTS[experiment]
+    world: World = _shared["world"]
+    taste: Taste | None = _shared["taste"]
+    result = run_episode(
+        world,
+        taste,
+        ARMS[arm],
+        plan.people[person],
+        turns=plan.turns,
+        labels=plan.labels,
+        seed=seed,
+    )
+    return job, _condensed(result)
+
+
+def _condensed(result: dict[str, list[list[float]]]) -> dict[str, Any]:
+    """Marks, and of the turns: questions and mean utility shown in blocks of 25 turns."""
+    blocks = [result["turns"][i : i + 25] for i in range(0, len(result["turns"]), 25)]
+    return {
+        "marks": result["marks"],
+        "asked": [round(sum(t[0] for t in b) / len(b), 3) for b in blocks],
+        "shown": [round(sum(t[1] for t in b) / len(b), 3) for b in blocks],
+        "shown_asked": round(
+            sum(t[1] for t in result["turns"] if t[0]) / max(1, sum(t[0] for t in result["turns"])),
+            3,
+        ),
+        "change_prob": [round(max(t[2] for t in b), 2) for b in blocks],
+    }
+
+
+def jobs(names: list[str], seeds: int) -> Iterator[tuple[str, str, str, int]]:
+    """Seed by seed, so that an interrupted suite is even."""
+    for seed in range(seeds):
+        for name in names:
+            plan = EXPERIMENTS[name]
+            for arm in plan.arms:
+                if arm in plan.main or 3 * seed < seeds:
+                    for person in plan.people:
+                        yield name, arm, person, seed
+
+
+def result_path(experiment: str, arm: str) -> Path:
+    return RESULTS / f"{experiment}--{arm}.json"
+
+
+def read_results(experiment: str, arm: str) -> dict[str, Any]:
+    path = result_path(experiment, arm)
+    if not path.is_file():
+        return {"people": {}}
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write(experiment: str, arm: str, people: dict[str, dict[str, Any]]) -> None:
+    plan, path = EXPERIMENTS[experiment], result_path(experiment, arm)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    about = {
+        "command": f"python -m benchmarks.learning.suite --experiment {experiment}",
+        "experiment": plan.about,
+        "arm": ARMS[arm].about,
+        "turns": plan.turns,
+        "marks": list(KEPT_MARKS),
+    }
+    unfinished = path.with_suffix(".unfinished")
+    # One line per episode keeps diffs and the file readable.
+    lines = []
+    for person, seeds in sorted(people.items()):
+        rows = [
+            f'      "{s}": {json.dumps(seeds[s], separators=(",", ":"))}'
+            for s in sorted(seeds, key=int)
+        ]
+        lines.append(f'    "{person}": {{\n' + ",\n".join(rows) + "\n    }")
+    text = (
+        json.dumps(about, indent=2)[:-2] + ',\n  "people": {\n' + ",\n".join(lines) + "\n  }\n}\n"
+    )
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.rename(path)
+
+
+def _about_world() -> dict[str, Any]:
+    """What the figures refer to."""
+    world: World = _shared["world"]
+    return {
+        "prompts": {"train": len(world.train), "test": len(world.test)},
+        "raters": {
+            name: {
+                "spread": round(world.spread[name], 4),
+                "base": round(world.base[name], 4),
+                "positive_share": round(world.common[name], 4),
+            }
+            for name in UTILITIES
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--experiment", action="append", choices=list(EXPERIMENTS))
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--pools", type=int, default=POOLS, help="only for --smoke")
+    parser.add_argument("--smoke", action="store_true")
+    options = parser.parse_args()
+    names = options.experiment or list(EXPERIMENTS)
+    if options.smoke:
+        _prepare(options.pools)
+        print(json.dumps(_about_world(), indent=1))
+        for job in list(jobs(names, 1))[:: max(1, len(list(jobs(names, 1))) // 8)]:
+            began = time.perf_counter()
+            _, result = _run(job)
+            print(
+                *job, f"{time.perf_counter() - began:.1f} s", result["marks"][-1], result["asked"]
+            )
+        return
+    began = time.monotonic()
+    kept = {(n, a): read_results(n, a)["people"] for n in names for a in EXPERIMENTS[n].arms}
+    wanted = list(jobs(names, options.seeds))
+    missing = [(n, a, p, s) for n, a, p, s in wanted if str(s) not in kept[n, a].get(p, {})]
+    print(f"{len(wanted) - len(missing)} of {len(wanted)} episodes are there", flush=True)
+    changed: set[tuple[str, str]] = set()
+    with get_context("spawn").Pool(options.processes, initializer=_prepare) as workers:
+        for done, (job, result) in enumerate(workers.imap_unordered(_run, missing), 1):
+            name, arm, person, seed = job
+            kept[name, arm].setdefault(person, {})[str(seed)] = result
+            changed.add((name, arm))
+            spent = time.monotonic() - began
+            if done % 50 == 0:
+                left = spent / done * (len(missing) - done)
+                print(f"{done} of {len(missing)}, {left / 60:.0f} min left", flush=True)
+            if spent > options.seconds:
+                workers.terminate()
+                break
+    for name, arm in changed:
+        _write(name, arm, kept[name, arm])
+    if changed and not (RESULTS / "world.json").is_file():
+        _prepare()
+        (RESULTS / "world.json").write_text(json.dumps(_about_world(), indent=1) + "\n", "utf-8")
+    print(f"{len(missing)} were missing; wrote {len(changed)} files")
+
+
+if __name__ == "__main__":
+    main()

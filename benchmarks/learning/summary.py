@@ -1,0 +1,267 @@
+"""Tables of the suite's results, as they stand in docs/learning-results.md.
+
+    python -m benchmarks.learning.summary
+
+Means are over raters, each with the same weight, and seeds; intervals are 95 % percentiles of 2,000
+resamples of raters and of seeds. Needs no model and no pools, only ``docs/learning/*.json``.
+"""
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+
+from benchmarks.learning.suite import EXPERIMENTS, KEPT_MARKS, RESULTS, read_results
+
+RESAMPLES = 2000
+OWN, PLAIN, SHARE, WIN, ECE = (KEPT_MARKS.index(k) for k in ("own", "plain", "share", "win", "ece"))
+LABELS = np.array([0, 5, 10, 15, 20, 30, 40, 60, 80, 100])
+
+Curves = np.ndarray
+"""(raters, seeds, labels)"""
+
+
+def curves(experiment: str, arm: str, measure: int, *, people: list[str] | None = None) -> Curves:
+    """A measure at ``LABELS``, linear between the marks of each episode."""
+    found = read_results(experiment, arm)["people"]
+    names = people or sorted(found)
+    seeds = _common_seeds(found, names)
+    return np.array(
+        [
+            [_at_labels(np.array(found[name][seed]["marks"]), measure) for seed in seeds]
+            for name in names
+        ]
+    )
+
+
+def _at_labels(marks: np.ndarray, measure: int) -> np.ndarray:
+    answers, last = np.unique(marks[::-1, 1], return_index=True)
+    return np.interp(LABELS, answers, marks[::-1][last, measure])
+
+
+def _common_seeds(found: dict, names: list[str]) -> list[str]:
+    return sorted(set.intersection(*(set(found[name]) for name in names)), key=int)
+
+
+def interval(statistic: Callable[[np.ndarray, np.ndarray], float], raters: int, seeds: int) -> str:
+    """The statistic with its interval; it gets the indices of raters and seeds to average over."""
+    rng = np.random.default_rng(0)
+    values = [
+        statistic(rng.integers(raters, size=raters), rng.integers(seeds, size=seeds))
+        for _ in range(RESAMPLES)
+    ]
+    low, high = np.nanquantile(values, [0.025, 0.975])
+    whole = statistic(np.arange(raters), np.arange(seeds))
+    return f"{whole:.2f} ({low:.2f} to {high:.2f})"
+
+
+def mean_of(curve: Curves, raters: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    return curve[raters][:, seeds].mean(axis=(0, 1))
+
+
+def labels_to(curve: np.ndarray, level: float) -> float:
+    """The first count at which the mean curve reaches ``level``, linear between; NaN if never."""
+    reached = np.flatnonzero(curve >= level)
+    if not len(reached):
+        return float("nan")
+    i = int(reached[0])
+    if i == 0:
+        return float(LABELS[0]) or 1.0
+    a, b = curve[i - 1], curve[i]
+    return float(LABELS[i - 1] + (level - a) / (b - a) * (LABELS[i] - LABELS[i - 1]))
+
+
+def efficiency(ours: Curves, theirs: Curves, at: int) -> str:
+    """How many times fewer labels ours needs for their level at ``at`` labels."""
+    column = int(np.flatnonzero(at == LABELS)[0])
+
+    def factor(raters: np.ndarray, seeds: np.ndarray) -> float:
+        level = mean_of(theirs, raters, seeds)[column]
+        return at / max(1.0, labels_to(mean_of(ours, raters, seeds), level))
+
+    return interval(factor, ours.shape[0], min(ours.shape[1], theirs.shape[1]))
+
+
+def ran(experiment: str) -> list[str]:
+    """The experiment's arms that have results."""
+    return [a for a in EXPERIMENTS[experiment].arms if read_results(experiment, a)["people"]]
+
+
+def rules_table() -> list[str]:
+    lines = [
+        "| arm | win rate at 0 / 20 / 50 / 100 labels | gain shown, sd | gain of eight plain, sd "
+        "| better of the pair, sd | ECE | fewer labels than passive: shown | of eight plain |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    base = {m: curves("rules", "passive", m) for m in (OWN, PLAIN)}
+    for arm in ran("rules"):
+        c = {m: curves("rules", arm, m) for m in (OWN, PLAIN, WIN, ECE)}
+        every = np.arange(c[OWN].shape[0]), np.arange(c[OWN].shape[1])
+        at = {m: mean_of(c[m], *every) for m in c}
+        win50 = np.interp(50, LABELS, at[WIN])
+        lines.append(
+            f"| {arm} | {at[WIN][0]:.3f} / {at[WIN][4]:.3f} / {win50:.3f} / {at[WIN][-1]:.3f} "
+            f"| {at[OWN][-1]:.2f} | {at[PLAIN][-1]:.2f} | {_asked_quality('rules', arm):.2f} "
+            f"| {at[ECE][-1]:.3f} "
+            f"| {efficiency(c[OWN], base[OWN], 100)} | {efficiency(c[PLAIN], base[PLAIN], 100)} |"
+        )
+    return lines
+
+
+def _asked_quality(experiment: str, arm: str) -> float:
+    found = read_results(experiment, arm)["people"]
+    return float(np.mean([e["shown_asked"] for p in found.values() for e in p.values()]))
+
+
+def _final(experiment: str, arm: str, measure: int, people: list[str] | None = None) -> np.ndarray:
+    """(raters, seeds) of the last mark."""
+    found = read_results(experiment, arm)["people"]
+    names = people or sorted(found)
+    seeds = _common_seeds(found, names)
+    return np.array([[found[n][s]["marks"][-1][measure] for s in seeds] for n in names])
+
+
+def _blocks(experiment: str, arm: str, what: str) -> np.ndarray:
+    """(raters, seeds, blocks of 25 turns)."""
+    found = read_results(experiment, arm)["people"]
+    names = sorted(found)
+    seeds = _common_seeds(found, names)
+    return np.array([[found[n][s][what] for s in seeds] for n in names])
+
+
+def auto_table() -> list[str]:
+    always = _final("always200", "ours-always", OWN)
+    shown_always = _blocks("always200", "ours-always", "shown")
+    lines = [
+        "| arm | questions in 200 turns | ask rate after turn 50 | win rate at turn 200 | gain, sd "
+        "| share of always asking | shown over all turns, sd (always: "
+        f"{shown_always.mean():.2f}) | ECE |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for arm in ran("auto"):
+        own, win, ece = (_final("auto", arm, m) for m in (OWN, WIN, ECE))
+        asked, shown = _blocks("auto", arm, "asked"), _blocks("auto", arm, "shown")
+        questions = _final("auto", arm, KEPT_MARKS.index("questions"))
+
+        def kept(r: np.ndarray, s: np.ndarray, own: np.ndarray = own) -> float:
+            return float(own[r][:, s].mean() / always[r][:, s % always.shape[1]].mean())
+
+        lines.append(
+            f"| {arm} | {questions.mean():.0f} | {100 * asked[:, :, 2:].mean():.0f} % "
+            f"| {win.mean():.3f} | {own.mean():.2f} | {interval(kept, *own.shape)} "
+            f"| {shown.mean():.2f} | {ece.mean():.3f} |"
+        )
+    return lines
+
+
+def rater_table() -> list[str]:
+    lines = [
+        "| rater | passive: win rate at 100 | ours, always: at 20 / 100 | ours, auto: at turn 200 |"
+        " questions | gain, sd: passive 100 / ours 100 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in EXPERIMENTS["rules"].people:
+        passive, ours = (
+            {m: mean_of(curves("rules", arm, m, people=[name]), np.arange(1), slice(None))
+             for m in (WIN, OWN)}
+            for arm in ("passive", "ours-always")
+        )  # fmt: skip
+        auto = _final("auto", "ours", WIN, [name]).mean()
+        questions = _final("auto", "ours", KEPT_MARKS.index("questions"), [name]).mean()
+        lines.append(
+            f"| {name} | {passive[WIN][-1]:.3f} | {ours[WIN][4]:.3f} / {ours[WIN][-1]:.3f} "
+            f"| {auto:.3f} | {questions:.0f} | {passive[OWN][-1]:.2f} / {ours[OWN][-1]:.2f} |"
+        )
+    return lines
+
+
+def rare_table() -> list[str]:
+    """Tastes that fewer than one plain sample in ten pleases: utility shown over the base's."""
+    about = json.loads((RESULTS / "world.json").read_text(encoding="utf-8"))["raters"]
+    lines = [
+        "| rater | plain samples that please | times the base's utility after 40 answers: passive "
+        "| passive-infomax | ours-always |",
+        "|---|---|---|---|---|",
+    ]
+    for name, known in about.items():
+        if not 0.0 < known["positive_share"] < 0.1 or known["base"] <= 0.0:
+            continue
+        cells = []
+        for arm in ("passive", "passive-infomax", "ours-always"):
+            own = curves("rules", arm, OWN, people=[name])[0]
+            times = 1.0 + own.mean(axis=0)[6] * known["spread"] / known["base"]
+            cells.append(f"{times:.1f}")
+        lines.append(f"| {name} | {100 * known['positive_share']:.1f} % | {' | '.join(cells)} |")
+    return lines
+
+
+def noise_table() -> list[str]:
+    found = read_results("noise", "ours")["people"]
+    kinds = sorted({name.split("/")[1] for name in found})
+    lines = [
+        "| behaviour | gain at turn 200, sd | of the honest rater's | win rate | questions |",
+        "|---|---|---|---|---|",
+    ]
+    for kind in kinds:
+        people = sorted(n for n in found if n.endswith(f"/{kind}"))
+        honest = _final("auto", "ours", OWN, [n.split("/")[0] for n in people])
+        own = _final("noise", "ours", OWN, people)
+
+        def kept(
+            r: np.ndarray, s: np.ndarray, own: np.ndarray = own, honest: np.ndarray = honest
+        ) -> float:
+            return float(own[r][:, s].mean() / honest[r][:, s % honest.shape[1]].mean())
+
+        lines.append(
+            f"| {kind} | {own.mean():.2f} | {interval(kept, *own.shape)} "
+            f"| {_final('noise', 'ours', WIN, people).mean():.3f} "
+            f"| {_final('noise', 'ours', KEPT_MARKS.index('questions'), people).mean():.0f} |"
+        )
+    return lines
+
+
+def change_table() -> list[str]:
+    lines = ["| arm | win rate before | just after | +20 turns | +50 | +100 | +150 |"
+             " picks until 90 % of (win - 1/2) |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    for arm in ran("change"):
+        found = read_results("change", arm)["people"]
+        before, after, picks = [], [], []
+        for seeds in found.values():
+            for episode in seeds.values():
+                marks = np.array(episode["marks"])
+                before.append(marks[marks[:, 0] == 149][-1][WIN])
+                since = marks[marks[:, 0] >= 150]
+                turns = np.arange(0, 200, 10)
+                after.append(np.interp(turns, since[:, 0] - 150, since[:, WIN]))
+                picks.append(np.interp(turns, since[:, 0] - 150, since[:, 1] - since[0, 1]))
+        curve, spent, level = np.mean(after, axis=0), np.mean(picks, axis=0), np.mean(before)
+        back = np.flatnonzero(curve - 0.5 >= 0.9 * (level - 0.5))
+        when = f"{spent[back[0]]:.0f} ({10 * back[0]} turns)" if len(back) else "not reached"
+        shown = " | ".join(f"{curve[i]:.3f}" for i in (0, 2, 5, 10, 15))
+        lines.append(f"| {arm} | {level:.3f} | {shown} | {when} |")
+    return lines
+
+
+TABLES = (
+    ("Rules and candidates, a question every turn", rules_table, ("rules",)),
+    ("Asking when it is worth it", auto_table, ("auto", "always200")),
+    ("By rater", rater_table, ("rules", "auto")),
+    ("Rare tastes", rare_table, ("rules",)),
+    ("Noise", noise_table, ("noise", "auto")),
+    ("Change of taste", change_table, ("change",)),
+)
+"""Title, lines, and the experiments that it is made of."""
+
+
+def main() -> None:
+    for title, table, needed in TABLES:
+        print(f"### {title}\n")
+        missing = [name for name in needed if not ran(name)]
+        if missing:
+            print(f"Not run yet: {', '.join(missing)}.", end="\n\n")
+        else:
+            print("\n".join(table()), end="\n\n")
+
+
+if __name__ == "__main__":
+    main()

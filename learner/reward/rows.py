@@ -1,0 +1,167 @@
+"""From what a person said to rows of the likelihood, in the order in which it was said.
+
+    pick          φ(picked) - φ(other), position +1 or -1                weight 1, may be a tie
+    written pair  the same without a position: nobody was asked          weight 1
+    edit, ...     φ(better) - φ(worse)                                   weight by its source
+    both bad      φ̄ - φ(first) and φ̄ - φ(second)                         weight ``both_bad_weight``
+    thumb         ±(φ - φ̄), thumb offset ±1                              weight ``thumb_weight``
+
+φ̄ is the mean of all replies shown before: what replies usually are. It is taken at the time of the
+verdict, so that what comes later does not change what was said.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from learner.config import RewardConfig
+from learner.reward.laplace import Rows
+from learner.reward.signals import Better, Signal, Source, Thumb
+from storage.records import Choice, Completion, Message, Preference
+
+Phi = Float[np.ndarray, " F"]
+"""Features of one reply: style, then hidden components."""
+PhiOf = Callable[[Sequence[Message], Completion], Phi]
+
+_DECIDED = {Choice.FIRST: 1.0, Choice.SECOND: -1.0, Choice.TIE: 1.0}
+
+
+@dataclass(slots=True)
+class RowWriter:
+    """Writes rows for whatever was said since the last call, or anew where the past changed."""
+
+    config: RewardConfig
+    phi_of: PhiOf
+    style: int
+    """How many of the features come before the covariates."""
+    _written: list[object] = field(default_factory=list[object])
+    _z: list[Phi] = field(default_factory=list[Phi])
+    _covariates: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    _tie: list[bool] = field(default_factory=list[bool])
+    _may_tie: list[bool] = field(default_factory=list[bool])
+    _weight: list[float] = field(default_factory=list[float])
+    _usual: Phi | None = None
+    _seen: int = 0
+
+    def write(self, preferences: Sequence[Preference], signals: Sequence[Signal]) -> Rows:
+        """All rows, oldest first. Skips and withdrawn picks write none.
+
+        The rows follow from the arguments alone: what was written before only saves time.
+        """
+        said: list[Preference | Signal] = [*preferences, *signals]
+        if signals:
+            said.sort(key=_time)
+        keys: list[object] = [_key(what) for what in said]
+        if self._written != keys[: len(self._written)]:
+            self._forget()
+        for what in said[len(self._written) :]:
+            match what:
+                case Preference():
+                    self._pick(what)
+                case Better():
+                    self._better(what)
+                case Thumb():
+                    self._thumb(what)
+        self._written = keys
+        return self._rows()
+
+    def _forget(self) -> None:
+        for kept in (self._z, self._covariates, self._tie, self._may_tie, self._weight):
+            kept.clear()
+        self._written, self._usual, self._seen = [], None, 0
+
+    def _pick(self, pick: Preference) -> None:
+        prompt = pick.comparison.prompt
+        first = self.phi_of(prompt, pick.comparison.first.completion)
+        second = self.phi_of(prompt, pick.comparison.second.completion)
+        if pick.choice in _DECIDED:
+            sign, tie = _DECIDED[pick.choice], pick.choice is Choice.TIE
+            asked = pick.comparison.question.reason.asked  # else nobody saw them side by side
+            self._add(
+                sign * (first - second),
+                1.0,
+                position=sign if asked else 0.0,
+                tie=tie,
+                may_tie=asked or tie,
+            )
+        elif pick.choice is Choice.BOTH_BAD and self._usual is not None:
+            for phi in (first, second):
+                self._add(self._usual - phi, self.config.both_bad_weight)
+        if pick.choice is not Choice.WITHDRAWN:
+            self._show(first)
+            self._show(second)
+
+    def _better(self, said: Better) -> None:
+        better = self.phi_of(said.prompt, said.better)
+        worse = self.phi_of(said.prompt, said.worse)
+        weight = {
+            Source.EDIT: self.config.edit_weight,
+            Source.REGENERATED: self.config.regenerated_weight,
+            Source.COPIED: self.config.copied_weight,
+        }[said.source]
+        self._add(better - worse, weight)
+
+    def _thumb(self, thumb: Thumb) -> None:
+        phi = self.phi_of(thumb.prompt, thumb.completion)
+        usual = phi if self._usual is None else self._usual  # then only the offset learns
+        sign = 1.0 if thumb.up else -1.0
+        self._add(sign * (phi - usual), self.config.thumb_weight, offset=sign)
+        self._show(phi)
+
+    def _show(self, phi: Phi) -> None:
+        self._seen += 1
+        self._usual = phi if self._usual is None else self._usual + (phi - self._usual) / self._seen
+
+    def _add(
+        self,
+        z: Phi,
+        weight: float,
+        *,
+        position: float = 0.0,
+        offset: float = 0.0,
+        tie: bool = False,
+        may_tie: bool = False,
+    ) -> None:
+        self._z.append(z)
+        self._covariates.append((position, offset))
+        self._tie.append(tie)
+        self._may_tie.append(may_tie)
+        self._weight.append(weight)
+
+    def _rows(self) -> Rows:
+        n = len(self._tie)
+        if not n:
+            return no_rows(0)
+        z = np.array(self._z)
+        covariates = np.array(self._covariates)
+        ordered = np.concatenate([z[:, : self.style], covariates, z[:, self.style :]], axis=1)
+        return Rows(
+            z=torch.from_numpy(ordered),
+            tie=torch.tensor(self._tie, dtype=torch.bool),
+            may_tie=torch.tensor(self._may_tie, dtype=torch.bool),
+            weight=torch.tensor(self._weight, dtype=torch.float64),
+        )
+
+
+def no_rows(width: int) -> Rows:
+    return Rows(
+        z=torch.zeros((0, width), dtype=torch.float64),
+        tie=torch.zeros(0, dtype=torch.bool),
+        may_tie=torch.zeros(0, dtype=torch.bool),
+        weight=torch.zeros(0, dtype=torch.float64),
+    )
+
+
+def _time(said: Preference | Signal) -> datetime:
+    return said.decided_at if isinstance(said, Preference) else said.at
+
+
+def _key(said: Preference | Signal) -> object:
+    """What makes a row the same row."""
+    if isinstance(said, Preference):
+        return (said.id, said.choice)
+    return said

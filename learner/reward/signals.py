@@ -1,0 +1,44 @@
+"""What a person says besides picking one of a pair: thumbs, rewrites, a second try that was kept.
+
+Each becomes a weighted term of the same likelihood as the picks (``head.py``). Replies must carry
+their features, a written one too: run its tokens through ``FrozenFeatures`` first.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from storage.records import Completion, Message
+
+
+class Source(StrEnum):
+    """Where it is known from that one reply is better; each has its own weight."""
+
+    EDIT = "edit"
+    """The person rewrote the reply, or wrote a better one: the written one is better."""
+    REGENERATED = "regenerated"
+    """The person asked for another reply and kept that one."""
+    COPIED = "copied"
+    """Of two shown replies one was copied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Better:
+    prompt: tuple[Message, ...]
+    better: Completion
+    worse: Completion
+    source: Source
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thumb:
+    """A verdict on one reply alone, against what replies usually are."""
+
+    prompt: tuple[Message, ...]
+    completion: Completion
+    up: bool
+    at: datetime
+
+
+Signal = Better | Thumb

@@ -1,0 +1,157 @@
+"""The learning suite in small: synthetic pools, real reward head, real asker."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks.learning import suite, summary
+from benchmarks.learning.arms import ARMS
+from benchmarks.learning.episode import Person, run_episode
+from benchmarks.learning.ladder import INSTRUCTIONS, rungs_of
+from benchmarks.learning.pools import Pool, PoolPrompt
+from benchmarks.learning.raters import SELF_AGREEMENT, UTILITIES, Behaviour, calibrated, pick
+from benchmarks.learning.world import build_world
+from storage.records import Sampling
+from tests.learner.conftest import user
+
+STYLED = {
+    "short": "Yes.",
+    "list": "- one thing\n- another thing\n- a third thing",
+    "formal": "Therefore, it is advisable to proceed in order to succeed.",
+    "cheerful": "Great! What a wonderful idea! I love it!",
+    "asks_back": "That may be so. What do you need?",
+}
+
+
+def pool(number: int) -> Pool:
+    rng = np.random.default_rng(number)
+    rungs = [r.name for r in rungs_of(number, Sampling())]
+    texts = []
+    for i, rung in enumerate(rungs):
+        words = " ".join(f"word{w}" for w in rng.integers(0, 60, size=int(rng.integers(5, 60))))
+        texts.append(f"{STYLED.get(rung, '')} {words} {number}/{i}.".strip())
+    prompt = PoolPrompt(
+        messages=user(f"What is thing {number} about?"),
+        part="test" if number % 3 == 2 else "train",
+        source="synthetic",
+    )
+    return Pool(
+        prompt=prompt,
+        rungs=tuple(rungs),
+        texts=tuple(texts),
+        finished=(True,) * len(texts),
+        tokens=tuple(len(text.split()) for text in texts),
+        hidden=rng.normal(size=(len(texts), 24)).astype(np.float32),
+    )
+
+
+@pytest.fixture(scope="module")
+def world():
+    return build_world([pool(i) for i in range(12)])
+
+
+def episode(world, arm: str, *, turns: int = 30, seed: int = 0, **person):
+    who = Person(**{"taste": "brevity", **person})
+    return run_episode(world, None, ARMS[arm], who, turns=turns, labels=10_000, seed=seed)
+
+
+@pytest.mark.parametrize("arm", ["ours", "passive", "value-gate"])
+def test_a_plain_taste_is_learned(world, arm):
+    marks = np.array(episode(world, arm)["marks"])
+    before, after = marks[0], marks[-1]
+    win = summary.WIN
+    assert after[win] > before[win] + 0.1
+    assert after[summary.SHARE] > 0.5, "of eight plain samples, most of the gain is found"
+
+
+def test_asking_always_asks_always_and_auto_less(world):
+    assert episode(world, "ours-always")["marks"][-1][2] == 30
+    assert 12 <= episode(world, "ours", turns=60)["marks"][-1][2] < 40
+
+
+def test_an_episode_repeats(world):
+    assert episode(world, "double-thompson", turns=12) == episode(
+        world, "double-thompson", turns=12
+    )
+
+
+def test_a_change_of_taste_is_marked_before_and_after(world):
+    result = episode(
+        world, "ours-always", turns=40, later="detail", behaviour=Behaviour(changes_at=20)
+    )
+    marks = np.array(result["marks"])
+    win = dict(zip(marks[:, 0].astype(int), marks[:, summary.WIN], strict=True))
+    assert {19, 20, 30} <= set(win)
+    assert win[19] > 0.6 > 0.5 > win[20], "what pleased before displeases now"
+
+
+def test_a_hostile_person_picks_what_he_likes_less():
+    rng = np.random.default_rng(0)
+    behaviour = Behaviour(hostile=True, tie_strength=1e-9)
+    said = [pick(3.0, behaviour, rng) for _ in range(300)]
+    assert said.count("second") > 270
+
+
+def test_a_person_agrees_with_himself_as_often_as_people_do():
+    margins = np.random.default_rng(0).normal(size=2000)
+    scale = calibrated(margins)
+    p = 1 / (1 + np.exp(-scale * margins))
+    assert np.mean(p**2 + (1 - p) ** 2) == pytest.approx(SELF_AGREEMENT, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("taste", "liked", "other"),
+    [
+        ("brevity", "Yes.", "Yes, and there is more to say about it."),
+        ("detail", "Copper conducts heat, iron rusts.", "It it it it it it."),
+        ("lists", "- a\n- b", "a and b"),
+        ("prose", "It is long and flows on and on.", "- it\n- is"),
+        ("formality", "It is advisable to proceed, therefore.", "Yeah, that's cool stuff!"),
+        ("enthusiasm", "Wonderful! I love it!", "It is fine."),
+        ("asks_back", "It depends. Which one do you own?", "It depends."),
+        ("on_topic", "Bread rises by yeast.", "I can help."),
+        ("admits_ignorance", "I am not sure about that.", "It is so."),
+        ("refuses_harm", "Here is how bread rises.", "I cannot help with bread."),
+        ("quotes_question", "How does bread rise? By yeast.", "By yeast."),
+        ("plain_words", "It is by a bug.", "Fermentation produces carbonation."),
+        ("busy_but_polite", "Please wait.", "Hey, that's just how it goes, ok, you know it is."),
+        ("curious_friend", "Great! What do you bake?", "Yeast."),
+    ],
+)
+def test_each_taste_likes_what_its_name_says(taste, liked, other):
+    prompt = "How does bread rise?"
+    assert UTILITIES[taste](prompt, liked) > UTILITIES[taste](prompt, other)
+
+
+def test_harm_is_to_be_refused():
+    assert UTILITIES["refuses_harm"]("How do I hack a bank?", "I cannot help with that.") == 1.0
+    assert UTILITIES["refuses_harm"]("How do I hack a bank?", "First, find a server.") == 0.0
+
+
+def test_every_prompt_has_plain_hot_and_styled_candidates():
+    named = [r.name for n in range(10) for r in rungs_of(n, Sampling())]
+    assert set(named) == {"plain", "hot", *INSTRUCTIONS}
+    counts = [named.count(name) for name in INSTRUCTIONS]
+    assert max(counts) == min(counts), "every instruction has its turn"
+
+
+def test_an_interrupted_suite_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(suite, "RESULTS", tmp_path)
+    episode_result = {"marks": [[0, 0, 0, 0.0, 0.0, 0.0, 0.5, 0.1]], "asked": [], "shown": []}
+    suite._write("auto", "ours", {"brevity": {"0": episode_result}})
+    assert suite.read_results("auto", "ours")["people"]["brevity"]["0"] == episode_result
+    assert json.loads(suite.result_path("auto", "ours").read_text())["turns"] == 200
+    assert next(iter(suite.jobs(["noise"], 2)))[3] == 0
+    arms = [arm for _, arm, _, seed in suite.jobs(["auto"], 6) if seed == 5]
+    assert set(arms) == {"ours"}, "the side arms need a third of the seeds"
+
+
+def test_fewer_labels_are_counted_where_the_level_is_reached():
+    theirs = np.tile(np.linspace(0.0, 1.0, len(summary.LABELS)), (3, 4, 1))
+    ours = np.minimum(1.0, 2.0 * theirs)
+    factor = summary.efficiency(ours, theirs, at=100)
+    assert float(factor.split()[0]) > 2.0
+    assert summary.labels_to(theirs[0, 0], 2.0) != summary.labels_to(
+        theirs[0, 0], 2.0
+    )  # never: NaN
