@@ -6,6 +6,7 @@ python -m benchmarks --table          writes the table and the plot from the res
 
 import argparse
 import json
+import math
 import os
 
 from benchmarks.arm_process import THREADS
@@ -20,6 +21,7 @@ def main() -> None:
     parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(ROWS))
     parser.add_argument("--warmups", type=int)
     parser.add_argument("--rounds", type=int)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no round after it")
     parser.add_argument("--table", action="store_true", help="only write table and plot anew")
     options = parser.parse_args()
     if unknown := [one for one in options.rows if one not in ROWS]:
@@ -33,7 +35,7 @@ def main() -> None:
             print(f"{name}: {row.title}", flush=True)
             warmups = row.warmups if options.warmups is None else options.warmups
             rounds = row.rounds if options.rounds is None else options.rounds
-            result = run_row(row, material, warmups=warmups, rounds=rounds)
+            result = run_row(row, material, warmups=warmups, rounds=rounds, seconds=options.seconds)
             text = json.dumps(result, indent=1)
             (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
             for figure in result["figures"]:

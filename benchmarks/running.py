@@ -1,6 +1,8 @@
 """One row from start to JSON: arms in turn, A B C A B C, ratios round by round."""
 
+import math
 import statistics
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -10,22 +12,35 @@ from benchmarks.machine import machine
 from benchmarks.row import Figure, Material, Row
 
 
-def run_row(row: Row, material: Material, *, warmups: int, rounds: int) -> dict[str, Any]:
-    """Load all arms, warm them up, time them in turn. One result, ready for JSON."""
+def run_row(
+    row: Row, material: Material, *, warmups: int, rounds: int, seconds: float = math.inf
+) -> dict[str, Any]:
+    """Load all arms, warm them up, time them in turn. One result, ready for JSON.
+
+    After ``seconds`` no round is begun that, as long as the longest before, would end later; the
+    result says how many rounds there were.
+    """
     row.needs(material)
+    began = time.monotonic()
     before = machine()
     processes: list[ArmProcess] = []
     try:
         for arm in row.arms(material):
             print(f"  {row.id}: loading {arm.name}", flush=True)
             processes.append(ArmProcess(arm))
+        longest = 0.0
         for number in range(warmups + rounds):
+            now = time.monotonic()
+            if number > 0 and now - began + longest > seconds:
+                rounds = max(number - warmups, 0)
+                break
             counts = number >= warmups
             for process in processes:
                 limit = process.arm.rounds
                 if limit is not None and (not counts or number - warmups >= limit):
                     continue
                 process.round(number, counts=counts)
+            longest = max(longest, time.monotonic() - now)
             print(f"  {row.id}: round {number + 1} of {warmups + rounds}", flush=True)
     finally:
         for process in processes:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.row import ROOT
-from storage.conversations import ConversationLog
-from storage.database import Store
+from storage.conversations import ConversationLog, ConversationReader
+from storage.database import Reader, Store
 from storage.records import BASE_VERSION, Completion, FinishReason, Sampling
 from storage.sqlite import open_writer
 
@@ -190,14 +190,14 @@ class Pages:
     def __init__(self, folder: str, candidates: int) -> None:
         from benchmarks.large_log import make_large_log  # noqa: PLC0415
         from chat_app.config import ServiceConfig  # noqa: PLC0415
-        from storage.feedback import FeedbackLog  # noqa: PLC0415
-        from storage.policies import PolicyRegistry  # noqa: PLC0415
+        from storage.feedback import FeedbackReader  # noqa: PLC0415
+        from storage.policies import PolicyReader  # noqa: PLC0415
 
         data = make_large_log(Path(folder), candidates)
-        self._store = Store(data.database)
-        self._feedback = FeedbackLog(self._store)
-        self._policies = PolicyRegistry(self._store, data.rounds)
-        self._conversations = ConversationLog(self._store)
+        self._store = Reader(data.database)
+        self._feedback = FeedbackReader(self._store)
+        self._policies = PolicyReader(self._store, data.rounds)
+        self._conversations = ConversationReader(self._store)
         self._config = ServiceConfig(model_name="none")
 
     def round(self, number: int) -> dict[str, float]:  # noqa: ARG002

@@ -42,20 +42,20 @@ def arms(material: Material) -> list[Arm]:
         "model": str(endless_model(material)),
         "lora": str(adapter(material)),
     }
+    calls = (
+        ("transformers bfloat16 twice", "bfloat16", False),
+        ("transformers bfloat16 batch", "bfloat16", True),
+    )
+    if material.tiny:
+        calls = (("transformers float32 twice", "float32", False),)
     theirs = [
         Arm(
             name=name,
             make="benchmarks.arms.hf:Generate",
             options=common | {"dtype": dtype, "batched": batched},
         )
-        for name, dtype, batched in (
-            ("transformers float32 twice", "float32", False),
-            ("transformers bfloat16 twice", "bfloat16", False),
-            ("transformers bfloat16 batch", "bfloat16", True),
-        )
+        for name, dtype, batched in calls
     ]
-    if material.tiny:
-        theirs = theirs[:1]
     return [*our_arms(material), *theirs, *reply_limit(material)]
 
 
@@ -67,17 +67,11 @@ def faster(ours: str, peer: str, title: str, *targets: float) -> Figure:
 
 
 def figures(material: Material) -> list[Figure]:
-    same = faster(
-        "twofold float32",
-        "transformers float32 twice",
-        "speed over transformers generate twice, adapter on in both, float32",
-    )
     if material.tiny:
-        return [same]
+        return [faster("twofold float32", "transformers float32 twice", "speed over transformers")]
     best, hf = "twofold auto", "transformers bfloat16 twice"
     return [
         faster(best, hf, "speed over transformers generate twice, adapter on in both", 4.0, 8.0),
-        same,
         faster(best, "transformers bfloat16 batch", "speed over transformers in one batch"),
         *(
             Figure(

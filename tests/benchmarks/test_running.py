@@ -50,6 +50,17 @@ def test_arms_take_turns_and_each_has_a_process_of_its_own(material, tmp_path):
     assert json.dumps(result)
 
 
+def test_a_row_that_runs_out_of_time_keeps_the_rounds_it_has(material):
+    row = Row(
+        id="rx",
+        title="a test",
+        arms=lambda _: [arm("a", seconds=1.0)],
+        figures=lambda _: [Figure(title="wall", of=("a", "wall_s"))],
+    )
+    result = run_row(row, material, warmups=0, rounds=5, seconds=0.0)
+    assert result["rounds"] == 1 and result["figures"][0]["values"] == [1.0]
+
+
 def test_an_arm_that_waits_is_stopped_and_one_that_ends_leaves_nothing():
     process = ArmProcess(arm("a", seconds=1.0))
     pid = process._process.pid
