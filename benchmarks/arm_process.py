@@ -49,7 +49,7 @@ class ArmProcess:
         self._process.stdin.write(f"{number}\n")
         answer = self._answer()
         if "metrics" in answer:
-            self.facts["peak_rss_mb"] = answer["peak_rss_mb"]
+            self.facts |= {name: answer[name] for name in ("peak_rss_mb", "nice")}
             if counts:
                 self.rounds.append(answer["metrics"])
         self._take(answer)
