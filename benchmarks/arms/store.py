@@ -141,7 +141,11 @@ class PlainSame(Inserts):
             [(row[0], row[5], row[6]) for row in rows],
         )
         self.conn.executemany(
-            "INSERT INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            """
+            INSERT INTO candidates (candidate_id, prompt_turn_id, version, seed, params_json,
+                                    text_id, finish, reward_mean, reward_std, created_ms)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            """,
             [(row[0], self._turn, *row[2:5], row[0], *row[7:11]) for row in rows],
         )
         self.conn.executemany(
