@@ -350,9 +350,7 @@ class ConversationLog(ConversationReader):
     def _add(
         self, db: Database, prompt_turn_id: TurnId, completions: Sequence[Completion]
     ) -> "list[Candidate]":
-        owner = _owner(db, _turn(db, prompt_turn_id).conversation_id)
-        now_ms = self._store.now_ms()
-        return add_candidates(db, prompt_turn_id, owner, completions, now_ms)
+        return add_candidates(db, prompt_turn_id, completions, self._store.now_ms())
 
 
 def _conversation(db: Database, conversation_id: ConversationId) -> Row:

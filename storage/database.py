@@ -106,10 +106,11 @@ class Store(Reader):
         """One transaction: committed and on disk after the block, undone if the block raises."""
         self._check_process()
         with self._write_lock, translated():
-            self._writer.execute("BEGIN IMMEDIATE")
+            conn = self._writer.conn
+            conn.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
-                self._writer.execute("COMMIT")
+                conn.execute("COMMIT")
             except BaseException:
                 self._writer.rollback()  # does nothing where SQLite rolled back by itself
                 raise

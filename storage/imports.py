@@ -75,7 +75,7 @@ class ImportLog:
         now_ms = self._store.now_ms()
         prompt_turn_id = self._converse(db, pair, now_ms)
         replies = [pair.first, pair.second]
-        first, second = add_candidates(db, prompt_turn_id, LOCAL_USER, replies, now_ms)
+        first, second = add_candidates(db, prompt_turn_id, replies, now_ms)
         comparison_id = insert(
             db,
             "comparisons",
@@ -131,7 +131,7 @@ class ImportLog:
                 if parent is None:
                     raise ValueError("a prompt cannot begin with a reply")
                 reply = _said(message.content)
-                [said] = add_candidates(db, parent, LOCAL_USER, [reply], now_ms)
+                [said] = add_candidates(db, parent, [reply], now_ms)
                 parent = show_candidate(db, said.id, now_ms).id
                 continue
             parent = add_turn(

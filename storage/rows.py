@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from sqlite_utils import Database
 
+from storage.errors import UnknownTurnError
 from storage.records import (
     AskReason,
     Author,
@@ -189,25 +190,26 @@ def add_text(db: Database, owner: UserId, text: str) -> int:
 
 
 def add_candidates(
-    db: Database,
-    prompt_turn_id: TurnId,
-    owner: UserId,
-    completions: Sequence[Completion],
-    now_ms: int,
+    db: Database, prompt_turn_id: TurnId, completions: Sequence[Completion], now_ms: int
 ) -> list[Candidate]:
     """Insert completions with their caches, a table at a time. The caller holds the transaction.
 
     The ids are taken ahead of the rows: nobody else can write before the transaction ends. The
-    records returned are what a reader will find, without reading it back.
+    records returned are what a reader will find, without reading it back. Raises UnknownTurnError.
     """
-    [(text_id, candidate_id)] = fetch(
+    found = fetch(
         db,
         """
-        SELECT coalesce((SELECT max(text_id) FROM texts), 0),
+        SELECT user_id, salt, coalesce((SELECT max(text_id) FROM texts), 0),
                coalesce((SELECT max(candidate_id) FROM candidates), 0)
+          FROM turns t JOIN conversations v USING (conversation_id) JOIN users USING (user_id)
+         WHERE t.turn_id = ? AND v.erased_ms IS NULL
         """,
+        [prompt_turn_id],
     )
-    [(salt,)] = fetch(db, "SELECT salt FROM users WHERE user_id = ?", [owner])
+    if not found:
+        raise UnknownTurnError(f"There is no message {prompt_turn_id} (any more).")
+    owner, salt, text_id, candidate_id = found[0]
     texts: list[tuple[object, ...]] = []
     rows: list[tuple[object, ...]] = []
     caches: list[tuple[object, ...]] = []
