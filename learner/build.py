@@ -10,13 +10,14 @@ from transformers.utils import logging as transformers_logging
 
 from learner.asking import AskingReplyMaker
 from learner.config import AskConfig, Decoder, EngineConfig, OnlineConfig, RewardConfig
-from learner.engine.backbone import Backbone
+from learner.engine.backbone import Backbone, pick_device, pick_dtype
 from learner.engine.hf import HfEngine
 from learner.engine.lean import LeanEngine
 from learner.engine.llama import NotLlamaError
 from learner.engine.local import LocalEngine
 from learner.engine.native.blocks import PackedLlama, packed_llama
 from learner.engine.native.build import NativeUnavailableError, native_cache
+from learner.engine.stored import stored_as
 from learner.features import frozen_features
 from learner.gate import Gate
 from learner.model_folder import ModelError, ModelFolder
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 def load_engine(model: ModelFolder, config: EngineConfig) -> LocalEngine:
     """Load the base model and the fastest engine that fits it. Raises ModelError."""
     transformers_logging.disable_progress_bar()  # our own line says it, once
-    backbone = Backbone(model.path, config)
+    backbone = Backbone(_mappable(model, config), config)
     if config.decoder is Decoder.TRANSFORMERS:
         return HfEngine(backbone, config)
     try:
@@ -49,6 +50,14 @@ def load_engine(model: ModelFolder, config: EngineConfig) -> LocalEngine:
             raise ModelError(f"The native decoder can't run {model.name} here: {error}.") from error
         log.info("decoding with transformers, which is slower: %s", error)
         return HfEngine(backbone, config)
+
+
+def _mappable(model: ModelFolder, config: EngineConfig) -> Path:
+    """The folder to load: on a CPU one that the app and the learner can share in memory."""
+    device = pick_device(config.device)
+    if device.type != "cpu":
+        return model.path
+    return stored_as(model, pick_dtype(config.dtype, device), native_cache())
 
 
 def _blocks(model: ModelFolder, backbone: Backbone) -> PackedLlama | None:
@@ -109,9 +118,12 @@ class LearnerBuild:
 
     def __call__(self) -> OnlineLearner:
         """Raises ModelError and StorageError."""
+        return self.on(load_engine(self.model, self.engine))
+
+    def on(self, engine: LocalEngine) -> OnlineLearner:
+        """On an engine that is there already and spoke the base last, within one process."""
         folder = DataFolder(self.data)
         reader = Reader(folder.database)
-        engine = load_engine(self.model, self.engine)
         limit = self.engine.max_prompt_tokens
 
         def announce(number: int) -> None:

@@ -95,9 +95,10 @@ def _loop(
     stack.callback(service.close)
     learner = None
     if settings.learning is Learning.ON:
+        # Turns and rounds take turns here, so one model does for both.
         learner = LearnerBuild(
             data=settings.data, model=model, engine=settings.engine, online=settings.online
-        )()
+        ).on(replies.engine)
     return Loop(
         service=service,
         conversations=logs.conversations,

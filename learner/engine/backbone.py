@@ -6,7 +6,7 @@ whoever runs the model says first, through ``use``, which version speaks.
 """
 
 from collections.abc import Generator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -41,6 +41,8 @@ _CHECKED_TOKENS = 16
 _AGREEMENT = 0.99
 """Cosine at every place: lower than rounding makes it, higher than what sees or counts wrongly
 reaches everywhere (test_trees.py)."""
+
+_WORTH_HALVING = 1 << 16
 
 RECOMPUTED_TOKENS = 640
 """Longer passes keep less for the backward pass and run every layer twice: of each token a layer of
@@ -79,6 +81,20 @@ def _agree(one: Float[Tensor, "B T d"], other: Float[Tensor, "B T d"]) -> bool:
     if one.shape != other.shape:
         return False
     return bool((F.cosine_similarity(one.float(), other.float(), dim=-1) > _AGREEMENT).all())
+
+
+def _halved(kept: Tensor) -> Tensor | tuple[Tensor]:
+    """Activations as bfloat16 until the backward pass; a tuple says that they were float32.
+
+    Not those of attention (four axes): its backward pass makes the softmax again from queries and
+    keys, and they must be the ones that its normaliser was made from.
+    """
+    large = kept.dtype == torch.float32 and kept.dim() < 4 and kept.numel() > _WORTH_HALVING
+    return (kept.bfloat16(),) if large and not isinstance(kept, nn.Parameter) else kept
+
+
+def _widened(kept: Tensor | tuple[Tensor]) -> Tensor:
+    return kept[0].float() if isinstance(kept, tuple) else kept
 
 
 class Backbone:
@@ -135,9 +151,16 @@ class Backbone:
             inputs["inputs_embeds"] = self.base.get_input_embeddings()(ids).float()
         else:
             inputs["input_ids"] = ids
-        long = torch.is_grad_enabled() and ids.numel() > RECOMPUTED_TOKENS
-        with self._recomputing() if long else nullcontext():
+        with self._sparing(ids.numel()) if torch.is_grad_enabled() else nullcontext():
             return self.decoder(**inputs, use_cache=False).last_hidden_state
+
+    def _sparing(self, tokens: int) -> AbstractContextManager[object]:
+        """How what the backward pass needs is kept: anew, or in the type that products have."""
+        if tokens > RECOMPUTED_TOKENS:
+            return self._recomputing()
+        if self.dtype != torch.bfloat16:
+            return nullcontext()
+        return torch.autograd.graph.saved_tensors_hooks(_halved, _widened)
 
     @contextmanager
     def _recomputing(self) -> Generator[None]:

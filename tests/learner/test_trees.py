@@ -1,5 +1,7 @@
 """Rows of trees against texts run one by one: same log-probabilities, same gradients."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import BloomConfig, BloomForCausalLM
@@ -79,6 +81,26 @@ def test_a_long_row_is_recomputed_to_the_same_gradient(backbone, base, monkeypat
     assert kept[1] < kept[0] / 2
 
 
+def test_activations_kept_in_half_leave_the_gradient(tiny_folder, engine_config, base, monkeypatch):
+    half = Backbone(tiny_folder.path, replace(engine_config, dtype="bfloat16"))
+    parameters = moved(half, base)
+    whole = gradient(parameters, WEIGHTS @ tree_logps(half, TREES))  # too small to be halved
+    halved: list[int] = []
+    really = backbone_module._halved
+
+    def counting(kept):
+        packed = really(kept)
+        halved.append(isinstance(packed, tuple))
+        return packed
+
+    monkeypatch.setattr(backbone_module, "_halved", counting)
+    monkeypatch.setattr(backbone_module, "_WORTH_HALVING", 0)
+    found = gradient(parameters, WEIGHTS @ tree_logps(half, TREES))
+    assert sum(halved) > 10
+    assert float(torch.nn.functional.cosine_similarity(found, whole, dim=0)) > 0.9995
+    assert not torch.equal(found, whole)
+
+
 def test_a_reply_knows_nothing_of_its_neighbours(backbone):
     with torch.no_grad():
         first = tree_logps(backbone, [Tree((5, 6, 7), ((8, 9), (20, 21, 22)))])
@@ -103,8 +125,6 @@ def test_gradients_of_log_probabilities_are_those_of_log_softmax(monkeypatch):
 
 
 def test_a_bfloat16_model_carries_a_float32_residual_stream(tiny_folder, engine_config):
-    from dataclasses import replace
-
     backbone = Backbone(tiny_folder.path, replace(engine_config, dtype="bfloat16"))
     assert backbone.carries_float32
     with torch.no_grad():
