@@ -1,6 +1,7 @@
 """What is to be simulated, and how a run describes itself in its summary."""
 
 import hashlib
+import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -36,7 +37,7 @@ def run_config(plan: SimulationPlan, settings: Settings, model_sha256: str) -> d
 
     Files count by content, so the folder names where they lie leave no trace.
     """
-    return {
+    config = {
         "turns": plan.turns,
         "seed": plan.seed,
         "rater": _named(plan.rater),
@@ -48,6 +49,7 @@ def run_config(plan: SimulationPlan, settings: Settings, model_sha256: str) -> d
         "engine": asdict(settings.engine),
         "online": asdict(settings.online),
     }
+    return json.loads(json.dumps(config))  # tuples as the lists that they are read back as
 
 
 def _named(path: Path) -> dict[str, str]:
