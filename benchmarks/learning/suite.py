@@ -86,6 +86,7 @@ EXPERIMENTS = {
             about="asking when it is worth it, 200 turns: ours and ours minus each part",
             arms=(
                 "ours",
+                "blind-ladder",
                 "no-ladder",
                 "no-directions",
                 "no-averaging",

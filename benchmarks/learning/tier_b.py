@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
-    _prepare()
+    _prepare()  # also the pools, for the simulated people
     torch.set_grad_enabled(True)
     model = resolve_model()
     taste = load_taste(model.sha256)
@@ -168,8 +168,8 @@ def main() -> None:
             for arm in runs[0]
         }
         print(name, report["sets"][name], flush=True)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
