@@ -70,6 +70,9 @@ class Dpo:
     def round(self, number: int) -> dict[str, float]:
         return self._steps.round(number)
 
+    def close(self) -> None:
+        self._folder.cleanup()
+
 
 class Reward:
     """RewardTrainer with LoRA on the whole model."""
@@ -99,6 +102,9 @@ class Reward:
     def round(self, number: int) -> dict[str, float]:
         return self._steps.round(number)
 
+    def close(self) -> None:
+        self._folder.cleanup()
+
 
 class Steps:
     """``training_step`` for each pair, one optimizer step at the end; no loop around."""
@@ -106,6 +112,7 @@ class Steps:
     def __init__(self, trainer: Any, count: int) -> None:  # noqa: ANN401
         self._trainer, self._count = trainer, count
         self._batches = self._endless()
+        trainer.current_gradient_accumulation_steps = count  # as its own loop sets it
         trainer.create_optimizer()
         trainer.model.train()
 
