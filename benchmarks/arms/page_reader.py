@@ -20,31 +20,35 @@ class Browser:
         self._session = uuid.uuid4().hex
         events = config["dependencies"]
         # The event behind the message box, and the one that follows the reply it starts.
-        kinds = {one["id"]: one["type"] for one in config["components"]}
+        parts = {one["id"]: one for one in config["components"]}
         self._say = next(
             one
             for one in events
             if any(name == "submit" for _, name in one["targets"])
-            and kinds[one["inputs"][0]] == "textbox"
+            and parts[one["inputs"][0]]["type"] == "textbox"
         )
         self._watch = next(one for one in events if one.get("trigger_after") == self._say["id"])
-        self._key = self._say["outputs"].index(self._say["inputs"][1])
+        self._values = {id_: _at_first(one) for id_, one in parts.items()}
+        self._key = next(
+            id_ for id_, one in parts.items() if one["props"].get("elem_id") == "conversation-key"
+        )
 
     def send(self, text: str) -> dict[str, float]:
         began = time.perf_counter()
-        *_, said = self._events(self._say, [text, ""])
-        key = said["output"]["data"][self._key]
+        *_, said = self._events(self._say, {self._say["inputs"][0]: text, self._key: ""})
+        key = said["output"]["data"][self._say["outputs"].index(self._key)]
         key = key["value"] if isinstance(key, dict) else key
         first, count = 0.0, 0
-        for message in self._events(self._watch, [key]):
+        for message in self._events(self._watch, {self._key: key}):
             count += 1
             if not first and message["msg"] == "process_generating":
                 first = time.perf_counter() - began
         return {"wall_s": time.perf_counter() - began, "first_s": first, "events": count}
 
-    def _events(self, event: dict[str, Any], data: list[Any]) -> Iterator[dict[str, Any]]:
+    def _events(self, event: dict[str, Any], values: dict[int, str]) -> Iterator[dict[str, Any]]:
+        """What an event sends until it ends; other inputs than these are as the page opened."""
         body = {
-            "data": data,
+            "data": [values.get(one, self._values[one]) for one in event["inputs"]],
             "fn_index": event["id"],
             "session_hash": self._session,
             "event_data": None,
@@ -62,6 +66,12 @@ class Browser:
                     if not message["success"]:
                         raise RuntimeError(f"the page answered {message}")
                     return
+
+
+def _at_first(part: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever a component holds
+    """What a component holds before anybody touched it; an empty box holds empty text."""
+    value = part["props"].get("value")
+    return "" if value is None and part["type"] == "textbox" else value
 
 
 def main() -> None:
