@@ -156,7 +156,7 @@ def test_two_pages_on_one_chat_see_each_other(serve, person, new_person):
 
 
 def test_two_people_write_at_once_and_each_gets_their_own(serve, person, new_person):
-    app = serve(demo(ScriptedAsking.NEVER, words_per_s=60.0))
+    app = serve(demo(ScriptedAsking.NEVER, words_per_s=15.0))
     other = new_person()
     person.visit(app.address)
     other.visit(app.address)
