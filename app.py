@@ -20,8 +20,10 @@ from chat_app.cli import run, say
 from chat_app.config import ServiceConfig
 from chat_app.progress import no_learner, read_progress
 from chat_app.settings import Learning, ServeOptions, Settings
+from learner.control import LearnerControl
 from learner.model_folder import ModelFolder
 from learner.model_source import resolve_model
+from learner.reward.lean_file import read_lean
 from storage.database import Store
 from storage.folder import DataFolder
 from storage.logs import Logs
@@ -29,11 +31,13 @@ from storage.rounds import sweep
 
 if TYPE_CHECKING:
     from learner.protocols import ReplyMaker
+    from learner.worker import LearnerProcess
 
 
 def serve(settings: Settings, options: ServeOptions) -> None:
     """Serve the page until Ctrl+C. Raises StorageError, ModelError or ChatError."""
     from chat_app.service import ChatService
+    from chat_app.tabs import build_tabs
     from chat_app.ui_server import serve_ui
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # or the clean-up would be skipped
@@ -48,9 +52,10 @@ def serve(settings: Settings, options: ServeOptions) -> None:
         sweep(logs.policies)
         model = None if options.demo else resolve_model(settings.model, progress=say)
         learns = model is not None and settings.learning is Learning.ON
+        replies = _replies(settings, folder, model)
         service = ChatService(
             logs,
-            _replies(settings, model),
+            replies,
             ServiceConfig(
                 model_name="a script" if model is None else model.name,
                 min_preferences=settings.online.min_preferences,
@@ -60,8 +65,7 @@ def serve(settings: Settings, options: ServeOptions) -> None:
             partial(read_progress, folder.progress) if learns else no_learner,
         )
         stack.callback(service.close)
-        if learns:
-            _start_learner(stack, settings, folder, model)
+        learner = _start_learner(stack, settings, folder, model) if learns else None
 
         def ready(address: str) -> None:
             claim.note_port(urlsplit(address).port)
@@ -69,10 +73,20 @@ def serve(settings: Settings, options: ServeOptions) -> None:
             if options.open_browser:
                 open_page(address)
 
-        serve_ui(service, candidates=settings.ask.candidates, port=options.port, ready=ready)
+        tabs = build_tabs(
+            folder=folder,
+            settings=settings,
+            store=store,
+            logs=logs,
+            replies=replies,
+            service=service,
+            control=LearnerControl(folder.root) if learner else None,
+            revive=learner.revive if learner else lambda: None,
+        )
+        serve_ui(service, tabs, candidates=settings.ask.candidates, port=options.port, ready=ready)
 
 
-def _replies(settings: Settings, model: ModelFolder | None) -> "ReplyMaker":
+def _replies(settings: Settings, folder: DataFolder, model: ModelFolder | None) -> "ReplyMaker":
     if model is None:
         from learner.engine.scripted import ScriptedReplyMaker
 
@@ -85,12 +99,13 @@ def _replies(settings: Settings, model: ModelFolder | None) -> "ReplyMaker":
         ask=settings.ask,
         reward=settings.online.reward,
         taught=settings.learning is not Learning.OFF,
+        lean=partial(read_lean, folder.taste),
     )
 
 
 def _start_learner(
     stack: ExitStack, settings: Settings, folder: DataFolder, model: ModelFolder
-) -> None:
+) -> "LearnerProcess":
     from learner.build import LearnerBuild
     from learner.worker import LearnerProcess
 
@@ -105,6 +120,7 @@ def _start_learner(
     )
     learner.start()
     stack.callback(learner.stop)
+    return learner
 
 
 def main() -> None:

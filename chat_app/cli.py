@@ -14,11 +14,13 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
+from chat_app import data_commands
 from chat_app import options as o
 from chat_app.environment import environment
 from chat_app.errors import ChatError
 from chat_app.guard import LOCAL_NAMES
 from chat_app.lessons import learn_from_folder
+from chat_app.saved_settings import read_saved, with_saved
 from chat_app.settings import Learning, ServeOptions, Settings
 from chat_app.simulate.errors import SimulationError
 from chat_app.simulate.plan import SimulatedAsk, SimulationPlan
@@ -28,7 +30,7 @@ from learner.evaluation.options import RewardEvalError, RewardEvalOptions
 from learner.model_source import resolve_model
 from storage.database import Reader, Store
 from storage.errors import StorageError
-from storage.folder import DataFolder
+from storage.folder import SETTINGS_FILE, DataFolder
 from storage.policies import PolicyReader, PolicyRegistry
 from storage.records import PolicyVersionId, Sampling
 
@@ -57,6 +59,9 @@ cli = typer.Typer(
 versions = typer.Typer(help="The policy versions of a data folder.", no_args_is_help=True)
 database = typer.Typer(help="The database of a data folder.", no_args_is_help=True)
 cli.add_typer(versions, name="versions")
+cli.command("export")(data_commands.export)
+cli.command("import")(data_commands.import_)
+cli.command("backup")(data_commands.backup)
 cli.add_typer(database, name="db")
 
 
@@ -82,8 +87,10 @@ def serve(
     open_browser: o.Open = True,
     demo: o.Demo = False,
     ask: o.Ask = AskMode.AUTO,
+    budget: o.Budget = o.ASKING.budget_share,
     query: o.Query = QueryRule.REGRET_AWARE,
     learn: o.Learn = Learning.ON,
+    min_picks: o.MinPicks = o.ONLINE.min_preferences,
     candidates: o.Candidates = o.ASKING.candidates,
     temperature: o.Temperature = o.SAMPLING.temperature,
     top_k: o.TopK = o.SAMPLING.top_k,
@@ -105,7 +112,7 @@ def serve(
             data=data or DataFolder.default_root(),
             model=model,
             learning=learn,
-            ask=AskConfig(mode=ask, query=query, candidates=candidates),
+            ask=AskConfig(mode=ask, query=query, candidates=candidates, budget_share=budget),
             engine=EngineConfig(
                 sampling=Sampling(
                     temperature=temperature,
@@ -119,8 +126,10 @@ def serve(
                 threads=threads,
                 decoder=decoder,
             ),
-            online=OnlineConfig(seed=seed),
+            online=OnlineConfig(seed=seed, min_preferences=min_picks),
         )
+        if not demo:
+            settings = with_saved(settings, _unspoken(ctx, settings.data))
     serve_page: Serve = ctx.find_root().obj
     serve_page(settings, ServeOptions(port=port, open_browser=open_browser, demo=demo))
 
@@ -269,6 +278,17 @@ def roll_back(version: Annotated[int, typer.Argument(min=0)], data: o.Data = Non
 def path_of_database(data: o.Data = None) -> None:
     """Print where the database is."""
     typer.echo(DataFolder(data or DataFolder.default_root()).database)
+
+
+def _unspoken(ctx: typer.Context, data: Path) -> dict[str, object]:
+    """What was set on the Settings page and neither by a flag nor by the environment."""
+    saved = read_saved(data / SETTINGS_FILE).given
+    return {name: one for name, one in saved.items() if _is_default(ctx, name)}
+
+
+def _is_default(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "DEFAULT"
 
 
 def say(line: str) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from chat_app.settings import Learning
-from learner.config import AskConfig, AskMode, Decoder, QueryRule
+from learner.config import AskConfig, AskMode, Decoder, OnlineConfig, QueryRule
 from storage.records import Sampling
 
 _REPLIES = "How replies are written"
@@ -42,6 +42,18 @@ Learn = Annotated[
         envvar="TWOFOLD_LEARN",
         help="Learn with policy and reward ensemble, with the ensemble only, or not at all.",
     ),
+]
+Budget = Annotated[
+    float,
+    typer.Option(
+        envvar="TWOFOLD_BUDGET",
+        min=0.0,
+        max=1.0,
+        help="Ceiling on the share of replies that become questions, after the first dozen picks.",
+    ),
+]
+MinPicks = Annotated[
+    int, typer.Option(envvar="TWOFOLD_MIN_PICKS", min=1, help="New picks that start a lesson.")
 ]
 Port = Annotated[
     int,
@@ -116,3 +128,4 @@ AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
 SAMPLING = Sampling()
 """The defaults shown in the help, so that they are written down once."""
 ASKING = AskConfig()
+ONLINE = OnlineConfig()

@@ -6,12 +6,14 @@ from dataclasses import replace
 from threading import Condition, Event
 
 from learner.protocols import Draft, Stage
-from storage.records import ConversationId, TurnId
+from storage.records import ConversationId, PolicyVersionId, TurnId
 
 TICK_S = 0.045
 """Least pause between two drafts: about 22 a second, as fast as a page can usefully redraw."""
 HEARTBEAT_S = 1.0
 """A watcher gets a draft at least this often, so that the end of its page is soon noticed."""
+
+Versions = tuple[PolicyVersionId, PolicyVersionId]
 
 
 class ReplyJob:
@@ -25,12 +27,15 @@ class ReplyJob:
         *,
         may_ask: bool = True,
         begun: str = "",
+        versions: Versions | None = None,
     ) -> None:
+        """``versions``: two that reply side by side, in place of the live one."""
         self.conversation_id = conversation_id
         self.prompt_turn_id = prompt_turn_id
         self.seed = seed
         self.may_ask = may_ask
         self.begun = begun
+        self.versions = versions
         self.cancel = Event()
         self.settle = Event()
         self.started = False

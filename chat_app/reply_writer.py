@@ -7,7 +7,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 
 from chat_app.reply_job import ReplyJob
@@ -18,6 +18,8 @@ from storage.policies import PolicyRegistry
 from storage.records import BASE_VERSION, Message, PolicyVersion, PolicyVersionId
 
 log = logging.getLogger(__name__)
+
+SAID_THE_SAME = "Both versions say the same here, so there is nothing to choose."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +42,9 @@ class ReplyWriter:
     def write(self, job: ReplyJob, shown: Callable[[Written], None], hurry: Event) -> None:
         """Write the reply of ``job``; ``shown`` is called once it is stored and can be read."""
         prompt = self._conversations.messages(job.prompt_turn_id)
-        plan, notices = self._plan(job, prompt)
+        plan, notices = (
+            self._plan(job, prompt) if job.versions is None else self._comparison(job, prompt)
+        )
         if plan.dropped_messages:
             notices = (*notices, _left_out(plan.dropped_messages))
         shown(Written(stored=self._store(job, plan), notices=notices))
@@ -78,6 +82,18 @@ class ReplyWriter:
             may_ask=job.may_ask,
             settle=job.settle,
         )
+
+    def _comparison(
+        self, job: ReplyJob, prompt: Sequence[Message]
+    ) -> tuple[ReplyPlan, tuple[str, ...]]:
+        """A reply by each of the two versions; where they say the same, one and a word about it."""
+        assert job.versions is not None  # noqa: S101 - the caller looked
+        one, other = (self._policies.get(version) for version in job.versions)
+        plan = self._replies.compare(prompt, (one, other), job.seed, job.emit, job.cancel)
+        if len({reply.text.strip() for reply in plan.shown}) == len(plan.shown):
+            return plan, ()
+        newer = max(plan.shown, key=lambda reply: reply.policy_version)
+        return replace(plan, shown=(newer,), question=None), (SAID_THE_SAME,)
 
     def _store(self, job: ReplyJob, plan: ReplyPlan) -> bool:
         if plan.question is not None:

@@ -21,12 +21,12 @@ from chat_app.core import Core
 from chat_app.errors import ChatError, sentences
 from chat_app.progress import LearnerStatus
 from chat_app.reading import read_conversation
-from chat_app.reply_job import ReplyJob
+from chat_app.reply_job import ReplyJob, Versions
 from chat_app.reply_writer import ReplyWriter, Written
-from chat_app.report import learning_report, status_now
+from chat_app.report import status_now
 from chat_app.shelf import Shelf
 from chat_app.teaching import Teaching
-from chat_app.views import ConversationView, LearningReport, Status
+from chat_app.views import ConversationView, Status
 from learner.errors import LearnerError
 from learner.protocols import Draft, ReplyMaker
 from storage.errors import StorageError, UnknownError
@@ -148,6 +148,21 @@ class ChatService:
             self._start_reply(conversation_id, turn.id, attempt=0)
             return turn
 
+    def compare(self, text: str, one: PolicyVersionId, other: PolicyVersionId) -> Conversation:
+        """Begin a chat in which two versions reply to ``text``, blind; the choice is like any."""
+        message = self.check(text)
+        if one == other:
+            raise ChatError("Choose two different versions.")
+        with self._lock, sentences():
+            for version in (one, other):
+                self._logs.policies.get(version)
+                if version not in self._logs.policies.servable_among([version]):
+                    raise ChatError(f"Version {version} may not speak any more: choose another.")
+            chat = self.new_conversation()
+            turn = self._logs.conversations.say(chat.id, message)
+            self._start_reply(chat.id, turn.id, attempt=0, versions=(one, other))
+            return chat
+
     def watch(self, conversation_id: ConversationId) -> Iterator[Draft]:
         """The drafts of the reply being written, newest first served, until it can be viewed.
 
@@ -265,10 +280,6 @@ class ChatService:
                 self._logs.feedback, self._logs.policies, self._config, self._learner_status()
             )
 
-    def learning(self) -> LearningReport:
-        with sentences():
-            return learning_report(self._logs.feedback, self._logs.policies)
-
     def roll_back(self, version: PolicyVersionId) -> None:
         """Let an earlier version speak from the next reply on."""
         with self._lock, sentences():
@@ -286,6 +297,29 @@ class ChatService:
         if any(one.status is RoundStatus.ACCEPTED for one in rounds):
             self._model.submit(self._prepare, urgent=False)
         return rounds
+
+    @property
+    def model_name(self) -> str:
+        """How the page names the base model."""
+        return self._config.model_name
+
+    def on_model(self, job: Callable[[], None]) -> None:
+        """Run ``job`` on the model's thread, behind every reply that somebody waits for."""
+        self._model.submit(job, urgent=False)
+
+    def answered(self, conversation_id: ConversationId) -> None:
+        """Answers of this conversation changed elsewhere than in the chat."""
+        self._core.answered(conversation_id)
+
+    def refit_soon(self) -> None:
+        """Have the judges learn what the log, and the person's lean, say now."""
+        self.on_model(self._core.refit)
+        self.revisions.status_changed()
+
+    def version_changed(self) -> None:
+        """Another version was made live elsewhere: pages are to say so, the model to load it."""
+        self.revisions.status_changed()
+        self._model.submit(self._prepare, urgent=False)
 
     def drain(self) -> None:
         """Block until the model is idle: replies stored, candidates finished, picks refitted."""
@@ -311,6 +345,7 @@ class ChatService:
         *,
         attempt: int,
         begun: str = "",
+        versions: Versions | None = None,
     ) -> None:
         """Queue a reply. ``attempt`` is how many are stored; failed ones count by themselves."""
         attempt = max(attempt, self._attempts.get(prompt_turn_id, 0))
@@ -320,7 +355,14 @@ class ChatService:
         seed = reply_seed(self._config.seed, prompt_turn_id, attempt)
         # Where nothing may be learned, an answer would be asked for nothing.
         may_ask = self._logs.conversations.get(conversation_id).learn
-        job = ReplyJob(conversation_id, prompt_turn_id, seed, may_ask=may_ask, begun=begun)
+        job = ReplyJob(
+            conversation_id,
+            prompt_turn_id,
+            seed,
+            may_ask=may_ask,
+            begun=begun,
+            versions=versions,
+        )
         self._jobs[conversation_id] = job
         self._core.changed(conversation_id)
         self._model.submit(partial(self._write, job), urgent=True)

@@ -8,9 +8,13 @@ import gradio as gr
 
 from chat_app import wording
 from chat_app.service import ChatService
+from chat_app.tabs import Tabs
 from chat_app.ui_chat import ChatPage
+from chat_app.ui_data import DataPage
 from chat_app.ui_layout import ChatLayout
 from chat_app.ui_learning import LearningPage
+from chat_app.ui_models import ModelsPage
+from chat_app.ui_settings import SettingsPage
 from chat_app.views import Status
 from learner.progress import LearnerState
 
@@ -53,24 +57,36 @@ FRAME = f"""
 """
 
 
-def build_ui(service: ChatService, *, candidates: int) -> gr.Blocks:
+def build_ui(service: ChatService, tabs: Tabs, *, candidates: int) -> gr.Blocks:
     """The page over ``service``; ``candidates`` is how many replies it says it drafts."""
     layout = ChatLayout(candidates)
     chat = ChatPage(service, layout)
-    learning = LearningPage(service)
+    learning = LearningPage(service, tabs.learning, tabs.demo, tabs.models, tabs.settings)
+    data = DataPage(tabs.data)
+    models = ModelsPage(tabs.models, service)
+    settings = SettingsPage(tabs.settings, service.model_name)
     with gr.Blocks(title="twofold", fill_width=True, analytics_enabled=False) as page:
         layout.sidebar()
         with gr.Row(elem_id="header"):
             gr.Markdown("# twofold", elem_id="name")
             status = gr.HTML(elem_id="status")
-        with gr.Tabs(elem_id="tabs"):
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
             with gr.Tab("Chat", id="chat", elem_id="chat-tab"):
                 layout.body()
             with gr.Tab("Learning", id="learning", elem_id="learning-tab") as learning_tab:
                 learning.body()
+            with gr.Tab("Data", id="data", elem_id="data-tab") as data_tab:
+                data.body()
+            with gr.Tab("Models", id="models", elem_id="models-tab") as models_tab:
+                models.body()
+            with gr.Tab("Settings", id="settings", elem_id="settings-tab") as settings_tab:
+                settings.body()
         gr.HTML(FRAME, elem_id="frame")
         chat.bind(page)
         learning.bind(learning_tab)
+        data.bind(data_tab)
+        models.bind(models_tab)
+        settings.bind(page, settings_tab)
 
         def tell() -> str:
             return status_html(service.status())

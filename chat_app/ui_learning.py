@@ -1,7 +1,7 @@
-"""The Learning tab: what was learned so far, in numbers and charts, and the way back.
+"""The Learning tab: what was learned so far, in figures and words, and the brakes.
 
-The table of lessons repeats the numbers of the charts for those who cannot see them. Text that
-comes from elsewhere is escaped: ``gr.HTML`` sanitises nothing.
+A timer redraws what moves; what a person may be touching (sliders, confirmations) it leaves alone.
+Text that comes from elsewhere is escaped: ``gr.HTML`` sanitises nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,41 +11,64 @@ from typing import Any
 
 import gradio as gr
 
-from chat_app import wording
-from chat_app.chart import Chart, chart_html
+from chat_app import wording, wording_learning
 from chat_app.errors import ChatError
+from chat_app.learning_charts import charts_html
+from chat_app.learning_service import LearningService
+from chat_app.lesson_demo import LessonDemo
+from chat_app.markup import displayed
+from chat_app.models_service import ModelsService
 from chat_app.service import ChatService
-from chat_app.ui_layout import Update
-from chat_app.views import LearningReport, RoundView, Status
-from storage.records import BASE_VERSION, PolicyVersionId
+from chat_app.settings_service import SettingsService
+from chat_app.ui_parts import Update, line
+from chat_app.ui_taste import TastePanel
+from chat_app.views import RoundView
+from chat_app.wording import version_name
 
 REFRESH_S = 5.0
-NO_LESSON = (
-    "### No lesson yet\n\nPick between two replies a few times and the first lesson starts by "
-    "itself. Its result will be plotted here."
-)
 
 
 class LearningPage:
     """Create it, ``body`` inside its tab, then ``bind`` once."""
 
-    def __init__(self, service: ChatService) -> None:
+    def __init__(
+        self,
+        service: ChatService,
+        learning: LearningService,
+        demo: LessonDemo,
+        models: ModelsService,
+        settings: SettingsService,
+    ) -> None:
         self._service = service
+        self._learning = learning
+        self._demo = demo
+        self._models = models
+        self._settings = settings
+        self._taste = TastePanel(learning, settings)
 
     def body(self) -> None:
         self.facts = gr.HTML(elem_id="facts")
-        self.empty = gr.Markdown(NO_LESSON, elem_id="no-lesson", visible=False)
-        self.charts = gr.HTML(elem_id="charts")
-        self.lessons = gr.HTML(elem_id="lessons")
-        with gr.Row(elem_id="roll-back-row", visible=False) as self.roll_back_row:
-            self.versions = gr.Dropdown(
-                choices=[],
-                label="Let another version speak",
-                info="From the next reply on. Versions are kept; you can come back to any of them.",
-                elem_id="versions",
+        with gr.Row(elem_id="learning-actions"):
+            self.pause = gr.Button("Pause learning", elem_id="pause-learning", size="md")
+            self.resume = gr.Button(
+                "Resume learning", elem_id="resume-learning", size="md", visible=False
             )
-            self.roll_back = gr.Button("Roll back", elem_id="roll-back", scale=0, min_width=140)
-        self.note = gr.Markdown(visible=False, elem_id="roll-back-note")
+            self.now = gr.Button("Learn now", elem_id="learn-now", size="md")
+            self.back = gr.Button("Roll back one step", elem_id="roll-back", size="md")
+        self.note = gr.Markdown(visible=False, elem_id="learning-note")
+        self.empty = gr.Markdown(wording_learning.NO_LESSON, elem_id="no-lesson", visible=False)
+        with gr.Accordion("What the latest lesson changed", open=False, elem_id="latest-lesson"):
+            self.show = gr.Button("Show before and after", elem_id="show-lesson", size="md")
+            self.shown = gr.Markdown(visible=False, elem_id="lesson-message")
+            with gr.Row(visible=False, elem_id="lesson-replies") as self.replies:
+                self.before = _pane("lesson-before")
+                self.after = _pane("lesson-after")
+        self._taste.body()
+        gr.Markdown("### Self-check", elem_id="checks-title")
+        self.checks = gr.HTML(elem_id="checks")
+        self.charts = gr.HTML(elem_id="charts")
+        with gr.Accordion("Every lesson", open=False, elem_id="lessons-box"):
+            self.lessons = gr.HTML(elem_id="lessons")
         self.timer = gr.Timer(REFRESH_S)
 
     def bind(self, tab: gr.Tab) -> None:
@@ -54,73 +77,107 @@ class LearningPage:
             "api_visibility": "private",
             "concurrency_limit": None,
         }
-        numbers = [self.facts, self.empty, self.charts, self.lessons]
-        choice = [self.roll_back_row, self.versions]
-        tab.select(self.refresh_all, None, [*numbers, *choice], **quiet)
-        # The timer leaves the choice of a version alone: somebody may be about to use it.
-        self.timer.tick(self.refresh, None, numbers, **quiet)
-        self.roll_back.click(self.go_back, [self.versions], [*numbers, *choice, self.note], **quiet)
+        moving = [
+            self.facts,
+            self.empty,
+            self.checks,
+            self.charts,
+            self.lessons,
+            self.pause,
+            self.resume,
+            self.now,
+            self.back,
+            self._taste.learned,
+        ]
+        tab.select(self.open, None, [*moving, self.note, *self._taste.parts], **quiet)
+        self.timer.tick(self.refresh, None, moving, **quiet)
+        for button, action in (
+            (self.pause, self.do_pause),
+            (self.resume, self.do_resume),
+            (self.now, self.do_learn_now),
+            (self.back, self.do_roll_back),
+        ):
+            button.click(action, None, [*moving, self.note], **quiet)
+        self.show.click(
+            self.show_lesson,
+            None,
+            [self.shown, self.replies, self.before, self.after],
+            **quiet | {"show_progress": "minimal"},
+        )
+        self._taste.bind(quiet)
 
     # --- Events ------------------------------------------------------------------------------
 
+    def open(self) -> Update:
+        return self.refresh() | self._taste.draw() | {self.note: line("")}
+
     def refresh(self) -> Update:
-        report = self._service.learning()
+        figures, status = self._learning.figures(), self._service.status()
+        paused, runs = self._learning.paused, self._learning.controllable
         return {
-            self.facts: facts_html(self._service.status(), report.learned, datetime.now(UTC)),
-            self.empty: gr.update(visible=not report.rounds),
-            self.charts: charts_html(report),
-            self.lessons: lessons_html(report.rounds),
+            self.facts: facts_html(
+                wording_learning.facts(status, figures.learned, datetime.now(UTC))
+            ),
+            self.empty: gr.update(visible=not figures.lessons),
+            self.checks: _paragraphs(wording_learning.checks(figures)),
+            self.charts: charts_html(figures),
+            self.lessons: lessons_html(figures.lessons),
+            self.pause: gr.update(visible=runs and paused is None),
+            self.resume: gr.update(visible=runs and paused is not None),
+            self.now: gr.update(visible=runs, interactive=paused is None and status.waiting > 0),
+            self.back: gr.update(interactive=status.live > 0),
+            self._taste.learned: self._taste.learned_html(figures.taste),
         }
 
-    def refresh_all(self) -> Update:
-        return self.refresh() | self._draw_versions(self._service.learning())
-
-    def go_back(self, version: int | None) -> Update:
-        if version is None:
-            return {self.note: gr.update(value="Choose a version first.", visible=True)}
+    def show_lesson(self) -> Update:
         try:
-            self._service.roll_back(PolicyVersionId(version))
+            lesson = self._demo.show()
         except ChatError as error:
-            return {self.note: gr.update(value=str(error), visible=True)}
-        name = wording.version_name(PolicyVersionId(version)).capitalize()
-        return self.refresh_all() | {
-            self.note: gr.update(value=f"{name} speaks from the next reply on.", visible=True)
-        }
-
-    # --- Private -----------------------------------------------------------------------------
-
-    def _draw_versions(self, report: LearningReport) -> Update:
-        now = datetime.now(UTC)
-        choices = [
-            (f"{wording.version_name(v.id)}, made {wording.age(v.created_at, now)}", v.id)
-            for v in report.versions
-            if v.servable and not v.live
-        ]
+            return {self.shown: line(str(error)), self.replies: gr.update(visible=False)}
+        now = version_name(lesson.version.id).capitalize()
+        same = " Nothing changed for this message." if lesson.before == lesson.after else ""
         return {
-            self.roll_back_row: gr.update(visible=bool(choices)),
-            self.versions: gr.update(choices=choices, value=None),
+            self.shown: line(f"You said: *{displayed(lesson.message)}*.{same}"),
+            self.replies: gr.update(visible=True),
+            self.before: f"### Before\n\n{displayed(lesson.before)}",
+            self.after: f"### {now}, now\n\n{displayed(lesson.after)}",
         }
 
+    def do_pause(self) -> Update:
+        return self._done(
+            self._learning.pause, "Paused: your choices are kept, and no lesson starts."
+        )
 
-def facts_html(status: Status, learned: int, now: datetime) -> str:
-    share = status.asked_share
-    facts = (
-        ("Picks", str(status.picks), f"{learned} learned from"),
-        ("Waiting", str(status.waiting), wording.lesson_line(status)),
-        (
-            "Live",
-            f"v{status.live}",
-            "the untrained model"
-            if status.live == BASE_VERSION
-            else f"made {wording.age(status.live_created_at, now)}",
-        ),
-        (
-            "Questions",
-            "none yet" if share is None else f"{round(100 * share)} %",
-            f"{status.asked} in {wording.count_of(status.replies, 'reply', 'replies')}",
-        ),
-        ("Learner", wording.learner_name(status), status.learner.detail if status.learner else ""),
-    )
+    def do_resume(self) -> Update:
+        return self._done(self._learning.resume, "Resumed: the next lesson starts by itself.")
+
+    def do_learn_now(self) -> Update:
+        return self._done(
+            self._learning.learn_now, "A lesson starts now, with the choices that wait."
+        )
+
+    def do_roll_back(self) -> Update:
+        try:
+            live = self._models.roll_back()
+        except ChatError as error:
+            return self.refresh() | {self.note: line(str(error))}
+        said = f"{version_name(live).capitalize()} speaks from the next reply on."
+        return self.refresh() | {self.note: line(said)}
+
+    def _done(self, action: Callable[[], None], said: str) -> Update:
+        try:
+            action()
+        except ChatError as error:
+            said = str(error)
+        return self.refresh() | {self.note: line(said)}
+
+
+def _pane(name: str) -> gr.Markdown:
+    with gr.Column(min_width=220, elem_classes="pane"):
+        return gr.Markdown("", elem_id=name, elem_classes="reply", line_breaks=True)
+
+
+def facts_html(facts: Sequence[tuple[str, str, str]]) -> str:
     cards = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}<small>{escape(more)}</small></dd></div>"
         for name, value, more in facts
@@ -129,12 +186,12 @@ def facts_html(status: Status, learned: int, now: datetime) -> str:
 
 
 def lessons_html(lessons: Sequence[RoundView]) -> str:
-    """A table of the lessons, newest first; empty without any."""
+    """A table of the lessons, newest first."""
     if not lessons:
-        return ""
+        return "<p>No lesson yet.</p>"
     head = "".join(
         f'<th scope="col">{name}</th>'
-        for name in ("Lesson", "Result", "Picks", "Distance", "Length", "Time", "Why")
+        for name in ("Lesson", "Result", "Choices", "Distance", "Length", "Time", "Why")
     )
     rows = "".join(_lesson_row(lesson) for lesson in reversed(lessons))
     return (
@@ -156,48 +213,5 @@ def _lesson_row(lesson: RoundView) -> str:
     return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
 
 
-def charts_html(report: LearningReport) -> str:
-    """Four charts; those that have nothing to show yet are left out."""
-    charts = (
-        Chart(
-            title="Picks foreseen.",
-            sentence="Of your last 20 picks, how many the judges guessed before you chose. They "
-            "ask where they are in doubt, so half is a fair start.",
-            x="picks",
-            unit="%",
-            points=[(point.picks, 100 * point.foreseen_share) for point in report.foreseen],
-            top=100,
-        ),
-        Chart(
-            title="Questions asked.",
-            sentence="The share of replies that came with a question; it falls with the doubts.",
-            x="replies",
-            unit="%",
-            points=[(point.replies, 100 * point.asked_share) for point in report.asked],
-            top=100,
-        ),
-        Chart(
-            title="Distance from the start.",
-            sentence="How far each lesson's result is from the untrained model (KL divergence). "
-            "A little is enough to change the style.",
-            x="lessons",
-            unit="nats per token",
-            points=_taken(report.rounds, lambda lesson: lesson.kl_per_token),
-        ),
-        Chart(
-            title="Length of replies.",
-            sentence="If this runs away, length was learned in place of quality.",
-            x="lessons",
-            unit="tokens",
-            points=_taken(report.rounds, lambda lesson: lesson.mean_length_tokens),
-        ),
-    )
-    return "".join(chart_html(chart) for chart in charts if chart.points)
-
-
-def _taken(
-    lessons: Sequence[RoundView], measure: Callable[[RoundView], float | None]
-) -> list[tuple[int, float]]:
-    """The lessons that took this measure, as points."""
-    values = ((lesson.number, measure(lesson)) for lesson in lessons)
-    return [(number, value) for number, value in values if value is not None]
+def _paragraphs(sentences: Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{escape(one)}</li>" for one in sentences) + "</ul>"

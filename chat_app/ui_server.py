@@ -20,10 +20,13 @@ import gradio as gr
 import uvicorn
 from fastapi import FastAPI
 
+from chat_app.data_service import MAX_FILE_BYTES
+from chat_app.downloads import add_downloads
 from chat_app.errors import ChatError
 from chat_app.guard import LocalGuard
 from chat_app.hang_up import HangUp
 from chat_app.service import ChatService
+from chat_app.tabs import Tabs
 from chat_app.ui import ASSETS, THEME, build_ui
 
 HOST = "127.0.0.1"
@@ -33,12 +36,14 @@ PORT = 7860
 class PageServer:
     """Serves the page from its creation until ``stop``; ``port`` 0 takes a free one."""
 
-    def __init__(self, service: ChatService, *, candidates: int, port: int = PORT) -> None:
+    def __init__(
+        self, service: ChatService, tabs: Tabs, *, candidates: int, port: int = PORT
+    ) -> None:
         self._socket = _bound(port)
         self.address = f"http://{HOST}:{self._socket.getsockname()[1]}"
         ending = asyncio.Event()
         config = uvicorn.Config(
-            page_app(service, candidates=candidates, ending=ending), log_level="warning"
+            page_app(service, tabs, candidates=candidates, ending=ending), log_level="warning"
         )
         self._server = _Server(config, ending)
 
@@ -69,7 +74,9 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def page_app(service: ChatService, *, candidates: int, ending: asyncio.Event) -> FastAPI:
+def page_app(
+    service: ChatService, tabs: Tabs, *, candidates: int, ending: asyncio.Event
+) -> FastAPI:
     api = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     api.add_middleware(HangUp, ending=ending)
     api.add_middleware(LocalGuard)
@@ -78,7 +85,8 @@ def page_app(service: ChatService, *, candidates: int, ending: asyncio.Event) ->
     async def changes(seen: str = "") -> dict[str, bool]:
         return service.revisions.news(seen)
 
-    page = build_ui(service, candidates=candidates)
+    add_downloads(api, tabs)
+    page = build_ui(service, tabs, candidates=candidates)
     page.queue(default_concurrency_limit=None)
     script = (ASSETS / "page.js").read_text(encoding="utf-8")
     return gr.mount_gradio_app(
@@ -87,7 +95,7 @@ def page_app(service: ChatService, *, candidates: int, ending: asyncio.Event) ->
         path="/",
         server_name=HOST,
         theme=THEME,
-        css_paths=ASSETS / "style.css",
+        css_paths=[ASSETS / "style.css", ASSETS / "tabs.css"],
         js=script,
         footer_links=[],
         run_history=False,
@@ -95,18 +103,20 @@ def page_app(service: ChatService, *, candidates: int, ending: asyncio.Event) ->
         show_error=False,
         mcp_server=False,
         enable_monitoring=False,
+        max_file_size=MAX_FILE_BYTES,
     )
 
 
 def serve_ui(
     service: ChatService,
+    tabs: Tabs,
     *,
     candidates: int,
     port: int = PORT,
     ready: Callable[[str], None],
 ) -> None:
     """Serve until Ctrl+C; ``ready`` is told the address as soon as it answers."""
-    server = PageServer(service, candidates=candidates, port=port)
+    server = PageServer(service, tabs, candidates=candidates, port=port)
     ready(server.address)
     with suppress(KeyboardInterrupt):  # uvicorn ends in order, then hands the signal on
         server.run()

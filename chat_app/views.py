@@ -88,15 +88,6 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VersionView:
-    id: PolicyVersionId
-    parent: PolicyVersionId | None
-    created_at: datetime
-    live: bool
-    servable: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RoundView:
     """One lesson. A measure is None where the round did not take it."""
 
@@ -108,34 +99,6 @@ class RoundView:
     kl_per_token: float | None
     """From the base model, in nats."""
     mean_length_tokens: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AskedPoint:
-    """After so many of the replies on show, the share of them that a question led to."""
-
-    replies: int
-    asked_share: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForeseenPoint:
-    """After so many picks, the share of the newest ones that the judges had foreseen."""
-
-    picks: int
-    foreseen_share: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LearningReport:
-    learned: int
-    """Picks that the live version has learned from."""
-    rounds: tuple[RoundView, ...]
-    """Oldest first."""
-    versions: tuple[VersionView, ...]
-    """Newest first, the base last."""
-    asked: tuple[AskedPoint, ...]
-    foreseen: tuple[ForeseenPoint, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

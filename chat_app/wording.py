@@ -91,6 +91,7 @@ LEARNERS = {
     LearnerState.IDLE: "idle",
     LearnerState.LEARNING: "learning",
     LearnerState.PAUSED: "paused",
+    LearnerState.HELD: "paused",
     LearnerState.FAILED: "last lesson failed",
 }
 
@@ -142,7 +143,7 @@ def lesson_line(status: Status) -> str:
     match status.learner and status.learner.state:
         case None:
             return f"{waiting} saved, learning is off"
-        case LearnerState.PAUSED:
+        case LearnerState.PAUSED | LearnerState.HELD:
             return f"learning is paused, {waiting} waiting"
         case LearnerState.LEARNING:
             return f"learning from {waiting}"

@@ -78,6 +78,16 @@ def take(browser: Browser, address: str, screen: str, scheme: str) -> None:
     person.open_tab("Learning")
     person.part("facts").get_by_text("Questions").wait_for()
     shoot("learning")
+    person.open_tab("Data")
+    person.part("picks").get_by_role("radio").first.check(force=True)
+    person.part("pick-title").wait_for()
+    shoot("data")
+    person.open_tab("Models")
+    person.part("version-title").wait_for()
+    shoot("models")
+    person.open_tab("Settings")
+    person.part("ask-mode").wait_for()
+    shoot("settings")
     context.close()
 
 

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from learner.acquisition import Asker, Opening
+from learner.comparing import write_both
 from learner.config import AskConfig
 from learner.engine.local import LocalEngine
 from learner.protocols import DecodingBatch, Draft, FeatureExtractor, ReplyPlan, Stage
@@ -25,11 +26,13 @@ from learner.query_rules import pessimistic_best
 from learner.reward.head import BayesianRewardHead
 from learner.written import as_completion
 from storage.records import (
+    AskReason,
     Choice,
     Completion,
     Message,
     PolicyVersion,
     Preference,
+    Question,
     Role,
     Sampling,
 )
@@ -164,6 +167,45 @@ class AskingReplyMaker:
         self._engine.load(version)
         completion = as_completion(self._engine, prompt, text)
         return self._rated(prompt, [completion])[0]
+
+    def compare(
+        self,
+        prompt: Sequence[Message],
+        versions: tuple[PolicyVersion, PolicyVersion],
+        seed: int,
+        emit: Callable[[Draft], None],
+        cancel: Event,
+    ) -> ReplyPlan:
+        """Let two versions reply, blind. Raises AdapterLoadError and PromptTooLongError."""
+        both = write_both(self._engine, prompt, versions, self._sampling, seed, emit, cancel)
+        shown = tuple(self._rated(prompt, both.completions))
+        question = None
+        if cancel.is_set():
+            shown = shown[:1]
+        else:
+            rewards = self._reward.score(prompt, shown)
+            p = torch.sigmoid(rewards[:, 0] - rewards[:, 1])
+            question = Question(
+                reason=AskReason.COMPARE,
+                propensity=1.0,
+                disagreement=float(p.std(correction=0)),
+                first_better_prob=float(p.mean()),
+            )
+        return ReplyPlan(
+            shown=shown,
+            question=question,
+            finish_others=lambda _: (),
+            dropped_messages=both.dropped_messages,
+        )
+
+    def configure(self, ask: AskConfig, sampling: Sampling) -> None:
+        """Write with these settings from the next reply on; the asking threshold stays."""
+        self._ask, self._sampling = ask, sampling
+        self._asker.config = ask
+
+    def taste(self) -> dict[str, float]:
+        """Mean weight of each style feature, in logits per typical difference."""
+        return self._reward.style_weights
 
     # -- the steps -----------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,6 +26,8 @@ from learner.model_source import resolve_model
 from learner.online import OnlineLearner
 from learner.progress import LearnerState, write_progress
 from learner.reward.head import BayesianRewardHead
+from learner.reward.lean import LeaningHead
+from learner.reward.lean_file import Lean, read_lean
 from learner.reward.signals import Signal
 from learner.reward.taste import load_taste
 from learner.updates.online_dpo import OnlineDpo
@@ -94,14 +97,22 @@ def build_replies(
     ask: AskConfig,
     reward: RewardConfig,
     taught: bool = True,
+    lean: Callable[[], Lean] = dict,
 ) -> AskingReplyMaker:
-    """Everything that writes replies. Not ``taught``: picks change nothing. Raises ModelError."""
-    head = BayesianRewardHead if taught else UntaughtRewardHead
+    """Everything that writes replies. Not ``taught``: picks change nothing. Raises ModelError.
+
+    ``lean`` is asked with each refit for what the person leans to, by their own word.
+    """
     loaded = load_engine(model, engine)
+    taste = load_taste(model.sha256)
+    if taught:
+        head: BayesianRewardHead = LeaningHead(reward, seed=engine.seed, taste=taste, lean=lean)
+    else:
+        head = UntaughtRewardHead(reward, seed=engine.seed, taste=taste)
     return AskingReplyMaker(
         engine=loaded,
         features=frozen_features(loaded),
-        reward=head(reward, seed=engine.seed, taste=load_taste(model.sha256)),
+        reward=head,
         ask=ask,
         sampling=engine.sampling,
     )
@@ -133,8 +144,11 @@ class LearnerBuild:
             feedback=FeedbackReader(reader),
             policies=PolicyReader(reader, folder.rounds),
             round_folder=folder.rounds,
-            reward=BayesianRewardHead(
-                self.online.reward, seed=self.engine.seed, taste=load_taste(self.model.sha256)
+            reward=LeaningHead(
+                self.online.reward,
+                seed=self.engine.seed,
+                taste=load_taste(self.model.sha256),
+                lean=partial(read_lean, folder.taste),
             ),
             rule=OnlineDpo(engine.backbone, self.online.dpo, max_prompt_tokens=limit),
             gate=Gate(engine, self.online.gate, seed=self.online.seed),

@@ -59,14 +59,15 @@ class OnlineLearner:
         self._base_sha256 = base_sha256
         self._announce = announce
 
-    def step(self) -> RoundReport | None:
-        """One round if enough new picks wait, else None."""
+    def step(self, at_least: int | None = None) -> RoundReport | None:
+        """One round if enough new picks wait, or ``at_least`` so many, else None."""
         if self._policies.waiting():
             return None  # its picks are not booked yet; they would be learned twice
         parent = self._policies.current()
         picks = self._feedback.unlearned()
         attempted = self._policies.attempted_through()
-        if sum(pick.id > attempted for pick in picks) < self._config.min_preferences:
+        enough = self._config.min_preferences if at_least is None else at_least
+        if sum(pick.id > attempted for pick in picks) < enough:
             return None
 
         began = time.perf_counter()

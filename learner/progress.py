@@ -17,6 +17,8 @@ class LearnerState(StrEnum):
     """The last round failed; the next one tries again."""
     PAUSED = "paused"
     """Given up after too many failures, until the next start."""
+    HELD = "held"
+    """Somebody wants no lesson for now (``learner/control.py``)."""
 
 
 def write_progress(

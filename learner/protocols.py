@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
+from learner.config import AskConfig
 from storage.records import (
     Completion,
     Message,
@@ -220,6 +221,27 @@ class ReplyMaker(Protocol):
         """
         ...
 
+    def compare(
+        self,
+        prompt: Sequence[Message],
+        versions: tuple[PolicyVersion, PolicyVersion],
+        seed: int,
+        emit: Callable[[Draft], None],
+        cancel: Event,
+    ) -> ReplyPlan:
+        """Both versions reply under the same seed, in an order drawn from it; always a question,
+        unless cancelled. Raises AdapterError where one of them can't be loaded."""
+        ...
+
+    def configure(self, ask: AskConfig, sampling: Sampling) -> None:
+        """Write with these settings from the next reply on."""
+        ...
+
+    def taste(self) -> dict[str, float]:
+        """What was learned of the person's taste: the mean weight of each style feature, in
+        logits per typical difference; empty where nothing is learned. Any thread may ask."""
+        ...
+
     def refit(self, preferences: Sequence[Preference]) -> dict[str, float]:
         """Refit the reward ensemble on all live picks, in milliseconds; returns metrics."""
         ...
@@ -237,6 +259,6 @@ class Verdict:
 
 @runtime_checkable
 class Learner(Protocol):
-    def step(self) -> RoundReport | None:
-        """One round if enough new picks wait, else None."""
+    def step(self, at_least: int | None = None) -> RoundReport | None:
+        """One round if enough new picks wait, or ``at_least`` so many, else None."""
         ...

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+from learner.control import LearnerControl
 from learner.progress import LearnerState, write_progress
 from learner.protocols import Learner
 
@@ -63,17 +64,20 @@ class LearnerProcess:
         build: Callable[[], Learner],
         progress_path: Path,
         *,
+        control: LearnerControl | None = None,
         poll_s: float = 0.5,
         max_failures: int = 3,
         back_off_s: float = 2.0,
     ) -> None:
         """``build`` is pickled, and called in the child: it opens the reader and the models.
 
+        ``control`` None lies beside ``progress_path``, in the data folder.
         After ``max_failures`` failed rounds in a row, or as many deaths within ten minutes, it
         pauses. ``back_off_s`` is the first wait after a failure; each further one doubles it.
         """
         self._build = build
         self._progress_path = progress_path
+        self._control = control or LearnerControl(progress_path.parent)
         self._poll_s = poll_s
         self._max_failures = max_failures
         self._back_off_s = back_off_s
@@ -97,6 +101,12 @@ class LearnerProcess:
         self._spawn()
         self._watcher.start()
 
+    def revive(self) -> None:
+        """Start it again where it has given up; nothing where it runs."""
+        if not self.alive and not self._watcher.is_alive():
+            self._watcher = threading.Thread(target=self._watch, name="learner-watch", daemon=True)
+            self.start()
+
     def stop(self) -> None:
         """Ask it to leave, then make it; a round in progress is lost, its picks are not."""
         self._stopping.set()
@@ -116,7 +126,7 @@ class LearnerProcess:
         line, child_end = self._context.Pipe()
         process = self._context.Process(
             target=run,
-            args=(self._build, self._progress_path, child_end, pace),
+            args=(self._build, self._progress_path, child_end, pace, self._control),
             name="twofold-learner",
             daemon=True,
         )
@@ -165,6 +175,7 @@ def run(
     progress_path: Path,
     line: Connection,
     pace: Pace,
+    control: LearnerControl,
 ) -> None:
     """The child's main: build, then step until told to stop."""
     lower_priority()
@@ -173,9 +184,17 @@ def run(
     learner = build()
     failures = 0
     write_progress(progress_path, LearnerState.IDLE)
+    held = False
     while not line.poll(pace.pause_s(failures)):  # the app hangs up to end it
+        reason = control.paused
+        if held != (reason is not None):
+            held = not held
+            state = LearnerState.HELD if held else LearnerState.IDLE
+            write_progress(progress_path, state, detail=reason or "")
+        if held:
+            continue
         try:
-            report = learner.step()
+            report = learner.step(1) if control.wanted else learner.step()
         except Exception as error:  # the one place: a failed round must not end learning
             failures += 1
             log.exception("a round failed")
@@ -187,6 +206,7 @@ def run(
             continue
         if report is not None:
             failures = 0
+            control.grant()
             write_progress(
                 progress_path, LearnerState.IDLE, number=report.number, detail=report.reason
             )

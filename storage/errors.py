@@ -18,6 +18,7 @@ StorageError
 │   ├── UnknownComparisonError
 │   └── UnknownVersionError
 ├── UnansweredError            an answer cannot be changed before there is one
+├── NoteTooLongError           a note about a version
 ├── NotServableError           this version may not speak (again)
 └── AdapterError               a round's folder is broken
 """
@@ -92,6 +93,10 @@ class UnknownVersionError(UnknownError):
 
 
 class UnansweredError(StorageError):
+    pass
+
+
+class NoteTooLongError(StorageError):
     pass
 
 

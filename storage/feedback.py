@@ -84,56 +84,6 @@ class FeedbackReader:
         sql = "SELECT count(*) AS n FROM eligible WHERE seq > ?"
         return fetch(self._reader.read(), sql, [preference_id])[0]["n"]
 
-    def foreseen(self, *, limit: int) -> list[bool]:
-        """Return whether each of the newest ``limit`` picks was foreseen, oldest first.
-
-        The guess is the ensemble's ``first_better_prob``, made before the person looked.
-        """
-        found = fetch(
-            self._reader.read(),
-            """
-            SELECT (c.first_better_prob > 0.5) = (p.choice = 'first') AS foreseen
-              FROM (SELECT * FROM preferences WHERE choice IN ('first', 'second')) p
-             CROSS JOIN live l ON l.seq = p.seq
-              JOIN comparisons c ON c.comparison_id = p.comparison_id
-             WHERE c.reason NOT IN ('edited', 'written')
-             ORDER BY p.seq DESC LIMIT ?
-            """,
-            [limit],
-        )
-        return [bool(row["foreseen"]) for row in reversed(found)]
-
-    def asked(self, *, conversations: int, user_id: UserId = LOCAL_USER) -> list[bool]:
-        """Return for each reply on show whether it came out of an answered question, oldest first.
-
-        On show is what the newest ``conversations`` now read from their first message to the last.
-        """
-        found = fetch(
-            self._reader.read(),
-            """
-            WITH RECURSIVE shown (turn_id) AS (
-              SELECT head_turn_id FROM (
-                SELECT head_turn_id FROM conversations
-                 WHERE user_id = ? AND erased_ms IS NULL AND imported = 0
-                 ORDER BY conversation_id DESC LIMIT ?)
-               WHERE head_turn_id IS NOT NULL
-              UNION ALL
-              SELECT t.parent_id FROM shown JOIN turns t USING (turn_id)
-               WHERE t.parent_id IS NOT NULL)
-            SELECT EXISTS (SELECT 1 FROM comparisons c JOIN pick_list l USING (comparison_id)
-                            WHERE c.first_id = t.candidate_id AND l.choice <> 'withdrawn'
-                              AND l.reason NOT IN ('edited', 'written'))
-                OR EXISTS (SELECT 1 FROM comparisons c JOIN pick_list l USING (comparison_id)
-                            WHERE c.second_id = t.candidate_id AND l.choice <> 'withdrawn'
-                              AND l.reason NOT IN ('edited', 'written'))
-                   AS asked
-              FROM shown CROSS JOIN turns t USING (turn_id)
-             WHERE t.role = 'assistant' ORDER BY t.turn_id
-            """,
-            [user_id, conversations],
-        )
-        return [bool(row["asked"]) for row in found]
-
     def open_question(self, conversation_id: ConversationId) -> Comparison | None:
         """Return the newest unanswered comparison about the message at the head, if any."""
         db = self._reader.read()

@@ -2,7 +2,11 @@
 
 twofold.db       conversations, answers, versions (storage/schema/)
 rounds/          one folder per round of the learner (storage/rounds.py)
+learner.paused   there while no lesson may start; learner.now asks for one (learner/control.py)
 learner.json     the learner's live progress, replaced atomically, never depended on
+settings.json    what was set on the Settings page (chat_app/saved_settings.py)
+taste.json       what the person leans to, by their own word (learner/reward/lean.py)
+backups/         checked copies of the database (storage/backup.py)
 server.lock      held by the one running server
 server.json      who that is, for the message to a second one
 """
@@ -18,6 +22,8 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from storage.errors import DataFolderError
+
+SETTINGS_FILE = "settings.json"
 
 
 class Claim:
@@ -39,6 +45,9 @@ class DataFolder:
         self.database = root / "twofold.db"
         self.rounds = root / "rounds"
         self.progress = root / "learner.json"
+        self.settings = root / SETTINGS_FILE
+        self.taste = root / "taste.json"
+        self.backups = root / "backups"
         try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.rounds.mkdir(exist_ok=True)

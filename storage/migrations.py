@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 migrations = Migrations("twofold")
 
@@ -43,3 +43,9 @@ def m003(db: Database) -> None:
 def m004(db: Database) -> None:
     """Thumbs, strength and reasons of a choice, and replies that a person wrote."""
     db.executescript((_SCHEMA / "m004.sql").read_text(encoding="utf-8"))
+
+
+@migrations()
+def m005(db: Database) -> None:
+    """Notes about versions."""
+    db.executescript((_SCHEMA / "m005.sql").read_text(encoding="utf-8"))

@@ -23,6 +23,7 @@ from storage.records import (
     ConversationId,
     PolicyVersionId,
     Preference,
+    PreferenceId,
     RoundStatus,
 )
 from storage.rows import comparisons_by_id, moment, preferences_of
@@ -46,6 +47,8 @@ class PickFilter:
     held_out: bool | None = None
     counts: bool | None = None
     """Whether the answer is used: not excluded, forgotten or taken back."""
+    whole: bool | None = None
+    """Whether neither reply was cut off by hand."""
     since: datetime | None = None
     until: datetime | None = None
     """Asked before this moment."""
@@ -141,6 +144,18 @@ class PickReader:
         if not found:
             raise UnknownComparisonError("This choice is not here (any more): reload the list.")
         return found[0]
+
+    def question_of(self, answer: PreferenceId) -> ComparisonId | None:
+        """Return the question of an answer; None where its chat was erased."""
+        found = fetch(
+            self._reader.read(),
+            """
+            SELECT comparison_id FROM preferences JOIN pick_list USING (comparison_id)
+             WHERE preferences.seq = ?
+            """,
+            [answer],
+        )
+        return ComparisonId(found[0]["comparison_id"]) if found else None
 
     def versions(self) -> list[PolicyVersionId]:
         """Return the versions that wrote a reply of the list, the base first."""
@@ -269,6 +284,7 @@ def _conditions(only: PickFilter) -> tuple[str, list[str], dict[str, Any]]:
         ("version", ":version IN (l.first_version, l.second_version)", only.version),
         ("held_out", "l.held_out = :held_out", only.held_out),
         ("counts", f"({_COUNTS}) = :counts", only.counts),
+        ("whole", f"({_WHOLE}) = :whole", only.whole),
         ("since", "l.asked_ms >= :since", _ms(only.since)),
         ("until", "l.asked_ms < :until", _ms(only.until)),
         ("conversation", "l.conversation_id = :conversation", only.conversation_id),
@@ -284,6 +300,13 @@ _COUNTS = f"""
     l.flag = '{RELEASED}' AND l.choice <> 'withdrawn'
     AND l.comparison_id NOT IN (SELECT comparison_id FROM forgotten)
 """  # noqa: S608 - a constant
+
+
+_WHOLE = """
+    NOT EXISTS (SELECT 1 FROM comparisons c
+                  JOIN candidates a ON a.candidate_id IN (c.first_id, c.second_id)
+                 WHERE c.comparison_id = l.comparison_id AND a.finish = 'aborted')
+"""
 
 
 def _json(choices: frozenset[Choice]) -> str | None:

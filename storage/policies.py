@@ -8,11 +8,17 @@ again, which the schema enforces; its descendants may, since each holds its weig
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from sqlite_utils import Database
 
 from storage.database import Reader, Store
-from storage.errors import AdapterError, NotServableError, UnknownVersionError
+from storage.errors import (
+    AdapterError,
+    NoteTooLongError,
+    NotServableError,
+    UnknownVersionError,
+)
 from storage.manifest import adapter_folder, read, round_folder, round_folders, verify
 from storage.records import (
     BASE_VERSION,
@@ -24,6 +30,9 @@ from storage.records import (
 )
 from storage.rows import insert, moment
 from storage.sqlite import Row, fetch
+from storage.text import clean_text
+
+MAX_NOTE_CHARS = 2000
 
 _VERSIONS = """
     SELECT version, v.parent, v.created_ms, coalesce(metrics_json, '{}') AS metrics_json
@@ -103,16 +112,23 @@ class PolicyReader:
 
     def rounds_log(self, *, limit: int | None = None) -> list[RoundReport]:
         """Return the collected rounds, oldest first; only the newest ``limit`` if given."""
-        db = self._reader.read()
-        rounds = fetch(
-            db,
+        return self._reports(
             "SELECT * FROM (SELECT * FROM rounds ORDER BY number DESC LIMIT ?) ORDER BY number",
-            [-1 if limit is None else limit],
+            -1 if limit is None else limit,
         )
+
+    def round(self, number: int) -> RoundReport | None:
+        """Return one collected round, None if there is none of this number."""
+        found = self._reports("SELECT * FROM rounds WHERE number = ?", number)
+        return found[0] if found else None
+
+    def _reports(self, sql: str, value: int) -> list[RoundReport]:
+        db = self._reader.read()
+        rounds = fetch(db, sql, [value])
         items: dict[int, list[PreferenceId]] = {}
-        oldest = rounds[0]["number"] if rounds else 0
-        sql = "SELECT number, seq FROM round_items WHERE number >= ? ORDER BY number, seq"
-        for row in fetch(db, sql, [oldest]):
+        ends = [rounds[0]["number"], rounds[-1]["number"]] if rounds else [0, 0]
+        of = "SELECT number, seq FROM round_items WHERE number BETWEEN ? AND ? ORDER BY number, seq"
+        for row in fetch(db, of, ends):
             items.setdefault(row["number"], []).append(PreferenceId(row["seq"]))
         return [
             RoundReport(
@@ -129,6 +145,43 @@ class PolicyReader:
             )
             for row in rounds
         ]
+
+    def picks_in(self, number: int) -> int:
+        """Return how many picks a round was trained on."""
+        sql = "SELECT count(*) AS n FROM round_items WHERE number = ?"
+        return fetch(self._reader.read(), sql, [number])[0]["n"]
+
+    def config_of(self, number: int) -> dict[str, Any]:
+        """Return the learner's settings in a round. Raises UnknownVersionError."""
+        found = fetch(
+            self._reader.read(), "SELECT config_json FROM rounds WHERE number = ?", [number]
+        )
+        if not found:
+            raise UnknownVersionError(f"There is no round {number}.")
+        return json.loads(found[0]["config_json"])
+
+    def last_states(self) -> dict[PolicyVersionId, tuple[str, str]]:
+        """Return for each version the newest entry of its log: the state and its reason."""
+        found = fetch(
+            self._reader.read(),
+            """
+            SELECT version, state, reason FROM version_states
+             WHERE id IN (SELECT max(id) FROM version_states GROUP BY version)
+            """,
+        )
+        return {PolicyVersionId(row["version"]): (row["state"], row["reason"]) for row in found}
+
+    def notes(self) -> dict[PolicyVersionId, str]:
+        """Return what was noted about versions, the newest note of each."""
+        found = fetch(
+            self._reader.read(),
+            """
+            SELECT version, body FROM version_notes
+             WHERE note_id IN (SELECT max(note_id) FROM version_notes GROUP BY version)
+               AND body <> ''
+            """,
+        )
+        return {PolicyVersionId(row["version"]): row["body"] for row in found}
 
     def next_round(self) -> int:
         """Return a number that neither a row nor a folder has."""
@@ -239,6 +292,18 @@ class PolicyRegistry(PolicyReader):
                 raise NotServableError(f"Version {version} was rejected: choose another one.")
             if version != _active(db):
                 self._point_to(db, version, reason)
+
+    def note(self, version: PolicyVersionId, text: str) -> None:
+        """Note something about a version; an empty text takes the note away."""
+        body = clean_text(text).strip()
+        if len(body) > MAX_NOTE_CHARS:
+            raise NoteTooLongError(
+                f"A note has at most {MAX_NOTE_CHARS:,} characters; this one has {len(body):,}."
+            )
+        self.get(version)
+        with self._store.write() as db:
+            row = {"version": version, "body": body, "created_ms": self._store.now_ms()}
+            insert(db, "version_notes", row)
 
     def reject(self, version: PolicyVersionId, *, reason: str) -> None:
         """Never let this version serve again; its nearest servable ancestor takes over."""

@@ -11,6 +11,7 @@ import pytest
 
 import app
 from chat_app.cli import run
+from chat_app.saved_settings import SavedSettings, write_saved
 from chat_app.settings import Learning, ServeOptions, Settings
 from learner.config import AskMode, QueryRule
 from storage.database import Store
@@ -46,8 +47,10 @@ def twofold(capsys: pytest.CaptureFixture[str]):
 
 
 @pytest.fixture
-def parsed():
+def parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Run ``serve`` up to the point where it would start: what it would be given."""
+
+    monkeypatch.setenv("TWOFOLD_HOME", str(tmp_path / "home"))  # whoever runs this has one, too
 
     def command(*args: object) -> tuple[Settings, ServeOptions]:
         given: list[tuple[Settings, ServeOptions]] = []
@@ -93,6 +96,7 @@ def test_every_option_reaches_its_setting(parsed, tmp_path: Path):
         *("serve", "--data", tmp_path, "--model", "m", "--port", 1234, "--no-open", "--demo"),
         *("--ask", "never", "--query", "random", "--learn", "reward-only", "--candidates", 3),
         *("--temperature", 0.5, "--top-k", 7, "--top-p", 0.5, "--max-new-tokens", 9),
+        *("--budget", 0.1, "--min-picks", 9),
         *("--seed", 5, "--device", "cpu", "--dtype", "float32", "--threads", 1),
     )
     assert options == ServeOptions(port=1234, open_browser=False, demo=True)
@@ -100,11 +104,33 @@ def test_every_option_reaches_its_setting(parsed, tmp_path: Path):
     assert settings.learning is Learning.REWARD_ONLY
     ask = settings.ask
     assert (ask.mode, ask.query, ask.candidates) == (AskMode.NEVER, QueryRule.RANDOM, 3)
+    assert (ask.budget_share, settings.online.min_preferences) == (0.1, 9)
     engine = settings.engine
     sampling = engine.sampling
     assert (sampling.temperature, sampling.top_k) == (0.5, 7)
     assert (sampling.top_p, sampling.max_new_tokens) == (0.5, 9)
     assert (engine.seed, engine.device, engine.dtype, engine.threads) == (5, "cpu", "float32", 1)
+
+
+def test_what_was_saved_counts_unless_a_flag_or_the_environment_says_otherwise(
+    parsed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = DataFolder(tmp_path)
+    saved = SavedSettings(ask="always", temperature=0.3, budget=0.1, learn="off", min_picks=9)
+    write_saved(folder.settings, saved)
+    monkeypatch.setenv("TWOFOLD_BUDGET", "0.2")
+    settings, _ = parsed("serve", "--data", tmp_path, "--temperature", 0.5)
+    assert settings.ask.mode is AskMode.ALWAYS and settings.learning is Learning.OFF
+    assert settings.engine.sampling.temperature == 0.5
+    assert settings.ask.budget_share == 0.2 and settings.online.min_preferences == 9
+    settings, _ = parsed("serve", "--data", tmp_path, "--demo")
+    assert settings.ask.mode is AskMode.AUTO  # nothing of this folder is used there
+
+
+def test_a_torn_settings_file_is_told(twofold, tmp_path: Path):
+    DataFolder(tmp_path).settings.write_text("{oh no")
+    answer = twofold("serve", "--no-open", "--data", tmp_path)
+    assert answer.status == 2 and "mend it, or remove it" in answer.err
 
 
 @pytest.mark.parametrize(
@@ -233,6 +259,67 @@ def test_a_taken_port_is_told(twofold):
         taken.listen()
         answer = twofold("serve", "--demo", "--no-open", "--port", taken.getsockname()[1])
     assert answer.status == 2 and "is taken" in answer.err and "--port" in answer.err
+
+
+# --- data -----------------------------------------------------------------------------------------
+
+
+def test_an_export_goes_into_another_folder_and_comes_out_the_same(
+    twofold, learned: Path, tmp_path: Path
+):
+    printed = twofold("export", "--data", learned).out
+    rows = [json.loads(line) for line in printed.splitlines()]
+    assert rows and all({"prompt", "chosen", "rejected"} <= row.keys() for row in rows)
+    file = tmp_path / "picks.jsonl"
+    told = twofold("export", "--data", learned, "--out", file)
+    assert file.read_text() == printed and f"{len(rows)} rows" in told.err
+    assert [path.name for path in tmp_path.iterdir()] == ["picks.jsonl"]
+
+    again = twofold("import", file, "--data", learned, "--dry-run", "--json")
+    assert json.loads(again.out) == {"new": 0, "known": len(rows), "bad": 0, "imported": 0}
+    other = tmp_path / "other"
+    model = learned.parents[1] / "tiny"
+    answer = twofold("import", file, "--data", other, "--model", model)
+    assert answer.out.strip() == f"{len(rows)} imported"
+    assert twofold("export", "--data", other).out == printed
+    assert twofold("learn", "--once", "--data", other, "--model", model).status == 0
+    versions = json.loads(twofold("versions", "list", "--json", "--data", other).out)
+    assert len(versions) == 2, "what was imported can be learned from"
+
+
+def test_an_export_is_filtered_and_says_what_it_cannot_do(twofold, learned: Path, tmp_path: Path):
+    all_rows = twofold("export", "--data", learned, "--format", "jsonl").out.splitlines()
+    first = twofold("export", "--data", learned, "--choice", "first").out.splitlines()
+    second = twofold("export", "--data", learned, "--choice", "second").out.splitlines()
+    assert len(first) + len(second) == len(all_rows)
+    assert twofold("export", "--data", learned, "--since", "2100-01-01").out == ""
+    for args, sentence in (
+        (("--choice", "left"), "left is no choice"),
+        (("--since", "tomorrow"), "tomorrow is no day"),
+        (("--format", "parquet"), "name a file with --out"),
+        (("--out", tmp_path / "none" / "x.jsonl"), "cannot be written"),
+        (("--data", tmp_path / "empty"), "no twofold database"),
+    ):
+        answer = twofold("export", "--data", learned, *args)
+        assert answer.status == 2 and sentence in answer.err
+
+
+def test_an_import_waits_for_the_folder_to_be_free(twofold, tmp_path: Path):
+    file = tmp_path / "picks.jsonl"
+    file.write_text("{}\n")
+    with DataFolder(tmp_path / "data").claim():
+        answer = twofold("import", file, "--data", tmp_path / "data")
+    assert answer.status == 2 and "is using" in answer.err
+
+
+def test_a_backup_is_printed_and_opens_by_itself(twofold, learned: Path, tmp_path: Path):
+    made = Path(twofold("backup", "--data", learned, "--to", tmp_path / "safe").out.strip())
+    assert made.parent == tmp_path / "safe"
+    restored = tmp_path / "restored"
+    restored.mkdir()
+    made.rename(restored / "twofold.db")
+    assert twofold("export", "--data", restored).out == twofold("export", "--data", learned).out
+    assert twofold("backup", "--data", tmp_path / "nothing").status == 2
 
 
 def test_an_unknown_model_is_told(twofold, tmp_path: Path):

@@ -73,9 +73,10 @@ class Loop:
             root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             folder = DataFolder(root)
             store = stack.enter_context(Store(folder.database))
-            policies = PolicyRegistry(store, folder.rounds)
+            logs = Logs.over(store, folder.rounds)
+            policies = logs.policies
             service = ChatService(
-                Logs.over(store, folder.rounds),
+                logs,
                 self._pairs,
                 ServiceConfig(model_name=self._model.name, collect_every_s=0.2),
                 no_learner,

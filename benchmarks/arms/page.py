@@ -19,6 +19,8 @@ from benchmarks.material import DIGEST
 from chat_app.config import ServiceConfig
 from chat_app.progress import no_learner
 from chat_app.service import ChatService
+from chat_app.settings import Settings
+from chat_app.tabs import build_tabs
 from chat_app.ui_server import PageServer
 from learner.build import build_replies
 from learner.config import AskConfig, AskMode, EngineConfig, RewardConfig
@@ -26,7 +28,6 @@ from learner.model_folder import ModelFolder
 from storage.database import Store
 from storage.folder import DataFolder
 from storage.logs import Logs
-from storage.policies import PolicyRegistry
 from storage.records import Message, Role, Sampling
 
 
@@ -38,7 +39,8 @@ class Page:
         root = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         folder = DataFolder(root)
         store = self._stack.enter_context(Store(folder.database))
-        self._policies = PolicyRegistry(store, folder.rounds)
+        logs = Logs.over(store, folder.rounds)
+        self._policies = logs.policies
         config = EngineConfig(sampling=Sampling(max_new_tokens=new_tokens, **SAMPLING), **engine)
         weights = Path(model) / DIGEST
         digest = weights.read_text() if weights.exists() else "0" * 64
@@ -49,13 +51,24 @@ class Page:
             reward=RewardConfig(),
         )
         self._service = ChatService(
-            Logs.over(store, folder.rounds),
+            logs,
             self._replies,
             ServiceConfig(model_name="bench"),
             no_learner,
         )
         self._stack.callback(self._service.close)
-        server = self._stack.enter_context(PageServer(self._service, candidates=candidates, port=0))
+        tabs = build_tabs(
+            folder=folder,
+            settings=Settings(data=root, engine=config),
+            store=store,
+            logs=logs,
+            replies=self._replies,
+            service=self._service,
+            control=None,
+        )
+        server = self._stack.enter_context(
+            PageServer(self._service, tabs, candidates=candidates, port=0)
+        )
         self._reader = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", "benchmarks.arms.page_reader", server.address],
             stdin=subprocess.PIPE,

@@ -208,10 +208,14 @@ class Pages:
         self._config = ServiceConfig(model_name="none")
 
     def round(self, number: int) -> dict[str, float]:  # noqa: ARG002
-        from chat_app.report import learning_report, status_now  # noqa: PLC0415
-        from chat_app.ui_learning import charts_html, lessons_html  # noqa: PLC0415
+        from chat_app.learning_charts import charts_html  # noqa: PLC0415
+        from chat_app.learning_service import LearningService  # noqa: PLC0415
+        from chat_app.report import status_now  # noqa: PLC0415
+        from chat_app.ui_learning import lessons_html  # noqa: PLC0415
+        from storage.duels import DuelReader  # noqa: PLC0415
         from storage.pick_list import PickFilter, PickReader  # noqa: PLC0415
         from storage.records import AskReason, Choice, PolicyVersionId  # noqa: PLC0415
+        from storage.trends import TrendReader  # noqa: PLC0415
 
         picks = PickReader(self._store)
         newest = picks.page(PickFilter(), limit=1)[0]
@@ -228,6 +232,13 @@ class Pages:
             "since": PickFilter(since=newest.asked_at),
         }
         metrics: dict[str, float] = {}
+        service = LearningService(
+            trends=TrendReader(self._store),
+            duels=DuelReader(self._store),
+            policies=self._policies,
+            taste=dict,
+            control=None,
+        )
 
         def timed(name: str, work) -> Any:  # noqa: ANN001, ANN401
             began = time.perf_counter()
@@ -238,9 +249,9 @@ class Pages:
         timed("status", lambda: status_now(self._feedback, self._policies, self._config, None))
 
         def learning() -> None:
-            report = learning_report(self._feedback, self._policies)
-            charts_html(report)
-            lessons_html(report.rounds)
+            figures = service.figures()
+            charts_html(figures)
+            lessons_html(figures.lessons)
 
         timed("learning", learning)
         metrics["learning_page_s"] = metrics["status_s"] + metrics["learning_s"]

@@ -18,6 +18,7 @@ from enum import StrEnum
 from random import Random
 from threading import Event
 
+from learner.config import AskConfig, AskMode
 from learner.protocols import Draft, ReplyPlan, Stage
 from storage.records import (
     AskReason,
@@ -122,7 +123,7 @@ class ScriptedReplyMaker:
     ) -> None:
         if words_per_s < 0:
             raise ValueError(f"words_per_s must not be negative, got {words_per_s}")
-        self._asking = asking
+        self._asking = self._began_with = asking
         self._words_per_s = words_per_s
 
     def reply(
@@ -211,6 +212,49 @@ class ScriptedReplyMaker:
 
     def prepare(self, version: PolicyVersion, prompt: Sequence[Message], hurry: Event) -> None:
         """Nothing to prepare."""
+
+    def compare(
+        self,
+        prompt: Sequence[Message],
+        versions: tuple[PolicyVersion, PolicyVersion],
+        seed: int,
+        emit: Callable[[Draft], None],
+        cancel: Event,
+    ) -> ReplyPlan:
+        """Two canned replies, as if each version had said one of them."""
+        random = Random(seed)  # noqa: S311 - who comes first is no secret worth keeping
+        texts = random.sample(candidate_texts(prompt), 2)
+        order = random.sample(versions, 2)
+        parts = [re.findall(r"\s*\S+", text) for text in texts]
+        written = ["", ""]
+        for words in range(1, 1 + max(map(len, parts))):
+            if cancel.is_set():
+                break
+            written = ["".join(part[:words]) for part in parts]
+            emit(Draft(stage=Stage.STREAMING, texts=tuple(written)))
+            self._pause(cancel)
+        shown = tuple(
+            _completion(text, whole=text == full, version=version, seed=seed)
+            for text, full, version in zip(written, texts, order, strict=True)
+        )
+        if cancel.is_set():
+            return ReplyPlan(shown=shown[:1], question=None, finish_others=lambda _: ())
+        question = Question(
+            reason=AskReason.COMPARE, propensity=1.0, disagreement=0.1, first_better_prob=0.5
+        )
+        return ReplyPlan(shown=shown, question=question, finish_others=lambda _: ())
+
+    def configure(self, ask: AskConfig, sampling: Sampling) -> None:  # noqa: ARG002
+        """Ask as wished; AUTO is as the script began."""
+        self._asking = {
+            AskMode.NEVER: ScriptedAsking.NEVER,
+            AskMode.ALWAYS: ScriptedAsking.ALWAYS,
+            AskMode.AUTO: self._began_with,
+        }[ask.mode]
+
+    def taste(self) -> dict[str, float]:
+        """A script has learned nothing."""
+        return {}
 
     def refit(self, preferences: Sequence[Preference]) -> dict[str, float]:
         """Learn nothing; say how many picks there were."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from starlette.datastructures import Headers
 
-from chat_app import wording
+from chat_app import wording, wording_learning
 from chat_app.chart import Chart, chart_html, nice_ceiling
 from chat_app.guard import is_local
 from chat_app.markup import displayed, typed
@@ -140,8 +140,8 @@ def test_what_comes_from_elsewhere_is_escaped_in_the_learning_tab():
         mean_length_tokens=None,
     )
     assert "<img" not in lessons_html([lesson])
-    assert lessons_html([]) == ""
-    facts = facts_html(status(), 5, NOW)
+    assert "No lesson yet" in lessons_html([])
+    facts = facts_html(wording_learning.facts(status(), 5, NOW))
     assert "30 %" in facts and "3 in 10 replies" in facts and "5 learned from" in facts
 
 

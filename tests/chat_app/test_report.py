@@ -1,20 +1,16 @@
 """The numbers of the status line and of the Learning page, and the way back to a version."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
 from chat_app.config import ServiceConfig
 from chat_app.errors import ChatError
 from chat_app.progress import LearnerStatus, read_progress
-from learner.engine.scripted import ScriptedAsking
 from learner.errors import AdapterLoadError
 from learner.progress import LearnerState, write_progress
-from storage.records import Choice, RoundStatus
+from storage.records import RoundStatus
 from tests.chat_app.makers import PreparedReplyMaker, scripted
-from tests.chat_app.test_choices import asked
-from tests.storage.builders import leave, write_adapter
 
 
 def test_status_counts_picks_and_says_how_many_are_missing(serve, world):
@@ -123,45 +119,6 @@ def test_going_back_to_a_broken_version_is_a_sentence_and_changes_nothing(serve,
     with pytest.raises(ChatError):
         service.roll_back(1)
     assert service.status().live == 2
-
-
-def test_the_report_has_every_round_and_version(serve, world):
-    service = serve(scripted())
-    report = replace(world.report([world.pick()]), metrics={"kl_per_token": 0.02})
-    leave(world.folder.rounds, report, write_adapter)
-    service.collect_now()
-    world.learn([world.pick()], status=RoundStatus.REFUSED)
-    learning = service.learning()
-    assert [(one.number, one.status) for one in learning.rounds] == [
-        (1, RoundStatus.ACCEPTED),
-        (2, RoundStatus.REFUSED),
-    ]
-    assert [one.kl_per_token for one in learning.rounds] == [0.02, None]
-    assert [(one.id, one.live) for one in learning.versions] == [(1, True), (0, False)]
-    assert learning.learned == 1
-    service.roll_back(0)
-    assert service.learning().learned == 0
-
-
-def test_the_share_of_questions_is_counted_reply_by_reply(serve):
-    service = serve(scripted(ScriptedAsking.ALTERNATING))
-    chat = service.new_conversation()
-    service.choose(asked(service, chat).token, Choice.FIRST)
-    assert asked(service, chat, "Count to 3") is None
-    shares = [point.asked_share for point in service.learning().asked]
-    assert shares == [1.0, 0.5]
-
-
-def test_picks_count_as_foreseen_by_the_guess_made_before_them(serve):
-    service = serve(scripted(ScriptedAsking.ALWAYS))
-    chat = service.new_conversation()
-    for number in range(6):
-        question = asked(service, chat)
-        guess = Choice.FIRST if question.question.first_better_prob > 0.5 else Choice.SECOND
-        other = Choice.SECOND if guess is Choice.FIRST else Choice.FIRST
-        service.choose(question.token, guess if number < 3 else other)
-    points = service.learning().foreseen
-    assert [(point.picks, point.foreseen_share) for point in points] == [(5, 3 / 5), (6, 3 / 6)]
 
 
 def test_progress_is_what_the_learner_last_wrote(tmp_path):

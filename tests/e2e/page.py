@@ -14,7 +14,10 @@ from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect
 from chat_app.config import ServiceConfig
 from chat_app.progress import LearnerStatus, no_learner
 from chat_app.service import ChatService
+from chat_app.settings import Settings
+from chat_app.tabs import Tabs, build_tabs
 from chat_app.ui_server import PageServer
+from learner.control import LearnerControl
 from learner.protocols import ReplyMaker
 from storage.conversations import ConversationLog
 from storage.database import Store
@@ -36,6 +39,7 @@ class App:
     folder: DataFolder
     store: Store
     service: ChatService
+    tabs: Tabs
     conversations: ConversationLog
     feedback: FeedbackLog
     policies: PolicyRegistry
@@ -63,12 +67,22 @@ def serving(
         logs = Logs.over(store, folder.rounds, new_key=teaching_key)
         service = ChatService(logs, replies, config, learner_status)
         try:
-            with PageServer(service, candidates=config.candidates, port=port) as server:
+            tabs = build_tabs(
+                folder=folder,
+                settings=Settings(data=root),
+                store=store,
+                logs=logs,
+                replies=replies,
+                service=service,
+                control=LearnerControl(root),
+            )
+            with PageServer(service, tabs, candidates=config.candidates, port=port) as server:
                 yield App(
                     address=server.address,
                     folder=folder,
                     store=store,
                     service=service,
+                    tabs=tabs,
                     conversations=logs.conversations,
                     feedback=logs.feedback,
                     policies=logs.policies,

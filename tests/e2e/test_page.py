@@ -9,10 +9,9 @@ from playwright.sync_api import expect
 from chat_app.errors import ChatError
 from chat_app.ui_server import PageServer
 from learner.engine.scripted import ScriptedAsking
-from storage.records import Choice, RoundReport, RoundStatus
+from storage.records import RoundReport, RoundStatus
 from tests.e2e.conftest import demo
 from tests.e2e.page import serving
-from tests.storage.builders import leave, write_adapter
 
 pytestmark = [
     pytest.mark.browser,
@@ -92,7 +91,7 @@ def test_a_phone_has_each_button_under_its_reply_and_no_sideways_scroll(app, new
     person.part("choose-1").tap()
     assert person.part("undo").bounding_box()["height"] >= 44
     person.open_tab("Learning")
-    expect(person.part("facts")).to_contain_text("Picks")
+    expect(person.part("facts")).to_contain_text("Choices")
     assert_fits(person.page)
     assert person.errors == []
 
@@ -118,38 +117,6 @@ def test_parts_have_names_that_a_screen_reader_can_say(app, person):
     expect(page.get_by_role("log")).to_be_visible()
 
 
-def test_the_learning_tab_tells_numbers_and_goes_back_to_a_version(serve, person):
-    app = serve(demo(ScriptedAsking.ALWAYS, words_per_s=0.0))
-    chat = app.service.new_conversation()
-    picks = []
-    for _ in range(6):
-        app.service.say(chat.id, "Why is the sky blue?")
-        app.service.drain()
-        question = app.service.view(chat.id).question
-        picks.append(app.service.choose(question.token, Choice.FIRST).preference_id)
-    person.visit(app.address)
-    person.open_tab("Learning")
-    expect(person.part("no-lesson")).to_contain_text("No lesson yet")
-    expect(person.part("charts").get_by_role("img")).to_have_count(2)
-
-    leave(app.folder.rounds, lesson(app, picks), write_adapter)
-    expect(person.part("status")).to_contain_text("v1")
-    person.open_tab("Chat")
-    person.open_tab("Learning")
-    expect(person.part("lessons")).to_contain_text("kept")
-    expect(person.part("charts").get_by_role("img")).to_have_count(4)
-    person.part("versions").get_by_role("listbox").or_(
-        person.part("versions").get_by_role("combobox")
-    ).first.click()
-    person.page.get_by_role("option").first.click()
-    person.part("roll-back").click()
-    expect(person.part("roll-back-note")).to_have_text(
-        "The untrained model speaks from the next reply on."
-    )
-    expect(person.part("status")).to_contain_text("v0")
-    assert app.policies.current().id == 0
-
-
 def lesson(app, picks):
     return RoundReport(
         number=1,
@@ -168,7 +135,7 @@ def lesson(app, picks):
 def test_a_taken_port_is_a_sentence(app):
     port = int(app.address.rpartition(":")[2])
     with pytest.raises(ChatError, match=f"Port {port} is taken"):
-        PageServer(app.service, candidates=4, port=port)
+        PageServer(app.service, app.tabs, candidates=4, port=port)
 
 
 def test_strangers_are_refused_and_frames_are_forbidden(app):

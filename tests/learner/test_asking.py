@@ -200,3 +200,15 @@ def test_measuring_shows_what_a_person_would_see_and_moves_nothing(make, base):
         plan = replies.reply(prompt, base, seed, lambda _: None, Event())
         assert best.shown.token_ids == plan.shown[0].token_ids
         assert best.plain.seed == seed
+
+
+def test_new_settings_count_from_the_next_reply_on(make, base):
+    replies = make(mode=AskMode.ALWAYS)
+    assert speak(replies, base)[0].question is not None
+    quiet = AskConfig(mode=AskMode.NEVER, commit_after_tokens=6)
+    replies.configure(quiet, replace(SAMPLING, max_new_tokens=5))
+    plan, _ = speak(replies, base, seed=1)
+    assert plan.question is None
+    assert len(plan.shown[0].token_ids) <= 5
+    assert plan.shown[0].sampling.max_new_tokens == 5
+    assert replies.taste().keys() == replies.reward.style_weights.keys()

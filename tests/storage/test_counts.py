@@ -1,7 +1,6 @@
 """Counts kept as the log grows, against counting the whole log anew."""
 
 import random
-from dataclasses import replace
 from itertools import count
 
 from storage.conversations import ConversationLog
@@ -152,38 +151,6 @@ def test_a_reply_that_is_asked_about_later_is_no_plain_one_any_more(world: World
         )
     check(world)
     assert world.feedback.counts().replies == 1
-
-
-def test_foreseen_tells_whether_the_guess_was_right_newest_picks_only(world: World) -> None:
-    def pick(guess: float, choice: Choice) -> None:
-        turn = world.prompt()
-        question = replace(QUESTION, first_better_prob=guess)
-        comparison = world.log.ask(turn.id, completion("one"), completion("two"), question)
-        world.answer(comparison, choice)
-
-    for guess, choice in (
-        (0.9, Choice.FIRST),
-        (0.9, Choice.SECOND),
-        (0.1, Choice.SECOND),
-        (0.5, Choice.TIE),
-        (0.1, Choice.FIRST),
-    ):
-        pick(guess, choice)
-    assert world.feedback.foreseen(limit=10) == [True, False, True, False]
-    assert world.feedback.foreseen(limit=2) == [True, False]
-
-
-def test_asked_marks_the_replies_on_show_that_came_out_of_a_question(world: World) -> None:
-    plain = world.prompt()
-    world.log.reply(plain.id, completion())
-    world.answer(world.ask())
-    second = world.ask()
-    world.answer(second, Choice.SECOND)
-    withdrawn = world.ask()
-    world.answer(withdrawn)
-    world.feedback.withdraw(withdrawn.token)
-    assert world.feedback.asked(conversations=10) == [False, True, True, False]
-    assert world.feedback.asked(conversations=3) == [True, True, False]
 
 
 def test_a_limited_list_keeps_the_newest_and_always_the_base_and_who_serves(world: World) -> None:

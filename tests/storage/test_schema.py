@@ -78,6 +78,7 @@ FINE: dict[str, dict[str, Any]] = {
     # Turn 5 shows the reply that was picked first.
     "ratings": {"turn_id": 5, "thumb": "up", "created_ms": 0},
     "preference_notes": {"seq": 1, "strength": None, "reasons_json": "[]", "created_ms": 0},
+    "version_notes": {"version": 1, "body": "short and kind", "created_ms": 0},
     "rounds": {
         "number": 4,
         "parent": 1,
@@ -207,6 +208,8 @@ def test_the_row_that_the_rules_are_tested_on_is_fine(lived_in: World, table: st
         ("preference_notes", {"strength": "madly"}, "CHECK"),
         ("preference_notes", {"comment_id": 999}, "FOREIGN KEY"),
         ("candidates", {"author": "ghost"}, "CHECK"),
+        ("version_notes", {"version": 999}, "FOREIGN KEY"),
+        ("version_notes", {"body": "x" * 2001}, "CHECK"),
         ("rounds", {"number": 2}, "UNIQUE"),
         ("rounds", {"number": 0, "parent": 0}, "CHECK"),
         ("rounds", {"parent": 2}, "FOREIGN KEY"),
@@ -242,6 +245,7 @@ LOGS = (
     "preference_flags",
     "ratings",
     "preference_notes",
+    "version_notes",
     "rounds",
     "round_items",
     "policy_versions",
@@ -252,7 +256,7 @@ LOGS = (
 @pytest.mark.parametrize("table", LOGS)
 @pytest.mark.parametrize("change", ["update", "delete", "replace"])
 def test_logs_only_grow(lived_in: World, table: str, change: str) -> None:
-    for empty in ("preference_flags", "ratings", "preference_notes"):
+    for empty in ("preference_flags", "ratings", "preference_notes", "version_notes"):
         add(lived_in, empty, {})
     column = "number" if table == "round_items" else next(iter(FINE[table]))
     sql = {

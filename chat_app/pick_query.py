@@ -1,0 +1,91 @@
+"""A filter of picks as plain words: from the page's boxes, a download's address, a command's flags.
+
+Raises ChatError, with a sentence, for what cannot be meant.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+from urllib.parse import urlencode
+
+from chat_app.errors import ChatError
+from storage.pick_list import PickFilter
+from storage.records import AskReason, Choice, PolicyVersionId
+
+Word = TypeVar("Word", Choice, AskReason)
+STATES = ("used", "left-out", "held-out")
+"""Teaches; excluded, forgotten or taken back; only measures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PickQuery:
+    """Every field may be empty, which means any."""
+
+    words: str = ""
+    choice: str = ""
+    reason: str = ""
+    version: str = ""
+    state: str = ""
+    since: str = ""
+    """A day as 2026-11-22, in UTC."""
+    until: str = ""
+    """The last day that counts."""
+
+    @staticmethod
+    def of(values: Mapping[str, str]) -> "PickQuery":
+        """Those of the values that are fields of a query."""
+        names = {field.name for field in fields(PickQuery)}
+        return PickQuery(**{name: value for name, value in values.items() if name in names})
+
+    @staticmethod
+    def listed(values: Sequence[str | None]) -> "PickQuery":
+        """From the values of all fields, in their order; None is empty."""
+        names = [field.name for field in fields(PickQuery)]
+        return PickQuery(**{name: value or "" for name, value in zip(names, values, strict=True)})
+
+    @property
+    def is_empty(self) -> bool:
+        return self == PickQuery()
+
+    def urlencoded(self) -> str:
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return urlencode({name: value for name, value in given.items() if value})
+
+    def filter(self) -> PickFilter:
+        held_out = None
+        if self.state in ("used", "held-out"):
+            held_out = self.state == "held-out"
+        elif self.state not in ("", "left-out"):
+            raise ChatError(f"{self.state} is no state; known are {', '.join(STATES)}.")
+        return PickFilter(
+            words=self.words,
+            choices=frozenset([_one_of(Choice, self.choice, "choice")] if self.choice else []),
+            reason=_one_of(AskReason, self.reason, "reason") if self.reason else None,
+            version=_version(self.version) if self.version else None,
+            held_out=held_out,
+            counts={"used": True, "left-out": False}.get(self.state),
+            since=_day(self.since) if self.since else None,
+            until=_day(self.until) + timedelta(days=1) if self.until else None,
+        )
+
+
+def _one_of(kind: type[Word], value: str, name: str) -> Word:
+    try:
+        return kind(value)
+    except ValueError as error:
+        known = ", ".join(kind)
+        raise ChatError(f"{value} is no {name}; known are {known}.") from error
+
+
+def _version(value: str) -> PolicyVersionId:
+    if not value.removeprefix("v").isdecimal():
+        raise ChatError(f"{value} is no version: give its number.")
+    return PolicyVersionId(int(value.removeprefix("v")))
+
+
+def _day(value: str) -> datetime:
+    try:
+        return datetime.strptime(value.strip(), "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise ChatError(f"{value} is no day: write it as 2026-11-22.") from error

@@ -1,0 +1,130 @@
+"""What it has learned of a person's taste, in words, and the person's own word beside it."""
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from chat_app import wording_learning
+from chat_app.errors import ChatError
+from chat_app.learning_service import LearningService
+from chat_app.settings_service import SettingsService
+from chat_app.ui_parts import Update, line
+from learner.reward.lean_file import MAX_LEAN
+from learner.reward.style import STYLE_NAMES
+
+BAR_LOGITS = 1.0
+"""A weight of this size fills its bar."""
+
+
+class TastePanel:
+    def __init__(self, learning: LearningService, settings: SettingsService) -> None:
+        self._learning = learning
+        self._settings = settings
+
+    def body(self) -> None:
+        gr.Markdown("### What it has learned of your taste", elem_id="taste-title")
+        self.learned = gr.HTML(elem_id="taste")
+        with gr.Accordion("Say it yourself", open=False, elem_id="lean"):
+            gr.Markdown(
+                "To the right you want more of it, to the left less; in the middle it follows your "
+                "choices alone. It counts from the next reply on, and for the next lesson.",
+                elem_id="lean-hint",
+            )
+            self.sliders = {
+                name: gr.Slider(
+                    -MAX_LEAN,
+                    MAX_LEAN,
+                    value=0,
+                    step=0.25,
+                    label=name.capitalize(),
+                    elem_id=f"lean-{name.replace(' ', '-')}",
+                )
+                for name in STYLE_NAMES
+            }
+            self.clear = gr.Button("Back to my choices alone", elem_id="lean-clear", size="md")
+            self.said = gr.Markdown(visible=False, elem_id="lean-said")
+        self.budget = gr.Slider(
+            0,
+            100,
+            value=30,
+            step=5,
+            label="Questions: at most this share of replies (%)",
+            info="Of replies after the first dozen choices. 0 asks only now and then, to check.",
+            elem_id="budget",
+        )
+        self.budget_said = gr.Markdown(visible=False, elem_id="budget-said")
+
+    @property
+    def parts(self) -> list[Any]:
+        return [*self.sliders.values(), self.budget, self.said, self.budget_said]
+
+    def bind(self, quiet: dict[str, Any]) -> None:
+        for name, slider in self.sliders.items():
+            slider.release(
+                lambda value, name=name: self.lean(name, value), [slider], self.said, **quiet
+            )
+        self.clear.click(self.unlean, None, [*self.sliders.values(), self.said], **quiet)
+        self.budget.release(self.set_budget, [self.budget], self.budget_said, **quiet)
+
+    # --- Events ------------------------------------------------------------------------------
+
+    def draw(self) -> Update:
+        lean = self._settings.lean()
+        share = self._settings.current.ask.budget_share
+        return {
+            **{slider: lean.get(name, 0) for name, slider in self.sliders.items()},
+            self.budget: round(100 * share),
+            self.said: line(""),
+            self.budget_said: line(""),
+        }
+
+    def lean(self, name: str, value: float) -> Update:
+        try:
+            self._settings.set_lean(name, value)
+        except ChatError as error:
+            return line(str(error))
+        return line(f"{name.capitalize()}: saved. It counts from the next reply on.")
+
+    def unlean(self) -> Update:
+        for name in self._settings.lean():
+            self._settings.set_lean(name, 0)
+        return {
+            **dict.fromkeys(self.sliders.values(), 0),
+            self.said: line("It follows your choices alone again."),
+        }
+
+    def set_budget(self, percent: float) -> Update:
+        try:
+            self._settings.change({"budget": percent / 100})
+        except ChatError as error:
+            return line(str(error))
+        return line("Saved. It counts from the next reply on.")
+
+    # --- Drawing -----------------------------------------------------------------------------
+
+    @staticmethod
+    def learned_html(weights: Mapping[str, float]) -> str:
+        """The taste in words, then every trait as a bar from the middle."""
+        lines = wording_learning.taste_lines(weights)
+        if not lines:
+            return f"<p>{escape(wording_learning.NO_TASTE)}</p>"
+        said = "".join(f"<li>{escape(line)}.</li>" for line in lines[:5])
+        bars = "".join(_bar(name, weight) for name, weight in weights.items())
+        return (
+            f"<ul>{said}</ul><details><summary>All traits, in numbers</summary>"
+            f'<table class="figures bars"><thead><tr><th scope="col">Trait</th>'
+            f'<th scope="col">Weight</th><th></th></tr></thead><tbody>{bars}</tbody></table>'
+            "</details>"
+        )
+
+
+def _bar(name: str, weight: float) -> str:
+    width = 50 * min(abs(weight) / BAR_LOGITS, 1.0)
+    left = 50.0 if weight >= 0 else 50.0 - width
+    bar = f'<span style="left:{left:.1f}%;width:{width:.1f}%"></span>'
+    return (
+        f"<tr><td>{escape(name)}</td><td>{weight:+.2f}</td>"
+        f'<td aria-hidden="true"><div class="weight">{bar}</div></td></tr>'
+    )

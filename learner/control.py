@@ -1,0 +1,47 @@
+"""What a person wants of the learner: two small files in the data folder, which outlive both.
+
+``learner.paused`` holds the reason as long as no round may start. ``learner.now`` asks for one
+round from whatever picks there are; the learner takes it away once that round is left. A file is
+there or not, so there is nothing to lock and nothing to tear.
+"""
+
+from pathlib import Path
+
+BY_HAND = "You paused learning."
+
+
+class LearnerControl:
+    """``root`` is the data folder. The app writes, the learner's process reads."""
+
+    def __init__(self, root: Path) -> None:
+        self._paused = root / "learner.paused"
+        self._now = root / "learner.now"
+
+    @property
+    def paused(self) -> str | None:
+        """Why no round may start, as a sentence; None while they may."""
+        try:
+            return self._paused.read_text(encoding="utf-8") or BY_HAND
+        except FileNotFoundError:
+            return None
+
+    def pause(self, reason: str = BY_HAND) -> None:
+        temporary = self._paused.with_suffix(".tmp")
+        temporary.write_text(reason, encoding="utf-8")
+        temporary.replace(self._paused)
+
+    def resume(self) -> None:
+        self._paused.unlink(missing_ok=True)
+
+    def ask_for_a_lesson(self) -> None:
+        """Wish for one round as soon as there is a pick to learn from."""
+        self._now.touch()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether such a wish waits."""
+        return self._now.exists()
+
+    def grant(self) -> None:
+        """The wish was met."""
+        self._now.unlink(missing_ok=True)

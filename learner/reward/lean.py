@@ -1,0 +1,61 @@
+"""A person's own word about their taste, beside what was learned from their choices.
+
+The lean is a weight for each style feature, in logits per typical difference, and is added to what
+every member of the ensemble gives a reply. It moves the mean and no disagreement: a wish says what
+is liked, not how sure the judges are. It lies in a file of the data folder that the app writes;
+both processes read it with each fit.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from learner.config import RewardConfig
+from learner.reward.head import BayesianRewardHead
+from learner.reward.lean_file import Lean
+from learner.reward.signals import Signal
+from learner.reward.style import STYLE_NAMES
+from learner.reward.taste import Taste
+from storage.records import Completion, Message, Preference
+
+
+class LeaningHead(BayesianRewardHead):
+    """The reward ensemble plus the person's lean, which is read with each fit."""
+
+    def __init__(
+        self,
+        config: RewardConfig,
+        *,
+        seed: int,
+        lean: Callable[[], Lean],
+        taste: Taste | None = None,
+    ) -> None:
+        self._read_lean = lean
+        self._lean = torch.zeros(len(STYLE_NAMES), dtype=torch.float64)
+        super().__init__(config, seed=seed, taste=taste)
+
+    @property
+    def lean(self) -> dict[str, float]:
+        return dict(zip(STYLE_NAMES, self._lean.tolist(), strict=True))
+
+    def fit(
+        self, preferences: Sequence[Preference], signals: Sequence[Signal] = ()
+    ) -> dict[str, float]:
+        """Refit, and take up the lean as it is now."""
+        lean = self._read_lean()
+        self._lean = torch.tensor(
+            [lean.get(name, 0.0) for name in STYLE_NAMES], dtype=torch.float64
+        )
+        return super().fit(preferences, signals)
+
+    def score(
+        self, prompt: Sequence[Message], completions: Sequence[Completion]
+    ) -> Float[Tensor, "E N"]:
+        """Rewards in logits, as the ensemble's, each raised by what the person leans to."""
+        rewards = super().score(prompt, completions)
+        if not self._lean.any():
+            return rewards
+        style = torch.stack([torch.as_tensor(self._style(prompt, one)) for one in completions])
+        return rewards + (style @ self._lean).float()

@@ -1,0 +1,55 @@
+"""A copy of the database that is checked before it is called a backup.
+
+SQLite's own backup copies a consistent state while the app writes on. The copy is made under a
+temporary name, checked, synced and renamed, so that a name without ``.part`` is a whole backup.
+"""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from storage.errors import DataFolderError
+from storage.sqlite import check_sound, open_reader, sqlite3, translated
+
+PAGES_AT_ONCE = 1_000
+"""Between two portions the app may write."""
+
+
+def back_up(database: Path, folder: Path, *, now: datetime | None = None) -> Path:
+    """Copy ``database`` into ``folder``; return the copy's path.
+
+    Raises DataFolderError where there is none or the folder cannot be written, DiskFullError, and
+    DamagedDatabaseError where the copy is not sound.
+    """
+    moment = now or datetime.now(UTC)
+    target = folder / f"twofold-{moment:%Y%m%d-%H%M%S}.db"
+    part = target.with_suffix(".part")
+    source = open_reader(database)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        part.unlink(missing_ok=True)
+        _copy(source, part)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(target)
+    except OSError as error:
+        raise DataFolderError(f"{folder} cannot be written ({error.strerror}).") from error
+    finally:
+        source.close()
+        part.unlink(missing_ok=True)
+    return target
+
+
+def _copy(source: Database, part: Path) -> None:
+    with translated():
+        copy = sqlite3.connect(part)
+        try:
+            source.conn.backup(copy, pages=PAGES_AT_ONCE)
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
+            copy.commit()
+            copy.row_factory = sqlite3.Row
+            check_sound(Database(copy, execute_plugins=False))
+        finally:
+            copy.close()

@@ -1,0 +1,69 @@
+"""Choices between replies of two different versions: how often the newer one won.
+
+Such pairs come from comparisons that the person asked for, blind; each counts once, by its newest
+answer.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from storage.database import Reader
+from storage.records import PolicyVersionId
+from storage.sqlite import fetch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duel:
+    """What was chosen between ``newer`` and ``older``, over all pairs of theirs."""
+
+    newer: PolicyVersionId
+    older: PolicyVersionId
+    won: int
+    lost: int
+    tied: int
+    """About the same, or both bad."""
+
+    @property
+    def decided(self) -> int:
+        return self.won + self.lost
+
+
+class DuelReader:
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def all(self) -> list[Duel]:
+        """Return every pair of versions that was chosen between, by newer, then older."""
+        found = fetch(
+            self._reader.read(),
+            """
+            SELECT max(first_version, second_version) AS newer,
+                   min(first_version, second_version) AS older,
+                   sum(choice = CASE WHEN first_version > second_version
+                                     THEN 'first' ELSE 'second' END) AS won,
+                   sum(choice = CASE WHEN first_version > second_version
+                                     THEN 'second' ELSE 'first' END) AS lost,
+                   sum(choice IN ('tie', 'both_bad')) AS tied
+              FROM pick_list
+             WHERE first_version <> second_version
+               AND reason NOT IN ('imported', 'edited', 'written')
+               AND choice IN ('first', 'second', 'tie', 'both_bad')
+             GROUP BY newer, older ORDER BY newer, older
+            """,
+        )
+        return [
+            Duel(
+                newer=PolicyVersionId(row["newer"]),
+                older=PolicyVersionId(row["older"]),
+                won=row["won"],
+                lost=row["lost"],
+                tied=row["tied"],
+            )
+            for row in found
+        ]
+
+
+def between(duels: Iterable[Duel], one: PolicyVersionId, other: PolicyVersionId) -> Duel | None:
+    """Return what was chosen between these two, if anything was."""
+    wanted = (max(one, other), min(one, other))
+    return next((duel for duel in duels if (duel.newer, duel.older) == wanted), None)

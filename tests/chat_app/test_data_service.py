@@ -1,0 +1,241 @@
+"""What a person does with their picks: the log, the judges and the files follow."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from chat_app.data_service import DataService
+from chat_app.dataset_zip import file_bytes
+from chat_app.errors import ChatError
+from chat_app.exports import ExportFormat, ExportOptions, json_lines, parquet_bytes
+from chat_app.pick_query import PickQuery
+from chat_app.settings import Settings
+from chat_app.tabs import build_tabs
+from learner.control import LearnerControl
+from storage.logs import Logs
+from storage.pick_list import PickFilter
+from storage.records import Choice, FinishReason
+from tests.chat_app.makers import GatedReplyMaker, scripted
+from tests.storage.builders import QUESTION, World, completion
+
+ALL = PickFilter()
+
+
+@pytest.fixture
+def data_of(serve):
+    """The Data tab's service over a world, with a chat beside it."""
+
+    def build(world: World, replies=None) -> DataService:
+        replies = replies or scripted()
+        service = serve(replies)
+        build.service = service
+        return build_tabs(
+            folder=world.folder,
+            settings=Settings(data=world.folder.root),
+            control=LearnerControl(world.folder.root),
+            store=world.store,
+            logs=Logs.over(world.store, world.folder.rounds),
+            replies=replies,
+            service=service,
+        ).data
+
+    return build
+
+
+@pytest.fixture
+def data(data_of, world: World) -> DataService:
+    return data_of(world)
+
+
+def rows(data: DataService, format_: ExportFormat, **options: bool) -> list[dict]:
+    return list(data.export(ALL, ExportOptions(format=format_, **options)))
+
+
+def test_every_change_reaches_the_judges(data_of, world: World) -> None:
+    replies = GatedReplyMaker()
+    data = data_of(world, replies)
+    pair = world.ask()
+    world.answer(pair)
+    for change, known in (
+        (lambda: data.correct(pair.id, Choice.TIE), ["tie"]),
+        (lambda: data.exclude(pair.id), []),
+        (lambda: data.include(pair.id), ["tie"]),
+        (lambda: data.correct(pair.id, Choice.WITHDRAWN), []),
+        (lambda: data.correct(pair.id, Choice.SECOND), ["second"]),
+        (lambda: data.forget(pair.id), []),
+    ):
+        change()
+        data_of.service.drain()
+        assert replies.refits[-1] == known
+    with pytest.raises(ChatError, match="not here"):
+        data.correct(world.ask().id, Choice.FIRST)
+
+
+def test_a_choice_has_a_row_in_each_format_that_has_room_for_it(data, world: World) -> None:
+    for choice in (Choice.FIRST, Choice.SECOND, Choice.TIE, Choice.BOTH_BAD, Choice.SKIP):
+        world.answer(choice=choice)
+    preference = rows(data, ExportFormat.PREFERENCE, meta=False)
+    prompt = [{"role": "user", "content": "hello"}]
+    one, two = ([{"role": "assistant", "content": text}] for text in ("one", "two"))
+    assert preference == [
+        {"prompt": prompt, "chosen": one, "rejected": two},
+        {"prompt": prompt, "chosen": two, "rejected": one},
+    ]
+    unpaired = rows(data, ExportFormat.UNPAIRED, meta=False)
+    assert [(row["completion"], row["label"]) for row in unpaired] == [
+        (one, True),
+        (two, False),
+        (one, False),
+        (two, True),
+        (one, False),
+        (two, False),
+    ]
+    assert rows(data, ExportFormat.MESSAGES, meta=False) == [
+        {"messages": prompt + one},
+        {"messages": prompt + two},
+    ]
+    assert [row["choice"] for row in rows(data, ExportFormat.EVERYTHING)] == [
+        "first",
+        "second",
+        "tie",
+        "both_bad",
+        "skip",
+    ]
+
+
+def test_options_leave_rows_and_columns_out(data, world: World) -> None:
+    world.answer(world.ask(world.prompt(held_out=True)))
+    world.answer()
+    assert len(rows(data, ExportFormat.PREFERENCE)) == 2
+    [row] = rows(data, ExportFormat.PREFERENCE, held_out=False)
+    assert row["meta_held_out"] is False and row["meta_choice"] == "first"
+    assert not [name for name in rows(data, ExportFormat.PREFERENCE, meta=False)[0] if "_" in name]
+    preview = data.preview_export(ALL, ExportOptions(held_out=False))
+    assert (preview.picks, preview.rows, len(preview.sample)) == (2, 1, 1)
+
+
+def test_a_preview_counts_what_the_download_will_hold(data, world: World) -> None:
+    for choice in (Choice.FIRST, Choice.TIE, Choice.BOTH_BAD, Choice.SKIP):
+        world.answer(choice=choice)
+    world.answer(world.ask(world.prompt(held_out=True)))
+    turn = world.prompt()
+    cut = completion("cut", finish=FinishReason.ABORTED)
+    world.answer(world.log.ask(turn.id, cut, completion("whole"), QUESTION))
+    for format_ in ExportFormat:
+        for held_out in (True, False):
+            for partial in (True, False):
+                for only in (ALL, PickFilter(choices=frozenset({Choice.TIE}))):
+                    options = ExportOptions(format=format_, held_out=held_out, partial=partial)
+                    counted = data.preview_export(only, options).rows
+                    assert counted == len(list(data.export(only, options)))
+
+
+def test_trl_takes_the_export_as_it_is(data, world: World, tmp_path: Path) -> None:
+    trl = pytest.importorskip("trl.data_utils")
+    world.answer()
+    [row] = rows(data, ExportFormat.PREFERENCE, meta=False)
+    assert trl.is_conversational(row)
+    assert trl.maybe_extract_prompt(dict(row)) == row
+    implicit = {name: row["prompt"] + row[name] for name in ("chosen", "rejected")}
+    assert trl.maybe_extract_prompt(implicit) == row
+    assert trl.is_conversational(rows(data, ExportFormat.UNPAIRED, meta=False)[0])
+
+
+def test_parquet_holds_the_same_rows(data, world: World, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    world.answer()
+    path = tmp_path / "picks.parquet"
+    path.write_bytes(parquet_bytes(rows(data, ExportFormat.PARQUET)))
+    assert parquet.read_table(path).to_pylist() == rows(data, ExportFormat.PREFERENCE)
+    path.write_bytes(parquet_bytes([]))
+    assert parquet.read_table(path).num_rows == 0
+
+
+def test_a_data_set_has_its_splits_and_says_how_it_came_about(data, world: World) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    world.answer()
+    world.answer(world.ask(world.prompt(held_out=True, text="kept apart")))
+    content = file_bytes(rows(data, ExportFormat.DATASET, meta=False), ExportFormat.DATASET)
+    archive = zipfile.ZipFile(io.BytesIO(content))
+    prompts = {}
+    for split in ("train", "test"):
+        name = f"twofold-choices/data/{split}-00000-of-00001.parquet"
+        table = parquet.read_table(io.BytesIO(archive.read(name))).to_pylist()
+        prompts[split] = [row["prompt"][0]["content"] for row in table]
+    assert prompts == {"train": ["hello"], "test": ["kept apart"]}
+    card = archive.read("twofold-choices/README.md").decode()
+    assert "path: data/test-*.parquet" in card and "| train | 1 |" in card
+
+
+@pytest.mark.parametrize("format_", [ExportFormat.PREFERENCE, ExportFormat.EVERYTHING])
+def test_an_export_comes_back_unchanged_here_and_elsewhere(
+    data_of, world: World, tmp_path: Path, format_: ExportFormat
+) -> None:
+    data = data_of(world)
+    for choice in (Choice.FIRST, Choice.SECOND, Choice.TIE):
+        world.answer(choice=choice)
+    world.answer(world.ask(world.prompt(held_out=True, text="kept apart")))
+    file = tmp_path / "picks.jsonl"
+    file.write_text("".join(json_lines(rows(data, format_))))
+    here = data.preview_import(file, file.name)
+    assert here.new == () and here.known == len(file.read_text().splitlines())
+
+    other = World.open(tmp_path / "elsewhere")
+    with other.store:
+        there = data_of(other)
+        there_service = data_of.service
+        preview = there.preview_import(file, file.name)
+        assert len(preview.new) == here.known and preview.bad_lines == 0
+        there.start_import(preview.key)
+        there_service.drain()
+        assert there.import_progress().added == here.known
+        assert "".join(json_lines(rows(there, format_))) == file.read_text()
+        assert len(other.feedback.held_out()) == 1
+        assert all(
+            one.comparison.first.completion.token_ids for one in other.feedback.preferences()
+        )
+        there_service.close()
+
+
+def test_an_import_that_cannot_be_begun_says_why(data, world: World, tmp_path: Path) -> None:
+    file = tmp_path / "some.jsonl"
+    with pytest.raises(ChatError, match="cannot be read"):
+        data.preview_import(file, file.name)
+    file.write_text("")
+    with pytest.raises(ChatError, match="is empty"):
+        data.preview_import(file, file.name)
+    file.write_bytes(b"\xff\xfe{}")
+    with pytest.raises(ChatError, match="not UTF-8"):
+        data.preview_import(file, file.name)
+    file.write_text("{}\n" * 20)
+    preview = data.preview_import(file, file.name)
+    assert preview.bad_lines == 20 and len(preview.problems) == 8
+    with pytest.raises(ChatError, match="nothing new"):
+        data.start_import(preview.key)
+    with pytest.raises(ChatError, match="too old"):
+        data.start_import("unknown")
+
+
+def test_a_filter_in_words_is_checked(world: World) -> None:
+    said = PickQuery(words="sky", choice="tie", version="v2", state="left-out", since="2026-11-02")
+    assert PickQuery.of({"choice": "tie", "colour": "red"}) == PickQuery(choice="tie")
+    made = said.filter()
+    assert made.counts is False and made.version == 2 and made.since.day == 2
+    for wrong in ({"choice": "x"}, {"version": "two"}, {"since": "2.11."}, {"state": "x"}):
+        with pytest.raises(ChatError):
+            PickQuery(**wrong).filter()
+
+
+def test_a_system_prompt_and_earlier_turns_travel(data, world: World) -> None:
+    turn = world.prompt(text="first question")
+    world.log.reply(turn.id, completion("an answer"))
+    second = world.log.say(turn.conversation_id, "second question")
+    world.answer(world.ask(second))
+    [row] = rows(data, ExportFormat.PREFERENCE)
+    assert [message["content"] for message in row["prompt"]] == [
+        "first question",
+        "an answer",
+        "second question",
+    ]

@@ -1,0 +1,186 @@
+"""Versions as a person sees them: the tree, the figures, who speaks, and one to take along."""
+
+import io
+import json
+import zipfile
+
+import pytest
+
+from chat_app.errors import ChatError
+from chat_app.interval import wilson
+from chat_app.models_service import ModelsService, VersionCard, lanes
+from chat_app.wording_models import gate_rows, won
+from storage.duels import Duel, DuelReader
+from storage.records import Choice, PolicyVersionId, RoundStatus
+from tests.storage.builders import QUESTION, World, completion
+
+
+@pytest.fixture
+def models(world: World) -> ModelsService:
+    return ModelsService(
+        policies=world.policies,
+        duels=DuelReader(world.store),
+        model_name="some/model",
+        changed=lambda: None,
+    )
+
+
+def learn(world: World) -> None:
+    world.learn([world.pick()])
+
+
+def test_the_tree_tells_who_comes_from_whom_and_who_speaks(world, models) -> None:
+    learn(world)
+    learn(world)
+    models.make_live(PolicyVersionId(1))
+    learn(world)
+    world.policies.reject(PolicyVersionId(2), reason="it stammers")
+    cards = {card.id: card for card in models.versions()}
+    assert [card.id for card in models.versions()] == [3, 2, 1, 0]
+    assert {id_: card.parent for id_, card in cards.items()} == {3: 1, 2: 1, 1: 0, 0: None}
+    assert [id_ for id_, card in cards.items() if card.live] == [3]
+    assert [id_ for id_, card in cards.items() if card.on_live_line] == [3, 1, 0]
+    assert cards[2].why_not == "it stammers" and cards[3].servable and cards[3].picks == 1
+    assert lanes(models.versions()) == ["●", "│ ●", "●", "●"]
+    with pytest.raises(ChatError, match="rejected"):
+        models.make_live(PolicyVersionId(2))
+    with pytest.raises(ChatError, match="live already"):
+        models.make_live(PolicyVersionId(3))
+
+
+def test_rolling_back_passes_over_who_may_not_speak(world, models) -> None:
+    for _ in range(3):
+        learn(world)
+    world.policies.reject(PolicyVersionId(2), reason="it stammers")
+    assert models.roll_back() == 1
+    assert models.roll_back() == 0
+    with pytest.raises(ChatError, match="nothing before"):
+        models.roll_back()
+
+
+def test_a_line_without_branches_needs_no_picture(world, models) -> None:
+    learn(world)
+    assert lanes(models.versions()) == ["", ""]
+
+
+def test_branches_end_in_the_lane_of_their_parent() -> None:
+    def card(id_: int, parent: int | None) -> VersionCard:
+        return VersionCard(
+            id=PolicyVersionId(id_),
+            parent=None if parent is None else PolicyVersionId(parent),
+            created_at=None,
+            live=False,
+            on_live_line=False,
+            servable=True,
+            why_not="",
+            picks=0,
+            note="",
+            duel=None,
+        )
+
+    tree = [card(5, 3), card(4, 2), card(3, 2), card(2, 0), card(1, 0), card(0, None)]
+    assert lanes(tree) == ["●", "│ ●", "● │", "●", "│ ●", "●"]
+
+
+def test_a_version_tells_its_lesson_and_its_size(world, models) -> None:
+    learn(world)
+    detail = models.detail(PolicyVersionId(1))
+    assert detail.lesson.number == 1 and detail.size_bytes == 2048 + len('{"r": 8}')
+    assert models.detail(PolicyVersionId(0)).lesson is None
+    with pytest.raises(ChatError, match="no policy version 9"):
+        models.detail(PolicyVersionId(9))
+
+
+def test_duels_count_for_the_version_that_was_chosen(world, models) -> None:
+    learn(world)
+
+    def duel(first: int, second: int, choice: Choice) -> None:
+        turn = world.prompt()
+        pair = world.log.ask(
+            turn.id, completion("a", version=first), completion("b", version=second), QUESTION
+        )
+        world.answer(pair, choice)
+
+    duel(1, 0, Choice.FIRST)
+    duel(0, 1, Choice.SECOND)
+    duel(0, 1, Choice.FIRST)
+    duel(0, 1, Choice.TIE)
+    duel(0, 1, Choice.SKIP)
+    [found] = models.detail(PolicyVersionId(1)).duels
+    assert found == Duel(newer=1, older=0, won=2, lost=1, tied=1)
+    assert won(found, PolicyVersionId(1)).startswith("against v0: chosen 2 of 3 times (21 to 94 %")
+    assert won(found, PolicyVersionId(0)).startswith("against v1: chosen 1 of 3 times")
+    assert models.versions()[0].duel == found
+
+
+def test_the_zip_is_a_peft_folder_with_a_card_and_no_path_of_this_machine(world, models) -> None:
+    def write(folder) -> None:
+        config = {"r": 8, "base_model_name_or_path": "/home/somebody/model"}
+        (folder / "adapter_config.json").write_text(json.dumps(config))
+        (folder / "adapter_model.safetensors").write_bytes(b"weights")
+        (folder / "optimizer.safetensors").write_bytes(b"moments")
+        (folder / "README.md").write_text("/home/somebody/model")
+
+    from storage import rounds
+    from tests.storage.builders import leave
+
+    leave(world.folder.rounds, world.report([world.pick()]), write)
+    rounds.collect(world.policies)
+    archive = zipfile.ZipFile(io.BytesIO(models.adapter(PolicyVersionId(1))))
+    assert archive.namelist() == [
+        "twofold-v1/adapter_config.json",
+        "twofold-v1/adapter_model.safetensors",
+        "twofold-v1/README.md",
+    ]
+    assert json.loads(archive.read("twofold-v1/adapter_config.json")) == {
+        "r": 8,
+        "base_model_name_or_path": "some/model",
+    }
+    card = archive.read("twofold-v1/README.md").decode()
+    assert "base_model: some/model" in card and "| loss | 0.5 |" in card
+    assert b"/home/somebody" not in b"".join(archive.read(name) for name in archive.namelist())
+    with pytest.raises(ChatError, match="no adapter"):
+        models.adapter(PolicyVersionId(0))
+    path = world.folder.rounds / "r000001" / "adapter" / "adapter_model.safetensors"
+    path.write_bytes(b"WEIGHTS")
+    with pytest.raises(ChatError, match="not what the round wrote"):
+        models.adapter(PolicyVersionId(1))
+
+
+def test_the_gates_figures_stand_beside_their_limits() -> None:
+    rows = gate_rows(
+        {"length_ratio": 1.25, "repetition": 0.1, "loss": 0.5},
+        {"min_length_ratio": 0.4, "max_length_ratio": 2.0},
+    )
+    assert rows == [
+        ("Length of replies, over its parent's", "1.25", "at least 0.4, at most 2"),
+        ("Share of repeated token pairs", "0.1", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "expected"),
+    # The last two are in Newcombe (Statistics in Medicine 17, 1998), table I.
+    [(0, 0, (0.0, 1.0)), (81, 263, (0.2553, 0.3662)), (15, 148, (0.0624, 0.1605))],
+)
+def test_the_interval_is_wilsons(successes, n, expected) -> None:
+    assert wilson(successes, n) == pytest.approx(expected, abs=5e-5)
+
+
+def test_a_refused_lesson_is_no_version(world, models) -> None:
+    world.learn([world.pick()], status=RoundStatus.REFUSED)
+    assert [card.id for card in models.versions()] == [0]
+
+
+def test_a_note_stays_until_it_is_replaced_or_emptied(world, models) -> None:
+    learn(world)
+    one = PolicyVersionId(1)
+    models.note(one, " kinder, and shorter ")
+    models.note(PolicyVersionId(0), "the start")
+    assert [card.note for card in models.versions()] == ["kinder, and shorter", "the start"]
+    models.note(one, "")
+    assert models.detail(one).card.note == ""
+    with pytest.raises(ChatError, match="at most 2,000"):
+        models.note(one, "x" * 2001)
+    with pytest.raises(ChatError, match="no policy version 9"):
+        models.note(PolicyVersionId(9), "who?")

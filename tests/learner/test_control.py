@@ -1,0 +1,107 @@
+"""A person pauses the learner, wishes for a lesson, and both outlive a restart."""
+
+import json
+import multiprocessing
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from learner.control import LearnerControl
+from learner.progress import LearnerState
+from learner.worker import LearnerProcess, Pace, run
+from storage.records import PolicyVersionId, PreferenceId, RoundReport, RoundStatus
+from tests.learner.test_online import until
+
+PACE = Pace(poll_s=0.01, max_failures=2, back_off_s=0.01)
+
+
+class Counting:
+    """Notes how many picks were enough; a wish is met at the second try."""
+
+    def __init__(self) -> None:
+        self.asked: list[int | None] = []
+
+    def step(self, at_least=None):
+        self.asked.append(at_least)
+        return REPORT if self.asked.count(1) == 2 and at_least == 1 else None
+
+
+REPORT = RoundReport(
+    number=1,
+    parent=PolicyVersionId(0),
+    status=RoundStatus.REFUSED,
+    preference_ids=(PreferenceId(1),),
+    attempted_through=PreferenceId(1),
+    update_rule="none",
+    seed=0,
+    reason="because",
+    metrics={},
+    seconds=0.0,
+)
+
+
+@pytest.fixture
+def learner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The child's main on a thread of this process; it ends with the test."""
+    monkeypatch.setattr("learner.worker.lower_priority", lambda: None)
+    counting, control = Counting(), LearnerControl(tmp_path)
+    ours, theirs = multiprocessing.Pipe()
+    arguments = (lambda: counting, tmp_path / "learner.json", theirs, PACE, control)
+
+    def begin():
+        thread.start()
+        return counting
+
+    thread = Thread(target=run, args=arguments)
+    yield begin, control
+    ours.close()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def said(folder: Path) -> dict:
+    return json.loads((folder / "learner.json").read_text())
+
+
+def test_while_it_is_paused_no_round_starts_and_the_reason_is_told(learner, tmp_path):
+    begin, control = learner
+    control.pause("Replies score higher but win less.")
+    assert LearnerControl(tmp_path).paused == "Replies score higher but win less."
+    counting = begin()
+    until(lambda: (tmp_path / "learner.json").exists() and said(tmp_path)["state"] == "held")
+    assert said(tmp_path)["detail"] == "Replies score higher but win less."
+    assert counting.asked == []
+    control.resume()
+    control.resume()
+    until(lambda: counting.asked)
+    assert said(tmp_path)["state"] == LearnerState.IDLE and control.paused is None
+
+
+def test_a_wish_waits_until_a_round_came_of_it(learner, tmp_path):
+    begin, control = learner
+    control.ask_for_a_lesson()
+    counting = begin()
+    until(lambda: not control.wanted)
+    until(lambda: len(counting.asked) > 4)
+    assert counting.asked[:4] == [1, 1, None, None]
+    assert said(tmp_path)["round"] == 1
+
+
+class GivingUp:
+    def step(self, at_least=None):
+        raise FloatingPointError("planted")
+
+
+@pytest.mark.timeout(120)
+def test_a_learner_that_gave_up_is_started_again_by_hand(tmp_path):
+    progress = tmp_path / "learner.json"
+    learner = LearnerProcess(GivingUp, progress, poll_s=0.02, max_failures=1, back_off_s=0.02)
+    learner.start()
+    try:
+        until(lambda: not learner.alive and "paused" in progress.read_text())
+        first = learner.pid
+        until(lambda: learner.revive() or learner.pid != first)
+        until(lambda: not learner.alive)
+    finally:
+        learner.stop()
