@@ -198,9 +198,6 @@ class Pages:
         from storage.policies import PolicyReader  # noqa: PLC0415
 
         data = make_large_log(Path(folder), candidates)
-        began = time.perf_counter()
-        Store(data.database).close()
-        self._start_s = time.perf_counter() - began
         self._store = Reader(data.database)
         self._feedback = FeedbackReader(self._store)
         self._policies = PolicyReader(self._store, data.rounds)
@@ -263,5 +260,4 @@ class Pages:
         timed("unlearned", self._feedback.unlearned)
         pages = [value for name, value in metrics.items() if name.startswith("data_")]
         metrics["data_slowest_s"] = max(pages)
-        metrics["start_s"] = self._start_s
         return metrics

@@ -16,7 +16,6 @@ QUERIES = {
     "data_detail_s": "Data, one pick in full",
     "chats_s": "the list of chats",
     "unlearned_s": "picks not learned yet, as the learner polls them",
-    "start_s": "start: every page and reference of the file checked, once",
 }
 
 
