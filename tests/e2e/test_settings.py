@@ -10,6 +10,7 @@ from tests.e2e.conftest import demo
 from tests.e2e.test_page import assert_fits
 
 pytestmark = [
+    pytest.mark.pages,
     pytest.mark.browser,
     # Gradio still sets an option that pandas 3 has deprecated.
     pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning"),

@@ -12,6 +12,7 @@ from tests.e2e.test_page import lesson
 from tests.storage.builders import leave, write_adapter
 
 pytestmark = [
+    pytest.mark.pages,
     pytest.mark.browser,
     # Gradio still sets an option that pandas 3 has deprecated.
     pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning"),
