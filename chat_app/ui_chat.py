@@ -87,7 +87,8 @@ class ChatPage:
 
     # --- Opening -----------------------------------------------------------------------------
 
-    def open(self, key: str, words: str, left: str) -> Update:
+    def open(self, key: str, words: str, left: str, request: gr.Request) -> Update:
+        self._page.turned_to(key, request)
         self._page.leave(left, now=key)
         if not key:
             return self._page.empty(words)
@@ -96,13 +97,14 @@ class ChatPage:
         except ChatError as error:
             return self._page.empty(words, note=str(error))
 
-    def open_new(self, words: str, left: str) -> Update:
+    def open_new(self, words: str, left: str, request: gr.Request) -> Update:
         """An empty chat; it becomes a conversation with its first message."""
+        self._page.turned_to("", request)
         self._page.leave(left, now="")
         return self._page.empty(words)
 
-    def watch(self, key: str, words: str) -> Iterator[Update]:
-        """Follow the reply being written, if any, and draw how it ended."""
+    def watch(self, key: str, words: str, request: gr.Request) -> Iterator[Update]:
+        """Follow the reply being written, if any, and draw its end, while the page shows it."""
         try:
             conversation_id = self._page.id(key)
         except ChatError:  # an empty chat, or one that was deleted meanwhile
@@ -111,11 +113,14 @@ class ChatPage:
         before = messages_of(self._service.view(conversation_id))
         places = 0  # of the draft before: 1 is a reply, 2 are a pair
         for draft in self._service.watch(conversation_id):
+            if not self._page.shows(key, request):
+                yield gr.skip()
+                return
             if draft.stage is not Stage.DONE:
                 begun = 0 < places == len(draft.texts)
                 yield self._layout.draw_draft(before, draft, begun=begun)
                 places = len(draft.texts)
-        yield self._page.drawn(key, words)
+        yield self._page.drawn(key, words) if self._page.shows(key, request) else gr.skip()
 
     def catch_up(self, changing: str, key: str, words: str) -> Update:
         """Something changed on another page, in the learner or by another command.
@@ -130,9 +135,9 @@ class ChatPage:
             return self._page.empty(words, note=str(error))
         return self._page.without_unfinished(update, changing=bool(changing))
 
-    def follow(self, changing: str, key: str, words: str) -> Iterator[Update]:
+    def follow(self, changing: str, key: str, words: str, request: gr.Request) -> Iterator[Update]:
         """``watch`` for a page that only heard of the reply."""
-        for update in self.watch(key, words):
+        for update in self.watch(key, words, request):
             kept = isinstance(update, dict) and self._layout.seen in update
             yield (
                 self._page.without_unfinished(update, changing=bool(changing)) if kept else update
@@ -157,6 +162,7 @@ class ChatPage:
                     learn=learn, temporary=temporary, instructions=instructions
                 )
                 key = chat.key
+                self._page.turned_to(key, request)
                 if temporary:
                     self._page.holds(request.session_hash, chat.id)
             self._service.say(self._page.id(key), message)

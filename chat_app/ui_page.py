@@ -16,6 +16,7 @@ class PageDrawing:
         self._service = service
         self._layout = layout
         self._temporary: dict[str, ConversationId] = {}  # by the session of their page
+        self._open: dict[str, str] = {}  # which chat each page shows, by its session
 
     def id(self, key: str) -> ConversationId:
         """Raises ChatError where there is no such conversation."""
@@ -62,6 +63,16 @@ class PageDrawing:
         except ChatError as error:
             return self.empty(words, note=note or str(error))
 
+    # --- Which chat a page shows -----------------------------------------------------------------
+
+    def turned_to(self, key: str, request: gr.Request) -> None:
+        """The page of this request shows the chat of ``key`` from now on."""
+        self._open[request.session_hash or ""] = key
+
+    def shows(self, key: str, request: gr.Request) -> bool:
+        """Whether it still does. Gradio's cancelling may come too late for what is on its way."""
+        return self._open.get(request.session_hash or "", key) == key
+
     # --- Temporary conversations -----------------------------------------------------------------
 
     def holds(self, session: str | None, conversation_id: ConversationId) -> None:
@@ -79,6 +90,7 @@ class PageDrawing:
 
     def closed(self, request: gr.Request) -> None:
         """The page was closed, reloaded or lost."""
+        self._open.pop(request.session_hash or "", None)
         conversation_id = self._temporary.pop(request.session_hash or "", None)
         if conversation_id is not None:
             try:

@@ -26,7 +26,7 @@ def report(*words: object) -> None:
     os.write(1, (" ".join(map(str, words)) + "\n").encode())
 
 
-def chat_for_ever(service: ChatService, **_: object) -> None:
+def chat_for_ever(service: ChatService, *_: object, **__: object) -> None:
     report("READY")
     turn = 0
     while True:
