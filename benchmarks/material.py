@@ -13,6 +13,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from benchmarks.arm_process import environment, interpreter
+from benchmarks.arms.words import WORDS
 from benchmarks.row import ROOT, Environment, Material
 
 if TYPE_CHECKING:
@@ -25,33 +26,6 @@ PROMPT_TOKENS, TINY_PROMPT_TOKENS = 256, 160
 PROMPTS = 48
 """Each begins differently, so that no arm finds the last round's prompt in its cache."""
 GGUF_FORMATS = ("F32", "BF16", "Q8_0", "Q4_0")
-_WORDS = [
-    "river",
-    "stone",
-    "quiet",
-    "market",
-    "answer",
-    "window",
-    "garden",
-    "paper",
-    "winter",
-    "careful",
-    "engine",
-    "little",
-    "summer",
-    "between",
-    "question",
-    "morning",
-    "mountain",
-    "simple",
-    "bridge",
-    "letter",
-    "coffee",
-    "yellow",
-    "reason",
-    "travel",
-    "music",
-]
 _LINEAR = (
     ("self_attn.q_proj", "attn_q"),
     ("self_attn.k_proj", "attn_k"),
@@ -136,7 +110,7 @@ def _prompt(
     from learner.rendering import prompt_ids  # noqa: PLC0415
     from storage.records import Message, Role  # noqa: PLC0415
 
-    system = f"{rng.choice(_WORDS)} {number}."
+    system = f"{rng.choice(WORDS)} {number}."
     text = "Tell me a story of"
     while True:
         messages = [
@@ -146,7 +120,7 @@ def _prompt(
         ids = list(prompt_ids(tokenizer, messages))
         if len(ids) >= tokens:
             return {"system": system, "text": text, "ids": ids}
-        word = str(rng.choice(_WORDS))
+        word = str(rng.choice(WORDS))
         text += f" {word}" if len(ids) + len(word) < tokens else "."
 
 

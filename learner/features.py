@@ -81,7 +81,7 @@ class IncrementalFeatures:
                 [r for r, ids in zip(replies, new, strict=True) if ids], sums, strict=True
             ):
                 reply.total += more
-        self._replies = replies
+        self._replies += replies  # the others may still go on from their drafts
         self._memory.keep(None, past, [reply.cache for reply in replies])
         return torch.stack([r.total / max(1, r.cache.length) for r in replies])
 

@@ -90,3 +90,24 @@ def test_replies_that_begin_alike_are_kept_apart(engine):
     grown = features.extract(prompt, [(5, 6, 7), (5, 6, 8), (5, 6)])
     afresh = frozen_features(engine).extract(prompt, [(5, 6, 7), (5, 6, 8), (5, 6)])
     torch.testing.assert_close(grown, afresh, atol=1e-5, rtol=1e-4)
+
+
+@needs_native
+def test_one_reply_alone_does_not_make_the_others_forget_their_drafts(
+    backbone, engine_config, monkeypatch
+):
+    engine = LeanEngine(backbone, engine_config)
+    features = frozen_features(engine)
+    prompt = user("Go on")
+    features.extract(prompt, [reply[:2] for reply in REPLIES])
+    features.extract(prompt, REPLIES[:1])
+    encoded = []
+    forward = engine.weights.forward
+
+    def counting(segments, *others):
+        encoded.extend(len(segment.token_ids) for segment in segments)
+        return forward(segments, *others)
+
+    monkeypatch.setattr(engine.weights, "forward", counting)
+    features.extract(prompt, REPLIES)
+    assert sum(encoded) == sum(len(reply) - 2 for reply in REPLIES[1:])
