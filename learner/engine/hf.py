@@ -17,12 +17,11 @@ from transformers import DynamicCache
 from learner.config import EngineConfig
 from learner.engine.backbone import TRAINING_VERSION, Backbone
 from learner.engine.local import render_beside_reply
-from learner.engine.rows import CandidateRows
+from learner.engine.rows import CandidateRows, RowsOfBatch
 from learner.protocols import RenderedPrompt
 from learner.sampling import sample_next
 from storage.records import (
     BASE_VERSION,
-    Completion,
     Message,
     PolicyVersion,
     PolicyVersionId,
@@ -30,7 +29,7 @@ from storage.records import (
 )
 
 
-class HfBatch:
+class HfBatch(RowsOfBatch):
     """Rows that decode together, pinned to the version they began with."""
 
     def __init__(
@@ -44,29 +43,12 @@ class HfBatch:
         logits: Float[Tensor, "N V"],
         dropped_messages: int = 0,
     ) -> None:
-        self.dropped_messages = dropped_messages
+        super().__init__(rows, dropped_messages)
         self._backbone = backbone
         self._version = version
-        self._rows = rows
         self._cache = cache
         self._mask = attention_mask
         self._logits = logits
-
-    @property
-    def running(self) -> bool:
-        return self._rows.running
-
-    def done(self, row: int) -> bool:
-        return self._rows.done(row)
-
-    def lengths(self) -> list[int]:
-        return self._rows.lengths()
-
-    def text(self, row: int) -> str:
-        return self._rows.text(row)
-
-    def completions(self) -> list[Completion]:
-        return self._rows.completions()
 
     @torch.inference_mode()
     def step(self) -> None:

@@ -27,13 +27,12 @@ from learner.engine.lora import LoraTensors, LoraWeights, arrange, read_adapter
 from learner.engine.native.blocks import PackedLlama
 from learner.engine.native.build import NativeUnavailableError
 from learner.engine.native.step import CompiledLora, DecodingRow, NativeStep, TopTokens
-from learner.engine.rows import CandidateRows
+from learner.engine.rows import CandidateRows, RowsOfBatch
 from learner.errors import AdapterLoadError
 from learner.protocols import RenderedPrompt
 from learner.sampling import draw
 from storage.records import (
     BASE_VERSION,
-    Completion,
     Message,
     PolicyVersion,
     PolicyVersionId,
@@ -59,7 +58,7 @@ class _Adapter:
     compiled: CompiledLora
 
 
-class LeanBatch:
+class LeanBatch(RowsOfBatch):
     """Rows that decode together, pinned to the version they began with."""
 
     def __init__(
@@ -72,28 +71,11 @@ class LeanBatch:
         *,
         dropped_messages: int,
     ) -> None:
-        self.dropped_messages = dropped_messages
+        super().__init__(rows, dropped_messages)
         self._native = step
         self._lora = lora
-        self._rows = rows
         self._caches = caches
         self._top = self._predict(last_prompt_tokens)
-
-    @property
-    def running(self) -> bool:
-        return self._rows.running
-
-    def done(self, row: int) -> bool:
-        return self._rows.done(row)
-
-    def lengths(self) -> list[int]:
-        return self._rows.lengths()
-
-    def text(self, row: int) -> str:
-        return self._rows.text(row)
-
-    def completions(self) -> list[Completion]:
-        return self._rows.completions()
 
     @torch.inference_mode()
     def step(self) -> None:

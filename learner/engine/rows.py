@@ -97,6 +97,30 @@ class CandidateRows:
         ]
 
 
+class RowsOfBatch:
+    """What every engine's batch tells of its rows; how they go on is the engine's own."""
+
+    def __init__(self, rows: CandidateRows, dropped_messages: int) -> None:
+        self.dropped_messages = dropped_messages
+        self._rows = rows
+
+    @property
+    def running(self) -> bool:
+        return self._rows.running
+
+    def done(self, row: int) -> bool:
+        return self._rows.done(row)
+
+    def lengths(self) -> list[int]:
+        return self._rows.lengths()
+
+    def text(self, row: int) -> str:
+        return self._rows.text(row)
+
+    def completions(self) -> list[Completion]:
+        return self._rows.completions()
+
+
 def decode_text(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> str:
     """The text of a reply so far; bytes of an unfinished character wait for the rest."""
     text: str = tokenizer.decode(token_ids, skip_special_tokens=True)

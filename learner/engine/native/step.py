@@ -101,7 +101,6 @@ class TopTokens:
     tokens: Int[Tensor, "N k"]
     logsumexp: Float[Tensor, " N"]
     """Over the whole vocabulary."""
-    logits: Float[Tensor, "N V"]
 
     def select(self, rows: Sequence[int]) -> "TopTokens":
         """Only these rows, in this order."""
@@ -111,7 +110,6 @@ class TopTokens:
             values=self.values[index],
             tokens=self.tokens[index],
             logsumexp=self.logsumexp[index],
-            logits=self.logits[index],
         )
 
 
@@ -153,6 +151,7 @@ class NativeStep:
         self._library.decode_step.argtypes = [c_void_p, c_void_p, c_void_p]
         self._team = self._library.team_new(c_int32(threads))
         self._weights, self._packed = weights, packed  # alive as long as pointers into them
+        self._logits = torch.empty(0)
         self._model = self._describe(weights, packed)
 
     def _describe(self, w: LlamaWeights, packed: PackedLlama | None) -> _Model:
@@ -199,8 +198,9 @@ class NativeStep:
             values=torch.empty(N, k),
             tokens=torch.empty(N, k, dtype=torch.int64),
             logsumexp=torch.empty(N),
-            logits=torch.empty(N, V),
         )
+        if len(self._logits) < N * V:  # room for the step's own use, kept from one to the next
+            self._logits = torch.empty(N * V)
         step = _Step(
             lora=lora.table if lora else None,
             lora_rank=lora.rank if lora else 0,
@@ -210,7 +210,7 @@ class NativeStep:
             top_values=top.values.data_ptr(),
             top_tokens=top.tokens.data_ptr(),
             logsumexp=top.logsumexp.data_ptr(),
-            logits=top.logits.data_ptr(),
+            logits=self._logits.data_ptr(),
         )
         self._library.decode_step(self._team, ctypes.byref(self._model), ctypes.byref(step))
         if not top.logsumexp.isfinite().all():
