@@ -124,7 +124,7 @@ class Loop:
         }
 
     def _speed(self, version: PolicyVersion, name: str) -> dict[str, float]:
-        """Pairs one after the other: first visible token, and the gaps between steps."""
+        """Pairs one after the other: first visible token, and the gaps between visible ones."""
         speed = Speed()
         for i, text in enumerate(PROMPTS[: self._prompts]):
             speed.take(self._pairs, version, text, seed=1000 * i)
@@ -138,19 +138,22 @@ class Speed:
     wall_s: float = 0.0
 
     def take(self, replies: AskingReplyMaker, version: PolicyVersion, text: str, seed: int) -> None:
+        """A gap is from one growth of the text that streams to the next; drafts are not seen."""
+        shown: list[str] = []
         times: list[float] = []
-        first: list[float] = []
         began = time.perf_counter()
 
         def emit(draft: Draft) -> None:
-            times.append(time.perf_counter())
-            if draft.stage is Stage.STREAMING and any(draft.texts) and not first:
-                first.append(times[-1])
+            if draft.stage is Stage.STREAMING:
+                reading = draft.texts[0] or draft.texts[-1]
+                if sum(map(bool, draft.texts)) == 1 and [reading] != shown[-1:]:
+                    shown.append(reading)
+                    times.append(time.perf_counter())
 
         replies.reply([Message(role=Role.USER, content=text)], version, seed, emit, Event())
-        self.first_s.append(first[0] - began)
+        self.first_s.append(times[0] - began)
         self.gaps_s += [b - a for a, b in pairwise(times)]
-        self.wall_s += times[-1] - began
+        self.wall_s += times[-1] - times[0]
 
     def summary(self, name: str) -> dict[str, float]:
         gaps = sorted(self.gaps_s)
