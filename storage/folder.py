@@ -2,6 +2,8 @@
 
 twofold.db       conversations, answers, versions (storage/schema/)
 rounds/          one folder per round of the learner (storage/rounds.py)
+phases/          checkpoints of training phases that may go on (learner/phases/checkpoint.py)
+models/          whole models that training phases made (learner/phases/publish.py)
 learner.paused   there while no lesson may start; learner.now asks for one (learner/control.py)
 learner.json     the learner's live progress, replaced atomically, never depended on
 settings.json    what was set on the Settings page (chat_app/saved_settings.py)
@@ -48,6 +50,8 @@ class DataFolder:
         self.settings = root / SETTINGS_FILE
         self.taste = root / "taste.json"
         self.backups = root / "backups"
+        self.phases = root / "phases"
+        self.models = root / "models"
         try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.rounds.mkdir(exist_ok=True)

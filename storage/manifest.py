@@ -172,6 +172,7 @@ def _report(values: dict[str, Any]) -> RoundReport:
         reason=values["reason"],
         metrics=values["metrics"],
         seconds=values["seconds"],
+        goes_live=values.get("goes_live", True),  # older folders do not say
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 migrations = Migrations("twofold")
 
@@ -49,3 +49,9 @@ def m004(db: Database) -> None:
 def m005(db: Database) -> None:
     """Notes about versions."""
     db.executescript((_SCHEMA / "m005.sql").read_text(encoding="utf-8"))
+
+
+@migrations()
+def m006(db: Database) -> None:
+    """Training phases: what was run, what it measured, what it ended in."""
+    db.executescript((_SCHEMA / "m006.sql").read_text(encoding="utf-8"))

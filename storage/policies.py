@@ -160,6 +160,19 @@ class PolicyReader:
             raise UnknownVersionError(f"There is no round {number}.")
         return json.loads(found[0]["config_json"])
 
+    def version_of_run(self, run_key: str) -> PolicyVersionId | None:
+        """Return the newest version that a training phase of this run key made."""
+        found = fetch(
+            self._reader.read(),
+            """
+            SELECT max(number) AS version FROM rounds
+             WHERE status = 'accepted' AND json_extract(config_json, '$.run_key') = ?
+            """,
+            [run_key],
+        )
+        version = found[0]["version"]
+        return None if version is None else PolicyVersionId(version)
+
     def last_states(self) -> dict[PolicyVersionId, tuple[str, str]]:
         """Return for each version the newest entry of its log: the state and its reason."""
         found = fetch(
@@ -252,7 +265,8 @@ class PolicyRegistry(PolicyReader):
     ) -> None:
         """Keep a finished round; an accepted one becomes a version and serves from now on.
 
-        It does so only if its parent serves still; after a roll-back it is kept without serving.
+        It does so only if it is to go live and its parent serves still; after a roll-back it is
+        kept without serving.
         One transaction. Raises InvariantError where the report contradicts what is stored, and
         AdapterError where something was forgotten since the round began.
         """
@@ -277,7 +291,7 @@ class PolicyRegistry(PolicyReader):
             )
             for state in ("written", "verified", "ready"):
                 self._log(db, version, state, report.reason)
-            if _active(db) == report.parent:
+            if report.goes_live and _active(db) == report.parent:
                 self._point_to(db, version, report.reason)
 
     def activate(self, version: PolicyVersionId, *, reason: str) -> None:

@@ -316,6 +316,8 @@ class RoundReport:
     """Why it was accepted, refused or failed, for people."""
     metrics: Mapping[str, float]
     seconds: float
+    goes_live: bool = True
+    """Whether its version speaks as soon as it is recorded; else a person may choose it."""
 
     @property
     def version(self) -> PolicyVersionId | None:

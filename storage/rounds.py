@@ -22,6 +22,7 @@ from tempfile import mkdtemp
 from filelock import FileLock
 
 from storage.errors import AdapterError, DiskError, DiskFullError, InvariantError
+from storage.files import sync, sync_all
 from storage.manifest import (
     ADAPTER,
     MANIFEST,
@@ -82,12 +83,12 @@ def leave(
                 base_sha256=base_sha256,
                 config_json=config_json,
             )
-            _sync_all(draft)  # before the manifest exists: what it vouches for is on disk
+            sync_all(draft)  # before the manifest exists: what it vouches for is on disk
             (draft / MANIFEST).write_bytes(manifest)
-            _sync(draft / MANIFEST)
-            _sync(draft)
+            sync(draft / MANIFEST)
+            sync(draft)
             draft.rename(final)
-            _sync(rounds)
+            sync(rounds)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
@@ -189,17 +190,3 @@ def _disk_errors() -> Generator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError("The disk is full: the round could not be kept.") from error
         raise DiskError(f"The round could not be written ({error}).") from error
-
-
-def _sync_all(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        _sync(path)
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -18,6 +18,7 @@ from learner.engine.backbone import Backbone
 from learner.engine.trees import Tree
 from learner.losses import dpo_loss
 from learner.measures import supervised_ids, tree_logps
+from learner.moments import moments_of, set_moments
 from learner.rendering import render
 from learner.updates.pairs import TrainingPair
 from storage.records import CandidateId, PolicyVersion
@@ -56,7 +57,9 @@ class OnlineDpo:
             fused=True,
         )
         if parent.adapter_path is not None:
-            load_moments(optimizer, parameters, parent.adapter_path / OPTIMIZER_FILE)
+            moments = parent.adapter_path / OPTIMIZER_FILE
+            if moments.is_file():  # a training phase leaves none: its moments are of another loss
+                set_moments(optimizer, load_file(moments))
         metrics: dict[str, float] = {}
         for _ in range(self._config.steps):
             metrics = self._optimizer_step(optimizer, parameters, pairs)
@@ -74,7 +77,7 @@ class OnlineDpo:
         if self._optimizer is None:
             raise RuntimeError("there is no update to save")
         self._backbone.save_training(folder)
-        save_moments(self._optimizer, folder / OPTIMIZER_FILE)
+        save_file(moments_of(self._optimizer), folder / OPTIMIZER_FILE)
 
     def close(self) -> None:
         """Forget the adapter in training."""
@@ -171,21 +174,3 @@ class _Grove:
         self.candidates += candidates
         self.pairs += pairs
         self.tokens += len(tree)
-
-
-def save_moments(optimizer: torch.optim.AdamW, path: Path) -> None:
-    """AdamW's moments as safetensors, by the parameter's place."""
-    state: dict[str, Tensor] = {}
-    for place, parameter in enumerate(optimizer.param_groups[0]["params"]):
-        for key, value in optimizer.state[parameter].items():
-            state[f"{place}.{key}"] = value.detach().cpu().contiguous()
-    save_file(state, path)
-
-
-def load_moments(optimizer: torch.optim.AdamW, parameters: list[nn.Parameter], path: Path) -> None:
-    """Take up the moments written by ``save_moments``."""
-    for name, value in load_file(path).items():
-        place, key = name.split(".")
-        parameter = parameters[int(place)]
-        device = "cpu" if key == "step" else parameter.device
-        optimizer.state[parameter][key] = value.to(device)

@@ -1,0 +1,178 @@
+"""The runner: resume after kills, best weights, records, and a key that is done already."""
+
+import multiprocessing
+import signal
+
+import pytest
+
+from learner.phases.checkpoint import Checkpoint, Checkpoints
+from learner.phases.protocol import LoopConfig
+from learner.phases.run import InterruptedPhaseError, PhaseRun
+from storage.phases import PhaseStatus
+from tests.learner.phases.toy import ToyConfig, ToyPhase, open_place, run_toy
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """Children that start in milliseconds and have never opened a database."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.learner.phases.toy"])
+    return context
+
+
+@pytest.fixture
+def place(tmp_path, tiny_folder):
+    place = open_place(tmp_path / "data", tiny_folder)
+    yield place
+    place.store.close()
+
+
+def result(place):
+    """What the only finished run left: its numbers, and its curves."""
+    [run] = [one for one in place.phases.runs() if one.status is PhaseStatus.FINISHED]
+    weights = (place.folder.root / f"line-{run.start.run_key[:8]}" / "weights.txt").read_text()
+    return weights, place.phases.metrics(run.id)
+
+
+def test_a_run_killed_anywhere_ends_as_if_it_never_was(tmp_path, tiny_folder, processes):
+    whole, config = tmp_path / "whole", ToyConfig()
+    run_toy(whole, tiny_folder, config, None)
+    killed = tmp_path / "killed"
+    for die_at in (0, 5, 6, 11, -1):  # before, between and at checkpoints; while publishing
+        child = processes.Process(target=run_toy, args=(killed, tiny_folder, config, die_at))
+        child.start()
+        child.join(60)
+        assert child.exitcode == -signal.SIGKILL
+    outcome = run_toy(killed, tiny_folder, config, None)
+    assert outcome.steps == 12
+    places = [open_place(root, tiny_folder) for root in (whole, killed)]
+    weights, curves = zip(*map(result, places), strict=True)
+    assert weights[0] == weights[1]
+    assert curves[0] == curves[1]
+    assert [len(p.phases.runs()) for p in places] == [1, 1]  # it went on, and did not begin anew
+    assert not list(places[1].folder.phases.rglob("*.safetensors"))
+    for one in places:
+        one.store.close()
+
+
+def test_a_checkpoint_cut_short_is_passed_over(place, tmp_path):
+    phase = ToyPhase(place, ToyConfig())
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    for step in (2, 4):
+        one = Checkpoint(step=step, tensors=phase.state().tensors, values={"step": step})
+        checkpoints.write(one, keep=None)
+    assert checkpoints.newest().step == 4
+    newest = tmp_path / "checkpoints" / "step-000004" / "state.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-3])
+    assert checkpoints.newest().step == 2
+
+
+def test_the_newest_checkpoints_and_the_best_are_kept(place, tmp_path):
+    phase = ToyPhase(place, ToyConfig())
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    for step in (2, 4, 6, 8):
+        one = Checkpoint(step=step, tensors=phase.state().tensors, values={})
+        checkpoints.write(one, keep=2)
+    assert sorted(path.name for path in checkpoints.folder.iterdir()) == [
+        "step-000002",
+        "step-000006",
+        "step-000008",
+    ]
+
+
+def test_the_same_run_again_answers_with_what_it_made(place):
+    config = ToyConfig()
+    first = PhaseRun(ToyPhase(place, config), place)()
+    again = PhaseRun(ToyPhase(place, config, die_at=0), place)()
+    assert again.folder == first.folder and again.reason.startswith("done before")
+    fresh = PhaseRun(ToyPhase(place, config), place, fresh=True)()
+    assert fresh.run_id != first.run_id
+    other = PhaseRun(ToyPhase(place, ToyConfig(seed=1)), place)()
+    assert other.folder != first.folder
+
+
+def test_how_often_checkpoints_are_written_is_no_part_of_the_key(place):
+    loop = LoopConfig(evaluate_every=3, checkpoint_every=5)
+    first = PhaseRun(ToyPhase(place, ToyConfig()), place)
+    assert PhaseRun(ToyPhase(place, ToyConfig(loop=loop)), place).key == first.key
+    assert PhaseRun(ToyPhase(place, ToyConfig(steps=13)), place).key != first.key
+
+
+def test_ctrl_c_ends_between_two_steps_and_the_run_goes_on(place):
+    class Interrupted(ToyPhase):
+        def step(self, number):
+            if number == 4:
+                signal.raise_signal(signal.SIGINT)
+            return super().step(number)
+
+    config = ToyConfig(loop=LoopConfig(evaluate_every=0, checkpoint_every=100))
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(InterruptedPhaseError, match="after step 5 of 12"):
+        PhaseRun(Interrupted(place, config), place)()
+    assert signal.getsignal(signal.SIGINT) is before
+    steps = []
+
+    class Counted(ToyPhase):
+        def step(self, number):
+            steps.append(number)
+            return super().step(number)
+
+    PhaseRun(Counted(place, config), place)()
+    assert steps == list(range(5, 12))
+
+
+def test_the_weights_of_the_best_measurement_are_published(place):
+    class Rising(ToyPhase):
+        """Its error rises after the second measurement."""
+
+        errors = iter([9.0, 5.0, 1.0, 6.0, 7.0, 8.0])
+
+        def measure(self):
+            return {"error": next(self.errors)}
+
+        def state(self):
+            state = super().state()
+            self.seen = state.tensors["weights"].tolist()
+            return state
+
+        def publish(self, run):
+            assert run.metrics["error"] == 1.0 and run.metrics["before.error"] == 9.0
+            self.published = self._weights.tolist()
+            return super().publish(run)
+
+    loop = LoopConfig(evaluate_every=2, checkpoint_every=50, patience=2)
+    phase = Rising(place, ToyConfig(steps=50, loop=loop))
+    weights_at = {}
+    step = phase.step
+
+    def watched(number):
+        metrics = step(number)
+        weights_at[number + 1] = phase._weights.tolist()
+        return metrics
+
+    phase.step = watched
+    outcome = PhaseRun(phase, place)()
+    assert outcome.steps == 8  # two measurements after the best one
+    assert phase.published == weights_at[4] != weights_at[8]
+    assert outcome.metrics["best_step"] == 4.0
+
+
+def test_what_never_got_better_is_not_kept(place):
+    class Worse(ToyPhase):
+        errors = iter([1.0, 2.0, 3.0, 4.0, 5.0])
+
+        def measure(self):
+            return {"error": next(self.errors)}
+
+    outcome = PhaseRun(Worse(place, ToyConfig()), place)()
+    assert not outcome.accepted and "error never got better" in outcome.reason
+    assert outcome.folder is None
+
+
+def test_a_metric_that_is_not_finite_ends_the_run(place):
+    class Broken(ToyPhase):
+        def measure(self):
+            return {"error": float("nan")}
+
+    with pytest.raises(FloatingPointError, match="error is nan"):
+        PhaseRun(Broken(place, ToyConfig()), place)()
