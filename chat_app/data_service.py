@@ -219,8 +219,8 @@ class DataService:
         if not pairs and not problems:
             raise ChatError(f"{name} is empty: choose a file with one JSON object a line.")
         with sentences():
-            tokens = self._imports.known_tokens(pair.id for pair in pairs if pair.id)
-            rows = self._imports.known_rows(pair.sha256 for pair in pairs)
+            tokens = self._imports.known_names(ImportedPair, (pair.id for pair in pairs if pair.id))
+            rows = self._imports.known_rows(ImportedPair, (pair.sha256 for pair in pairs))
         new = {
             pair.sha256: pair for pair in pairs if pair.id not in tokens and pair.sha256 not in rows
         }

@@ -24,6 +24,7 @@ from storage.records import (
     Conversation,
     ConversationId,
     Message,
+    Purpose,
     Question,
     Role,
     Turn,
@@ -50,6 +51,7 @@ from storage.text import clean_text, title_of
 
 HELD_OUT_SHARE = 0.1
 
+_A_CHAT = "imported = 0 AND purpose <> 'ranking'"
 _LIKE, _ESCAPED = re.compile(r"([%_\\])"), r"\\\1"
 _HAS_WORD = r"""
     (title LIKE ? ESCAPE '\' OR conversation_id IN (
@@ -75,11 +77,11 @@ class ConversationReader:
         self._reader = reader
 
     def list(self, *, limit: int = 200, user_id: UserId = LOCAL_USER) -> list[Conversation]:
-        """Return a person's conversations, newest first, without those out of a file."""
+        """Return a person's chats, newest first; not those out of a file or made for a ranking."""
         found = fetch(
             self._reader.read(),
             f"""
-            {CONVERSATIONS} AND imported = 0 AND user_id = ? ORDER BY conversation_id DESC LIMIT ?
+            {CONVERSATIONS} AND {_A_CHAT} AND user_id = ? ORDER BY conversation_id DESC LIMIT ?
             """,
             [user_id, limit],
         )
@@ -93,7 +95,7 @@ class ConversationReader:
         everywhere = f" AND {_HAS_WORD}" * len(patterns)
         found = fetch(
             self._reader.read(),
-            f"{CONVERSATIONS} AND imported = 0 AND user_id = ?{everywhere} "
+            f"{CONVERSATIONS} AND {_A_CHAT} AND user_id = ?{everywhere} "
             "ORDER BY conversation_id DESC LIMIT ?",
             [user_id, *(pattern for one in patterns for pattern in (one, one)), limit],
         )
@@ -171,6 +173,7 @@ class ConversationLog(ConversationReader):
         learn: bool = True,
         temporary: bool = False,
         instructions: str = "",
+        purpose: Purpose = Purpose.CHAT,
         user_id: UserId = LOCAL_USER,
     ) -> Conversation:
         """Begin a conversation; with ``learn`` off its answers never train.
@@ -190,6 +193,7 @@ class ConversationLog(ConversationReader):
                     "user_id": user_id,
                     "learn": learn,
                     "held_out": is_held_out(key),
+                    "purpose": purpose,
                     "created_ms": self._store.now_ms(),
                 },
             )

@@ -1,4 +1,4 @@
-"""Replies that a person wrote: a reply made better, or one better than both of a pair.
+"""Replies that a person wrote: one made better, one better than both of a pair, one of a dialogue.
 
 Each is a candidate by the person, is shown in the conversation, and is the better one of a pair
 with every finished reply it stands against. That pair and its answer go the way of a choice: into
@@ -124,6 +124,42 @@ class DemonstrationLog:
                 for other in (question["first_id"], question["second_id"]):
                     self._prefer(db, turn.candidate_id, other, AskReason.WRITTEN)
             return receipt
+
+    def reply(
+        self, prompt_turn_id: TurnId, text: str, *, suggestion: CandidateId | None = None
+    ) -> Turn:
+        """Answer a message in the policy's place, and show it: the other side of a dialogue.
+
+        A ``suggestion`` of the policy's, to the same message, that the person let stand is shown
+        itself; one that was edited or replaced is worse than what the person wrote. Raises
+        UnknownTurnError and EmptyReplyError.
+        """
+        body = _body(text)
+        with self._store.write() as db:
+            open_ = fetch(
+                db,
+                """
+                SELECT 1 FROM turns JOIN conversations v USING (conversation_id)
+                 WHERE turn_id = ? AND role = 'user' AND v.erased_ms IS NULL
+                """,
+                [prompt_turn_id],
+            )
+            if not open_:
+                raise UnknownTurnError(f"There is no message {prompt_turn_id} (any more).")
+            suggested = fetch(
+                db,
+                """
+                SELECT body FROM candidates JOIN texts USING (text_id)
+                 WHERE candidate_id = ? AND prompt_turn_id = ?
+                """,
+                [suggestion, prompt_turn_id],
+            )
+            if suggestion is not None and suggested and suggested[0]["body"].strip() == body:
+                return show_candidate(db, suggestion, self._store.now_ms())
+            turn = self._shown(db, prompt_turn_id, body)
+            if suggestion is not None and suggested and turn.candidate_id is not None:
+                self._prefer(db, turn.candidate_id, suggestion, AskReason.EDITED)
+            return turn
 
     def unread(self) -> list[Unread]:
         """Return the replies that the model has not read, oldest first."""

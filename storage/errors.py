@@ -16,8 +16,10 @@ StorageError
 │   ├── UnknownConversationError
 │   ├── UnknownTurnError
 │   ├── UnknownComparisonError
+│   ├── UnknownSlateError
 │   └── UnknownVersionError
 ├── UnansweredError            an answer cannot be changed before there is one
+├── NotTeachingError           only a dialogue that teaches is a demonstration
 ├── NoteTooLongError           a note about a version
 ├── NotServableError           this version may not speak (again)
 └── AdapterError               a round's folder is broken
@@ -88,11 +90,19 @@ class UnknownComparisonError(UnknownError):
     pass
 
 
+class UnknownSlateError(UnknownError):
+    pass
+
+
 class UnknownVersionError(UnknownError):
     pass
 
 
 class UnansweredError(StorageError):
+    pass
+
+
+class NotTeachingError(StorageError):
     pass
 
 

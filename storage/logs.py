@@ -9,10 +9,12 @@ from storage.branches import BranchLog
 from storage.conversations import ConversationLog, random_key
 from storage.database import Store
 from storage.demonstrations import DemonstrationLog
+from storage.dialogues import DialogueLog
 from storage.feedback import FeedbackLog
 from storage.forgetting import Forgetting
 from storage.opinions import OpinionLog
 from storage.policies import PolicyRegistry
+from storage.rankings import RankingLog
 from storage.receipts import ReceiptReader
 
 
@@ -24,6 +26,8 @@ class Logs:
     receipts: ReceiptReader
     opinions: OpinionLog
     demonstrations: DemonstrationLog
+    dialogues: DialogueLog
+    rankings: RankingLog
     policies: PolicyRegistry
     forgetting: Forgetting
 
@@ -39,6 +43,8 @@ class Logs:
             receipts=ReceiptReader(store),
             opinions=OpinionLog(store),
             demonstrations=DemonstrationLog(store),
+            dialogues=DialogueLog(store),
+            rankings=RankingLog(store, new_key=new_key),
             policies=policies,
             forgetting=Forgetting(store, policies, conversations),
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 migrations = Migrations("twofold")
 
@@ -55,3 +55,9 @@ def m005(db: Database) -> None:
 def m006(db: Database) -> None:
     """Training phases: what was run, what it measured, what it ended in."""
     db.executescript((_SCHEMA / "m006.sql").read_text(encoding="utf-8"))
+
+
+@migrations()
+def m007(db: Database) -> None:
+    """Rankings of several answers, and dialogues of which a person wrote both sides."""
+    db.executescript((_SCHEMA / "m007.sql").read_text(encoding="utf-8"))

@@ -395,8 +395,12 @@ def _insert_round(
 
 
 def _check_nothing_forgotten(db: Database, began_ms: int) -> None:
-    sql = "SELECT 1 FROM forgotten WHERE created_ms >= ? LIMIT 1"
-    if fetch(db, sql, [began_ms]):
+    sql = """
+        SELECT 1 FROM forgotten WHERE created_ms >= :began
+        UNION ALL SELECT 1 FROM forgotten_slates WHERE created_ms >= :began
+        UNION ALL SELECT 1 FROM forgotten_dialogues WHERE created_ms >= :began LIMIT 1
+    """
+    if fetch(db, sql, {"began": began_ms}):
         raise AdapterError("Something was forgotten while it was made, so it is not kept.")
 
 

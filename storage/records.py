@@ -49,6 +49,16 @@ class TurnState(StrEnum):
     ABORTED = "aborted"
 
 
+class Purpose(StrEnum):
+    """What a conversation is for; fixed when it starts."""
+
+    CHAT = "chat"
+    RANKING = "ranking"
+    """It holds a message whose answers are ranked, and is in no list of chats."""
+    TEACHING = "teaching"
+    """The person writes both sides: a demonstration."""
+
+
 class AskReason(StrEnum):
     BURN_IN = "burn_in"
     """Too few answers so far to be sure of anything."""
@@ -126,6 +136,7 @@ class Conversation:
     learn: bool
     held_out: bool
     """Fixed at creation by a hash of the key: held-out answers measure, they never train."""
+    purpose: Purpose = Purpose.CHAT
     temporary: bool = False
     """Kept only as long as its page is open, then erased with the salt of its digests."""
 

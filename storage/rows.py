@@ -34,6 +34,7 @@ from storage.records import (
     PolicyVersionId,
     Preference,
     PreferenceId,
+    Purpose,
     Question,
     Role,
     Sampling,
@@ -49,7 +50,7 @@ TEMPORARY_USER = "temporary-"
 """A temporary conversation belongs to a person of its own, whose id begins so."""
 
 CONVERSATIONS = """
-    SELECT conversation_id, key, user_id, title, created_ms, learn, held_out, head_turn_id
+    SELECT conversation_id, key, user_id, title, created_ms, learn, held_out, purpose, head_turn_id
       FROM conversations WHERE erased_ms IS NULL
 """
 TURNS = """
@@ -71,6 +72,7 @@ def conversation_of(row: Row) -> Conversation:
         started_at=moment(row["created_ms"]),
         learn=bool(row["learn"]),
         held_out=bool(row["held_out"]),
+        purpose=Purpose(row["purpose"]),
         temporary=row["user_id"].startswith(TEMPORARY_USER),
     )
 

@@ -19,6 +19,7 @@ from storage.records import (
     FinishReason,
     PolicyVersionId,
     PreferenceId,
+    Purpose,
     Question,
     Receipt,
     RoundReport,
@@ -77,13 +78,19 @@ class World:
             PolicyRegistry(store, folder.rounds),
         )
 
-    def start(self, *, held_out: bool = False, learn: bool = True) -> Conversation:
+    def start(
+        self,
+        *,
+        held_out: bool = False,
+        learn: bool = True,
+        purpose: Purpose = Purpose.CHAT,
+    ) -> Conversation:
         """A conversation that is held out or not, as asked: the key decides."""
         serial = iter(range(10_000))
-        taken = {one.key for one in self.log.list(limit=10_000)}
+        taken = {row["key"] for row in self.store.read().table("conversations").rows}
         keys = (f"{number:032d}" for number in serial)
         key = next(key for key in keys if is_held_out(key) == held_out and key not in taken)
-        return ConversationLog(self.store, new_key=lambda: key).start(learn=learn)
+        return ConversationLog(self.store, new_key=lambda: key).start(learn=learn, purpose=purpose)
 
     def prompt(self, *, held_out: bool = False, learn: bool = True, text: str = "hello") -> Turn:
         return self.log.say(self.start(held_out=held_out, learn=learn).id, text)

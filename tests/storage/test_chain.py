@@ -3,7 +3,9 @@
 import pytest
 
 from storage.errors import BrokenChainError
+from storage.rankings import RankingLog
 from storage.records import Choice
+from storage.slates import Orders
 from tests.storage.builders import World
 
 
@@ -70,3 +72,36 @@ def test_equal_texts_in_two_stores_have_different_digests(world: World) -> None:
             if one.prompt(text="the same")
         }
     assert len(digests) == 2
+
+
+@pytest.mark.parametrize(
+    ("sql", "what"),
+    [
+        ("UPDATE rankings SET overall = '12'", "Ranking 1"),
+        ("UPDATE rankings SET honesty = '21' WHERE ranking_id = 2", "Ranking 2"),
+        ("UPDATE rankings SET after_seq = 2 WHERE ranking_id = 1", "Answer 2"),
+        ("UPDATE rankings SET state = 'skipped', overall = NULL WHERE ranking_id = 2", "Ranking 2"),
+        ("DELETE FROM rankings WHERE ranking_id = 2", "Answer 2"),
+        ("UPDATE slate_answers SET place = 9 WHERE place = 1", "Ranking 1"),
+        ("UPDATE slates SET imported = 1", "Ranking 1"),
+        ("UPDATE preferences SET choice = 'second' WHERE seq = 2", "Answer 2"),
+        ("UPDATE preferences SET choice = 'second' WHERE seq = 1", "Answer 1"),
+    ],
+)
+def test_an_edit_of_a_ranking_or_of_an_answer_beside_one_is_found(
+    world: World, sql: str, what: str
+) -> None:
+    rankings = RankingLog(world.store)
+    pair = world.ask()
+    world.answer(pair)
+    slate = rankings.ask(pair.prompt_turn_id, [pair.first.id, pair.second.id])
+    rankings.rank(slate.token, Orders(overall=(2, 1), criteria={}), decision_ms=1)
+    rankings.change(slate.token, Orders(overall=(1, 1), criteria={}), decision_ms=1)
+    world.pick()
+    world.feedback.verify_chain()
+    with world.store.write() as db:
+        for name in [trigger.name for trigger in db.triggers]:
+            db.execute(f"DROP TRIGGER {name}")
+        db.execute(sql)
+    with pytest.raises(BrokenChainError, match=f"{what} was changed"):
+        world.feedback.verify_chain()

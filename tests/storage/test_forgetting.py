@@ -6,14 +6,19 @@ from dataclasses import replace
 import pytest
 
 from storage import rounds
+from storage.demonstrations import DemonstrationLog
+from storage.dialogues import DialogueLog
 from storage.errors import (
     AdapterError,
     NotServableError,
     UnknownComparisonError,
     UnknownConversationError,
+    UnknownSlateError,
 )
 from storage.forgetting import Forgetting
-from storage.records import Choice, ComparisonId, RoundStatus
+from storage.rankings import RankingLog
+from storage.records import Choice, ComparisonId, Purpose, RoundStatus
+from storage.slates import Orders
 from tests.storage.builders import World
 
 
@@ -125,3 +130,57 @@ def test_a_tainted_version_is_refused_by_name(world, forgetting) -> None:
     with pytest.raises(NotServableError):
         world.policies.activate(1, reason="please")
     assert pair.id
+
+
+def ranked(world: World):
+    rankings = RankingLog(world.store)
+    pair = world.ask()
+    slate = rankings.ask(pair.prompt_turn_id, [pair.first.id, pair.second.id])
+    rankings.rank(slate.token, Orders(overall=(1, 2), criteria={}), decision_ms=1)
+    return slate
+
+
+def test_a_ranking_was_seen_by_every_version_made_after_it(world, forgetting) -> None:
+    _, one = pick(world)
+    world.learn([one])
+    time.sleep(0.01)
+    slate = ranked(world)
+    assert forgetting.versions_that_saw_ranking(slate.id) == []
+    _, two = pick(world)
+    world.learn([two])
+    assert forgetting.versions_that_saw_ranking(slate.id) == [2]
+    assert forgetting.versions_that_saw_chat(slate.conversation_id) == [2]
+    done = forgetting.forget_ranking(slate.id, reason="the person asked")
+    assert (done.versions, done.live) == ((2,), 1)
+    assert RankingLog(world.store).rankings() == []
+    assert forgetting.forget_ranking(slate.id, reason="again").versions == ()
+    with pytest.raises(UnknownSlateError):
+        forgetting.forget_ranking(99, reason="")
+    world.feedback.verify_chain()
+
+
+@pytest.mark.parametrize("ranking", [True, False])
+def test_a_deleted_chat_takes_its_ranking_or_its_dialogue_along(world, forgetting, ranking) -> None:
+    if ranking:
+        chat = ranked(world).conversation_id
+    else:
+        chat = world.start(purpose=Purpose.TEACHING).id
+        DemonstrationLog(world.store).reply(world.log.say(chat, "hello").id, "good day")
+        DialogueLog(world.store).finish(chat)
+    _, one = pick(world)
+    world.learn([one])
+    assert forgetting.versions_that_saw_chat(chat) == [1]
+    assert forgetting.delete_conversation(chat, unlearn=True).versions == (1,)
+    assert DialogueLog(world.store).counts().dialogues == 0
+    assert RankingLog(world.store).rankings() == []
+    table = "forgotten_slates" if ranking else "forgotten_dialogues"
+    assert world.store.read().table(table).count == 1
+
+
+def test_a_round_that_ran_while_a_ranking_was_forgotten_is_not_kept(world, forgetting) -> None:
+    slate = ranked(world)
+    _, one = pick(world)
+    world.leave(world.report([one]))
+    forgetting.forget_ranking(slate.id, reason="")
+    [report] = rounds.collect(world.policies)
+    assert report.status is RoundStatus.FAILED and "forgotten" in report.reason

@@ -1,12 +1,16 @@
-"""Pairs out of a file stand in the log like those that were asked."""
+"""What came out of a file stands in the logs like what was said here."""
 
 from dataclasses import replace
 
 import pytest
 
-from storage.imports import ImportedPair, ImportLog
+from storage.demonstrations import DemonstrationLog
+from storage.dialogues import DialogueLog
+from storage.imports import ImportedDialogue, ImportedPair, ImportedRanking, ImportLog
 from storage.pick_list import PickFilter, PickReader
+from storage.rankings import RankingLog
 from storage.records import AskReason, Choice, Message, Role
+from storage.slates import Criterion, Orders
 from tests.storage.builders import World, completion
 
 USER, ASSISTANT, SYSTEM = Role.USER, Role.ASSISTANT, Role.SYSTEM
@@ -53,8 +57,8 @@ def test_the_same_line_or_question_is_taken_in_once(world: World) -> None:
     pairs = [pair(), pair(), pair(row_sha256="b" * 64, token=asked.token)]
     assert imports.add(pairs) == 1
     assert imports.add(pairs) == 0
-    assert imports.known_rows(["a" * 64, "b" * 64]) == {"a" * 64}
-    assert imports.known_tokens([asked.token, "x" * 40]) == {asked.token}
+    assert imports.known_rows(ImportedPair, ["a" * 64, "b" * 64]) == {"a" * 64}
+    assert imports.known_names(ImportedPair, [asked.token, "x" * 40]) == {asked.token}
 
 
 def test_what_was_held_out_elsewhere_is_held_out_here(world: World) -> None:
@@ -68,3 +72,60 @@ def test_half_a_file_is_no_file(world: World) -> None:
     with pytest.raises(ValueError, match="begin with a reply"):
         ImportLog(world.store).add([pair(), broken])
     assert PickReader(world.store).count(PickFilter()) == 0
+
+
+def a_ranking(**changes: object) -> ImportedRanking:
+    made = ImportedRanking(
+        prompt=(Message(role=USER, content="why?"),),
+        answers=(completion("because"), completion("no idea"), completion("42")),
+        orders=Orders(overall=(1, 2, 2), criteria={Criterion.HONESTY: (2, 1, 3)}),
+        token=None,
+        held_out=False,
+        decision_ms=7,
+        row_sha256="a" * 64,
+        meta_json="{}",
+    )
+    return replace(made, **changes)
+
+
+def a_dialogue(**changes: object) -> ImportedDialogue:
+    made = ImportedDialogue(
+        messages=(
+            Message(role=SYSTEM, content="Be brief."),
+            Message(role=USER, content="why?"),
+            Message(role=ASSISTANT, content="because "),
+        ),
+        held_out=False,
+        key=None,
+        row_sha256="a" * 64,
+        meta_json="{}",
+    )
+    return replace(made, **changes)
+
+
+def test_a_ranking_of_a_file_teaches_and_its_chat_is_in_no_list(world: World) -> None:
+    imports, rankings = ImportLog(world.store), RankingLog(world.store)
+    held_out = a_ranking(held_out=True, row_sha256="b" * 64, token="t" * 40)
+    assert imports.add([a_ranking(), a_ranking(), held_out]) == 2
+    [ranking] = rankings.rankings()
+    assert [one.completion.text for one in ranking.slate.answers] == ["because", "no idea", "42"]
+    assert ranking.orders == a_ranking().orders and ranking.slate.imported
+    assert [one.slate.token for one in rankings.held_out()] == ["t" * 40]
+    assert world.log.list() == [] and rankings.open_slate() is None
+    assert imports.known_names(ImportedRanking, ["t" * 40, "u" * 40]) == {"t" * 40}
+    assert imports.known_rows(ImportedRanking, ["a" * 64, "c" * 64]) == {"a" * 64}
+    assert imports.known_rows(ImportedPair, ["a" * 64]) == set()
+    world.feedback.verify_chain()
+
+
+def test_a_dialogue_of_a_file_is_a_demonstration_that_no_model_has_to_read(world: World) -> None:
+    imports, dialogues = ImportLog(world.store), DialogueLog(world.store)
+    named = a_dialogue(key="k" * 43, held_out=None, row_sha256="b" * 64)
+    assert imports.add([a_dialogue(), a_dialogue(), named]) == 2
+    made = [*dialogues.demonstrations(), *dialogues.held_out()]
+    assert {one.messages for one in made} == {a_dialogue().messages}
+    assert all(one.imported for one in made) and "k" * 43 in {one.key for one in made}
+    assert dialogues.counts().imported == 2
+    assert DemonstrationLog(world.store).unread() == []
+    assert world.log.list() == [] and world.feedback.counts().replies == 0
+    assert imports.add([replace(named, row_sha256="c" * 64)]) == 0

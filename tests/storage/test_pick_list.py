@@ -114,13 +114,14 @@ def pick_as_before(db, number: int, texts: tuple[str, str, str], choice: str) ->
         first_better_prob=0.5,
         **mine,
     )
+    last = fetch(db, "SELECT row_hash FROM preferences ORDER BY seq DESC LIMIT 1")
     answer = {
         "idem_key": f"{number:032d}:0",
         "comparison_id": comparison,
         "choice": choice,
         "supersedes": None,
         "decide_ms": 0,
-        "prev_hash": chain.last_hash(db),
+        "prev_hash": last[0]["row_hash"] if last else chain.GENESIS,
         **mine,
     }
     add("preferences", row_hash=chain.row_hash(db, answer), **answer)

@@ -11,14 +11,19 @@ from typing import Any
 
 import pytest
 
+from storage.demonstrations import DemonstrationLog
 from storage.errors import InvariantError
-from storage.records import Choice, RoundStatus
+from storage.rankings import RankingLog
+from storage.records import Choice, Purpose, RoundStatus
 from storage.rows import insert
+from storage.slates import Orders
 from storage.sqlite import fetch
 from tests.storage.builders import World
 
 SHA = "a" * 64
 OTHER_SHA = "c" * 64
+TAUGHT = 9
+"""The turn of the reply of the dialogue in conversation 5."""
 
 FINE: dict[str, dict[str, Any]] = {
     "users": {"user_id": "somebody", "salt": bytes(16), "status": "active", "created_ms": 0},
@@ -79,6 +84,52 @@ FINE: dict[str, dict[str, Any]] = {
     "ratings": {"turn_id": 5, "thumb": "up", "created_ms": 0},
     "preference_notes": {"seq": 1, "strength": None, "reasons_json": "[]", "created_ms": 0},
     "version_notes": {"version": 1, "body": "short and kind", "created_ms": 0},
+    # Slate 1, of candidates 1 and 2, is ranked; slate 2 is not.
+    "slates": {
+        "token": "s" * 32,
+        "user_id": "local-person",
+        "prompt_turn_id": 1,
+        "answers": 2,
+        "created_ms": 0,
+    },
+    # Slate 3 has places for three answers and holds two.
+    "slate_answers": {"slate_id": 3, "place": 3, "candidate_id": 9},
+    "rankings": {
+        "idem_key": "i" * 16,
+        "slate_id": 2,
+        "user_id": "local-person",
+        "state": "ranked",
+        "overall": "21",
+        "honesty": "11",
+        "supersedes": None,
+        "decide_ms": 0,
+        "created_ms": 0,
+        "after_seq": 3,
+        "prev_hash": "the last row's",
+        "row_hash": bytes(range(32)),
+    },
+    "imported_slates": {
+        "slate_id": 1,
+        "row_sha256": SHA,
+        "meta_json": "{}",
+        "created_ms": 0,
+    },
+    "forgotten_slates": {"slate_id": 1, "created_ms": 0},
+    # Conversation 5 teaches, and is no demonstration yet.
+    "demonstrations": {
+        "conversation_id": 5,
+        "turn_id": TAUGHT,
+        "state": "finished",
+        "supersedes": None,
+        "created_ms": 0,
+    },
+    "imported_dialogues": {
+        "conversation_id": 5,
+        "row_sha256": SHA,
+        "meta_json": "{}",
+        "created_ms": 0,
+    },
+    "forgotten_dialogues": {"conversation_id": 5, "created_ms": 0},
     "rounds": {
         "number": 4,
         "parent": 1,
@@ -124,6 +175,23 @@ def lived_in_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             db.execute("DELETE FROM candidate_cache WHERE candidate_id = 9")
             insert(db, "users", {"user_id": "stranger", "salt": bytes(16), "created_ms": 0})
             insert(db, "rounds", FINE["rounds"] | {"number": 3})
+        rankings = RankingLog(world.store)
+        slates = [
+            rankings.ask(pair.prompt_turn_id, [pair.first.id, pair.second.id])
+            for pair in (first, held_out)
+        ]
+        rankings.rank(slates[0].token, Orders(overall=(1, 2), criteria={}), decision_ms=1)
+        dialogue = world.log.start(purpose=Purpose.TEACHING)
+        message = world.log.say(dialogue.id, "hello")
+        assert DemonstrationLog(world.store).reply(message.id, "good day").id == TAUGHT
+        with world.store.write() as db:
+            insert(db, "slates", FINE["slates"] | {"token": "n" * 32, "answers": 3})
+            for place in (1, 2):
+                insert(
+                    db,
+                    "slate_answers",
+                    {"slate_id": 3, "place": place, "candidate_id": place},
+                )
     return root
 
 
@@ -139,7 +207,7 @@ def add(world: World, table: str, changes: dict[str, Any]) -> None:
     row = FINE[table] | changes
     with world.store.write() as db:
         if row.get("prev_hash") == "the last row's":
-            [last] = fetch(db, "SELECT row_hash FROM preferences ORDER BY seq DESC LIMIT 1")
+            [last] = fetch(db, "SELECT row_hash FROM chain_end")
             row["prev_hash"] = last["row_hash"]
         insert(db, table, row)
 
@@ -210,6 +278,47 @@ def test_the_row_that_the_rules_are_tested_on_is_fine(lived_in: World, table: st
         ("candidates", {"author": "ghost"}, "CHECK"),
         ("version_notes", {"version": 999}, "FOREIGN KEY"),
         ("version_notes", {"body": "x" * 2001}, "CHECK"),
+        ("conversations", {"purpose": "art"}, "CHECK"),
+        ("slates", {"token": "guessable"}, "CHECK"),
+        ("slates", {"answers": 1}, "CHECK"),
+        ("slates", {"answers": 10}, "CHECK"),
+        ("slates", {"user_id": "stranger"}, "another person"),
+        ("slates", {"prompt_turn_id": 999}, "another person"),
+        ("slate_answers", {"place": 4}, "no such place"),
+        ("slate_answers", {"place": 0}, "CHECK"),
+        ("slate_answers", {"place": 2}, "UNIQUE"),
+        ("slate_answers", {"candidate_id": 1}, "UNIQUE"),
+        ("slate_answers", {"candidate_id": 3}, "another message"),
+        ("slate_answers", {"slate_id": 999}, "another message"),
+        ("rankings", {"slate_id": 1}, "UNIQUE"),
+        ("rankings", {"slate_id": 3}, "every answer"),
+        ("rankings", {"slate_id": 999}, "every answer"),
+        ("rankings", {"user_id": "stranger"}, "only the person who was asked"),
+        ("rankings", {"state": "guessed"}, "CHECK"),
+        ("rankings", {"overall": None}, "CHECK"),
+        ("rankings", {"overall": None, "state": "skipped"}, "CHECK"),
+        ("rankings", {"overall": None, "honesty": None}, "CHECK"),
+        ("rankings", {"overall": "10"}, "CHECK"),
+        ("rankings", {"overall": "123", "honesty": None}, "every answer"),
+        ("rankings", {"relevance": "1"}, "CHECK"),
+        ("rankings", {"informativeness": "a1"}, "CHECK"),
+        ("rankings", {"harmlessness": "123"}, "CHECK"),
+        ("rankings", {"honesty": "x"}, "CHECK"),
+        ("rankings", {"state": "withdrawn", "overall": None, "honesty": None}, "CHECK"),
+        ("rankings", {"supersedes": 1}, "another slate"),
+        ("rankings", {"prev_hash": bytes(32)}, "grows only at its end"),
+        ("rankings", {"after_seq": 2}, "grows only at its end"),
+        ("rankings", {"decide_ms": -1}, "CHECK"),
+        ("imported_slates", {"slate_id": 999}, "FOREIGN KEY"),
+        ("forgotten_slates", {"slate_id": 999}, "FOREIGN KEY"),
+        ("demonstrations", {"conversation_id": 4}, "dialogue that teaches"),
+        ("demonstrations", {"conversation_id": 1, "turn_id": 5}, "dialogue that teaches"),
+        ("demonstrations", {"turn_id": 8}, "dialogue that teaches"),
+        ("demonstrations", {"state": "begun"}, "CHECK"),
+        ("demonstrations", {"state": "withdrawn"}, "CHECK"),
+        ("imported_dialogues", {"conversation_id": 999}, "FOREIGN KEY"),
+        ("imported_dialogues", {"row_sha256": "short"}, "CHECK"),
+        ("forgotten_dialogues", {"conversation_id": 999}, "FOREIGN KEY"),
         ("rounds", {"number": 2}, "UNIQUE"),
         ("rounds", {"number": 0, "parent": 0}, "CHECK"),
         ("rounds", {"parent": 2}, "FOREIGN KEY"),
@@ -246,6 +355,14 @@ LOGS = (
     "ratings",
     "preference_notes",
     "version_notes",
+    "slates",
+    "slate_answers",
+    "rankings",
+    "imported_slates",
+    "forgotten_slates",
+    "demonstrations",
+    "imported_dialogues",
+    "forgotten_dialogues",
     "rounds",
     "round_items",
     "policy_versions",
@@ -253,10 +370,23 @@ LOGS = (
 )
 
 
+EMPTY = (
+    "preference_flags",
+    "ratings",
+    "preference_notes",
+    "version_notes",
+    "imported_slates",
+    "forgotten_slates",
+    "demonstrations",
+    "imported_dialogues",
+    "forgotten_dialogues",
+)
+
+
 @pytest.mark.parametrize("table", LOGS)
 @pytest.mark.parametrize("change", ["update", "delete", "replace"])
 def test_logs_only_grow(lived_in: World, table: str, change: str) -> None:
-    for empty in ("preference_flags", "ratings", "preference_notes", "version_notes"):
+    for empty in EMPTY:
         add(lived_in, empty, {})
     column = "number" if table == "round_items" else next(iter(FINE[table]))
     sql = {
@@ -282,6 +412,7 @@ def test_logs_only_grow(lived_in: World, table: str, change: str) -> None:
         ("UPDATE conversations SET key = key || 'x'", "are fixed"),
         ("UPDATE conversations SET held_out = 1 - held_out", "are fixed"),
         ("UPDATE conversations SET user_id = 'stranger'", "are fixed"),
+        ("UPDATE conversations SET purpose = 'teaching'", "are fixed"),
         ("UPDATE conversations SET head_turn_id = 1 WHERE conversation_id = 2", "another conv"),
         ("UPDATE conversations SET head_turn_id = 999", "another conversation"),
         ("DELETE FROM conversations", "erase a conversation"),
@@ -332,7 +463,7 @@ def test_erasing_a_text_takes_its_tokens_and_the_title_with_it(lived_in: World) 
         ids = [row[0] for row in fetch(db, "SELECT candidate_id FROM candidate_cache")]
         titles = [row[0] for row in fetch(db, "SELECT title FROM conversations")]
     assert 1 not in ids and 2 in ids
-    assert titles == ["", "hello", "hello", "hello"]
+    assert titles == ["", "hello", "hello", "hello", "hello"]
 
 
 def test_the_picks_to_learn_are_looked_up_from_the_few_not_learned(lived_in: World) -> None:

@@ -1,0 +1,393 @@
+"""The log of rankings: append-only and idempotent, in the hash chain of the answers.
+
+A first ranking's key follows from the slate alone, as an answer's does from its question
+(storage/feedback.py); a change of mind and an undo are new rows that supersede the newest one.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlite_utils import Database
+
+from storage import chain
+from storage.conversations import random_key
+from storage.database import Reader, Store
+from storage.errors import UnansweredError, UnknownSlateError, UnknownTurnError
+from storage.records import LOCAL_USER, CandidateId, ConversationId, TurnId, UserId
+from storage.rows import candidates_by_id, insert, messages_to, moment
+from storage.slates import (
+    MAX_ANSWERS,
+    MIN_ANSWERS,
+    Criterion,
+    Orders,
+    Ranking,
+    RankingId,
+    RankingReceipt,
+    RankingState,
+    Ranks,
+    Slate,
+    SlateId,
+)
+from storage.sqlite import Row, fetch
+
+_OTHERS = tuple(one for one in Criterion if one is not Criterion.OVERALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankingCounts:
+    """How much was ranked, in all conversations that are not erased."""
+
+    ranked: int
+    """Slates whose newest answer is an order."""
+    skipped: int
+    answers: int
+    """Of the ranked slates."""
+    pairs: int
+    """Of the ranked slates, overall, tied ones included."""
+    own_criteria: int
+    """Of the ranked slates, those with an order of their own on some criterion."""
+
+
+class RankingReader:
+    """Rankings as the learner and the page read them."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def rankings(self) -> list[Ranking]:
+        """Return the rankings that count and may train, by id."""
+        return self._rankings("SELECT * FROM live_rankings WHERE held_out = 0 ORDER BY ranking_id")
+
+    def held_out(self) -> list[Ranking]:
+        """Return the rankings that count and only measure, by id."""
+        return self._rankings("SELECT * FROM live_rankings WHERE held_out = 1 ORDER BY ranking_id")
+
+    def slate(self, token: str) -> Slate:
+        """Return what was put before a person. Raises UnknownSlateError."""
+        db = self._reader.read()
+        id_ = SlateId(_slate(db, token)["slate_id"])
+        return slates_by_id(db, [id_])[id_]
+
+    def answer_of(self, slate_id: SlateId) -> Ranking | None:
+        """Return the newest ranking, whatever its state; None if there was never one."""
+        db = self._reader.read()
+        newest = _newest(db, slate_id)
+        return rankings_of(db, [newest])[0] if newest else None
+
+    def open_slate(self, *, user_id: UserId = LOCAL_USER) -> Slate | None:
+        """Return the newest slate that a person was shown and never answered, if any."""
+        db = self._reader.read()
+        found = fetch(
+            db,
+            """
+            SELECT s.slate_id FROM slates s
+              JOIN turns t ON t.turn_id = s.prompt_turn_id JOIN conversations v
+             USING (conversation_id)
+             WHERE s.user_id = ? AND v.erased_ms IS NULL
+               AND NOT EXISTS (SELECT 1 FROM rankings r WHERE r.slate_id = s.slate_id)
+             ORDER BY s.slate_id DESC LIMIT 1
+            """,
+            [user_id],
+        )
+        ids = [SlateId(row["slate_id"]) for row in found]
+        return slates_by_id(db, ids)[ids[0]] if ids else None
+
+    def page(self, *, before: RankingId | None = None, limit: int = 30) -> list[Ranking]:
+        """Return the newest ranking of each slate, newest first, those taken back included."""
+        return self._rankings(
+            """
+            SELECT r.* FROM newest_rankings r JOIN slates s USING (slate_id)
+              JOIN turns t ON t.turn_id = s.prompt_turn_id
+              JOIN conversations v USING (conversation_id)
+             WHERE v.erased_ms IS NULL AND (:before IS NULL OR r.ranking_id < :before)
+             ORDER BY r.ranking_id DESC LIMIT :limit
+            """,
+            {"before": before, "limit": limit},
+        )
+
+    def counts(self) -> RankingCounts:
+        [row] = fetch(
+            self._reader.read(),
+            """
+            SELECT count(*) FILTER (WHERE r.state = 'ranked') AS ranked,
+                   count(*) FILTER (WHERE r.state = 'skipped') AS skipped,
+                   coalesce(sum(s.answers) FILTER (WHERE r.state = 'ranked'), 0) AS answers,
+                   coalesce(sum(s.answers * (s.answers - 1) / 2)
+                            FILTER (WHERE r.state = 'ranked'), 0) AS pairs,
+                   count(coalesce(r.relevance, r.informativeness, r.harmlessness, r.honesty))
+                     AS own_criteria
+              FROM newest_rankings r JOIN slates s USING (slate_id)
+              JOIN turns t ON t.turn_id = s.prompt_turn_id
+              JOIN conversations v USING (conversation_id)
+             WHERE v.erased_ms IS NULL
+            """,
+        )
+        return RankingCounts(**dict(row))
+
+    def _rankings(self, sql: str, values: dict[str, Any] | None = None) -> list[Ranking]:
+        db = self._reader.read()
+        return rankings_of(db, fetch(db, sql, values or {}))
+
+
+class RankingLog(RankingReader):
+    """Writes them; each method is one transaction. A returned receipt means on disk."""
+
+    def __init__(self, store: Store, *, new_key: Callable[[], str] = random_key) -> None:
+        super().__init__(store)
+        self._store = store
+        self._new_key = new_key
+
+    def ask(self, prompt_turn_id: TurnId, answers: Sequence[CandidateId]) -> Slate:
+        """Keep 2 to 9 stored replies to one message as a slate, in the order shown.
+
+        Raises UnknownTurnError, and InvariantError where one answers another message.
+        """
+        if not MIN_ANSWERS <= len(answers) <= MAX_ANSWERS:
+            raise ValueError(f"a slate has {MIN_ANSWERS} to {MAX_ANSWERS} answers, not {answers}")
+        with self._store.write() as db:
+            slate_id = add_slate(
+                db,
+                prompt_turn_id,
+                answers,
+                token=self._new_key(),
+                imported=False,
+                now_ms=self._store.now_ms(),
+            )
+            return slates_by_id(db, [slate_id])[slate_id]
+
+    def rank(
+        self, token: str, orders: Orders, *, decision_ms: int, user_id: UserId = LOCAL_USER
+    ) -> RankingReceipt:
+        """Keep the first answer to a slate; one that is there already stands, and is returned.
+
+        Raises UnknownSlateError, also to somebody who was not asked, and InvariantError where the
+        orders are of another number of answers.
+        """
+        return self._first(token, RankingState.RANKED, orders, decision_ms, user_id)
+
+    def skip(
+        self, token: str, *, decision_ms: int = 0, user_id: UserId = LOCAL_USER
+    ) -> RankingReceipt:
+        """Keep that nothing was said of a slate; as ``rank``."""
+        return self._first(token, RankingState.SKIPPED, None, decision_ms, user_id)
+
+    def change(
+        self, token: str, orders: Orders, *, decision_ms: int, user_id: UserId = LOCAL_USER
+    ) -> RankingReceipt:
+        """Replace the answer, also one skipped or taken back. Raises UnansweredError before it."""
+        return self._supersede(token, RankingState.RANKED, orders, decision_ms, user_id)
+
+    def withdraw(self, token: str, *, user_id: UserId = LOCAL_USER) -> RankingReceipt:
+        """Undo the answer: it no longer counts. Raises UnansweredError before the first."""
+        return self._supersede(token, RankingState.WITHDRAWN, None, 0, user_id)
+
+    # --- Private -----------------------------------------------------------------------------
+
+    def _first(
+        self,
+        token: str,
+        state: RankingState,
+        orders: Orders | None,
+        decision_ms: int,
+        user_id: UserId,
+    ) -> RankingReceipt:
+        with self._store.write() as db:
+            slate = _slate(db, token, user_id)
+            newest = _newest(db, slate["slate_id"])
+            if newest:
+                return _receipt(newest, already_saved=True)
+            return append_ranking(
+                db, slate, state, orders, decision_ms=decision_ms, now_ms=self._store.now_ms()
+            )
+
+    def _supersede(
+        self,
+        token: str,
+        state: RankingState,
+        orders: Orders | None,
+        decision_ms: int,
+        user_id: UserId,
+    ) -> RankingReceipt:
+        with self._store.write() as db:
+            slate = _slate(db, token, user_id)
+            newest = _newest(db, slate["slate_id"])
+            if newest is None:
+                raise UnansweredError("These answers were not ranked yet: order them first.")
+            if newest["state"] == state and _orders(newest) == orders:
+                return _receipt(newest, already_saved=True)
+            return append_ranking(
+                db,
+                slate,
+                state,
+                orders,
+                decision_ms=decision_ms,
+                superseded=newest["ranking_id"],
+                now_ms=self._store.now_ms(),
+            )
+
+
+def add_slate(
+    db: Database,
+    prompt_turn_id: TurnId,
+    answers: Sequence[CandidateId],
+    *,
+    token: str,
+    imported: bool,
+    now_ms: int,
+) -> SlateId:
+    """Insert a slate with its answers. The caller holds the transaction."""
+    found = fetch(
+        db,
+        """
+        SELECT user_id FROM turns JOIN conversations v USING (conversation_id)
+         WHERE turn_id = ? AND v.erased_ms IS NULL
+        """,
+        [prompt_turn_id],
+    )
+    if not found:
+        raise UnknownTurnError(f"There is no message {prompt_turn_id} (any more).")
+    slate_id = insert(
+        db,
+        "slates",
+        {
+            "token": token,
+            "user_id": found[0]["user_id"],
+            "prompt_turn_id": prompt_turn_id,
+            "answers": len(answers),
+            "imported": imported,
+            "created_ms": now_ms,
+        },
+    )
+    for place, candidate_id in enumerate(answers, start=1):
+        row = {"slate_id": slate_id, "place": place, "candidate_id": candidate_id}
+        insert(db, "slate_answers", row)
+    return SlateId(slate_id)
+
+
+def append_ranking(
+    db: Database,
+    slate: Row,
+    state: RankingState,
+    orders: Orders | None,
+    *,
+    decision_ms: int,
+    superseded: int | None = None,
+    now_ms: int,
+) -> RankingReceipt:
+    """Add a ranking at the end of the chain. ``slate`` is its row; needs a transaction."""
+    [(after_seq,)] = fetch(db, "SELECT coalesce(max(seq), 0) FROM preferences")
+    row: dict[str, Any] = {
+        "idem_key": f"{slate['token']}:{superseded or 0}",
+        "slate_id": slate["slate_id"],
+        "user_id": slate["user_id"],
+        "state": state,
+        "overall": None if orders is None else _digits(orders.overall),
+        "supersedes": superseded,
+        "decide_ms": decision_ms,
+        "created_ms": now_ms,
+        "after_seq": after_seq,
+        "prev_hash": chain.last_hash(db),
+    }
+    for criterion in _OTHERS:
+        ranks = None if orders is None else orders.criteria.get(criterion)
+        row[criterion] = None if ranks is None else _digits(ranks)
+    ranking_id = insert(db, "rankings", row | {"row_hash": chain.ranking_hash(db, row)})
+    return RankingReceipt(ranking_id=RankingId(ranking_id), state=state, already_saved=False)
+
+
+def slates_by_id(db: Database, ids: Iterable[int]) -> dict[SlateId, Slate]:
+    found = fetch(
+        db,
+        """
+        SELECT s.*, t.conversation_id,
+               (SELECT json_group_array(candidate_id) FROM
+                 (SELECT candidate_id FROM slate_answers a
+                   WHERE a.slate_id = s.slate_id ORDER BY place)) AS candidate_ids
+          FROM slates s JOIN turns t ON t.turn_id = s.prompt_turn_id
+         WHERE s.slate_id IN (SELECT value FROM json_each(?))
+        """,
+        [json.dumps(list(ids))],
+    )
+    shown = {row["slate_id"]: json.loads(row["candidate_ids"]) for row in found}
+    candidates = candidates_by_id(db, (one for some in shown.values() for one in some))
+    prompts = messages_to(db, {row["prompt_turn_id"] for row in found})
+    return {
+        SlateId(row["slate_id"]): Slate(
+            id=SlateId(row["slate_id"]),
+            token=row["token"],
+            conversation_id=ConversationId(row["conversation_id"]),
+            prompt_turn_id=TurnId(row["prompt_turn_id"]),
+            prompt=prompts[TurnId(row["prompt_turn_id"])],
+            answers=tuple(candidates[CandidateId(one)] for one in shown[row["slate_id"]]),
+            imported=bool(row["imported"]),
+            asked_at=moment(row["created_ms"]),
+        )
+        for row in found
+    }
+
+
+def rankings_of(db: Database, found: Iterable[Row]) -> list[Ranking]:
+    """Return the records of rows of ``rankings``, in their order."""
+    found = list(found)
+    slates = slates_by_id(db, {row["slate_id"] for row in found})
+    return [
+        Ranking(
+            id=RankingId(row["ranking_id"]),
+            slate=slates[SlateId(row["slate_id"])],
+            state=RankingState(row["state"]),
+            orders=_orders(row),
+            decision_ms=row["decide_ms"],
+            decided_at=moment(row["created_ms"]),
+        )
+        for row in found
+    ]
+
+
+def slate_row(db: Database, slate_id: SlateId) -> Row:
+    return fetch(db, "SELECT * FROM slates WHERE slate_id = ?", [slate_id])[0]
+
+
+def _slate(db: Database, token: str, user_id: UserId | None = None) -> Row:
+    found = fetch(
+        db,
+        """
+        SELECT s.* FROM slates s
+          JOIN turns t ON t.turn_id = s.prompt_turn_id
+          JOIN conversations v ON v.conversation_id = t.conversation_id
+         WHERE s.token = :token AND (:user IS NULL OR s.user_id = :user) AND v.erased_ms IS NULL
+        """,
+        {"token": token, "user": user_id},
+    )
+    if not found:
+        raise UnknownSlateError("These answers are not known here (any more): reload the page.")
+    return found[0]
+
+
+def _newest(db: Database, slate_id: int) -> Row | None:
+    sql = "SELECT * FROM newest_rankings WHERE slate_id = ?"
+    return next(iter(fetch(db, sql, [slate_id])), None)
+
+
+def _orders(row: Row) -> Orders | None:
+    if row["overall"] is None:
+        return None
+    own = {one: _ranks(row[one]) for one in _OTHERS if row[one] is not None}
+    return Orders(overall=_ranks(row["overall"]), criteria=own)
+
+
+def _digits(ranks: Ranks) -> str:
+    return "".join(map(str, ranks))
+
+
+def _ranks(digits: str) -> Ranks:
+    return tuple(map(int, digits))
+
+
+def _receipt(row: Row, *, already_saved: bool) -> RankingReceipt:
+    return RankingReceipt(
+        ranking_id=RankingId(row["ranking_id"]),
+        state=RankingState(row["state"]),
+        already_saved=already_saved,
+    )
