@@ -30,7 +30,8 @@ from learner.reward.lean import LeaningHead
 from learner.reward.lean_file import Lean, read_lean
 from learner.reward.signals import Signal
 from learner.reward.taste import load_taste
-from learner.updates.online_dpo import OnlineDpo
+from learner.updates.rules import make_rule
+from learner.updates.teacher import Teacher
 from storage.database import Reader
 from storage.feedback import FeedbackReader
 from storage.folder import DataFolder
@@ -140,17 +141,20 @@ class LearnerBuild:
         def announce(number: int) -> None:
             write_progress(folder.progress, LearnerState.LEARNING, number=number)
 
+        feedback = FeedbackReader(reader)
+        reward = LeaningHead(
+            self.online.reward,
+            seed=self.engine.seed,
+            taste=load_taste(self.model.sha256),
+            lean=partial(read_lean, folder.taste),
+        )
         return OnlineLearner(
-            feedback=FeedbackReader(reader),
+            feedback=feedback,
             policies=PolicyReader(reader, folder.rounds),
             round_folder=folder.rounds,
-            reward=LeaningHead(
-                self.online.reward,
-                seed=self.engine.seed,
-                taste=load_taste(self.model.sha256),
-                lean=partial(read_lean, folder.taste),
-            ),
-            rule=OnlineDpo(engine.backbone, self.online.dpo, max_prompt_tokens=limit),
+            reward=reward,
+            rule=make_rule(engine, reward, self.online, max_prompt_tokens=limit),
+            teacher=Teacher(feedback, self.online, eos_id=engine.backbone.pad_id),
             gate=Gate(engine, self.online.gate, seed=self.online.seed),
             config=self.online,
             base_sha256=self.model.sha256,

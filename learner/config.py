@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from learner.update_config import DpoConfig, UpdateConfig
 from storage.records import Sampling
 
 
@@ -173,51 +174,6 @@ class AskConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoraSpec:
-    rank: int = 16
-    alpha: int = 32
-
-    def __post_init__(self) -> None:
-        if self.rank < 1 or self.alpha < 1:
-            raise ValueError(f"rank and alpha must be positive, got {self.rank} and {self.alpha}")
-
-    @property
-    def scale(self) -> float:
-        """What B A is multiplied with."""
-        return self.alpha / self.rank
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DpoConfig:
-    """Online DPO on human picks and reward-labelled pairs, docs/how-it-learns.md section 4."""
-
-    beta: float = 0.1
-    """Strength of the pull to the reference policy."""
-    learning_rate: float = 1e-3
-    label_smoothing: float = 0.1
-    """Assumed chance that a human pick is wrong (conservative DPO)."""
-    reward_pairs: int = 8
-    """Pairs labelled by the reward ensemble beside the human ones of a round."""
-    reward_pairs_after: int = 8
-    """No reward-labelled pairs before this many human picks."""
-    steps: int = 1
-    """Optimizer steps a round; each sees all of the round's pairs."""
-    row_tokens: int = 320
-    """Tokens run at once, unless one prompt with its replies has more. Longer rows take more
-    memory."""
-    grad_clip: float = 1.0
-    lora: LoraSpec = field(default_factory=LoraSpec)
-
-    def __post_init__(self) -> None:
-        if self.beta <= 0 or self.learning_rate <= 0:
-            raise ValueError("beta and learning_rate must be positive")
-        if not 0.0 <= self.label_smoothing < 0.5:
-            raise ValueError(f"label_smoothing must lie in [0, 0.5), got {self.label_smoothing}")
-        if self.steps < 1 or self.row_tokens < 1:
-            raise ValueError("steps and row_tokens must be at least 1")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GateConfig:
     """What a version must hold to go live, docs/how-it-learns.md section 5."""
 
@@ -257,6 +213,8 @@ class OnlineConfig:
     seed: int = 0
     reward: RewardConfig = field(default_factory=RewardConfig)
     dpo: DpoConfig = field(default_factory=DpoConfig)
+    update: UpdateConfig = field(default_factory=UpdateConfig)
+    """Which rule moves the policy; ``dpo`` holds the settings of the default one."""
     gate: GateConfig = field(default_factory=GateConfig)
 
 

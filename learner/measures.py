@@ -40,13 +40,23 @@ def supervised_ids(backbone: Backbone, completion: Completion) -> tuple[int, ...
     return completion.token_ids + ((backbone.pad_id,) if ended else ())
 
 
-def tree_logps(backbone: Backbone, trees: Sequence[Tree]) -> Float[Tensor, " N"]:
-    """log P(reply | prompt) in nats of every reply, tree by tree; all trees are run as one row.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyStates:
+    """Some replies' tokens, reply by reply, and the hidden state before each."""
+
+    hidden: Float[Tensor, "R d"]
+    tokens: Int[Tensor, " R"]
+    lengths: tuple[int, ...]
+    """Tokens of each reply."""
+
+
+def tree_states(backbone: Backbone, trees: Sequence[Tree]) -> ReplyStates:
+    """States of every reply, tree by tree; all trees are run as one row.
 
     Under whatever version the backbone lets speak now; gradients flow if enabled.
     """
     if not backbone.runs_trees:
-        return reply_logps(
+        return reply_states(
             backbone,
             [
                 ScoredText(prompt_ids=tree.prompt_ids, reply_ids=reply)
@@ -56,20 +66,23 @@ def tree_logps(backbone: Backbone, trees: Sequence[Tree]) -> Float[Tensor, " N"]
         )
     row = Row(trees, backbone.device)
     hidden = backbone.hidden_states(row.ids, **row.inputs())[0, row.before]
-    return _sums(token_logprobs(hidden, backbone.lm_head, row.tokens), row.lengths)
+    return ReplyStates(hidden=hidden, tokens=row.tokens, lengths=tuple(row.lengths))
+
+
+def tree_logps(backbone: Backbone, trees: Sequence[Tree]) -> Float[Tensor, " N"]:
+    """log P(reply | prompt) in nats of every reply, tree by tree."""
+    states = tree_states(backbone, trees)
+    return _sums(token_logprobs(states.hidden, backbone.lm_head, states.tokens), states.lengths)
 
 
 def reply_logps(backbone: Backbone, texts: Sequence[ScoredText]) -> Float[Tensor, " B"]:
     """log P(reply | prompt) in nats, summed over the reply's tokens; texts padded to one length."""
-    hidden, tokens = _reply_states(backbone, texts)
-    lengths = [len(text.reply_ids) for text in texts]
-    return _sums(token_logprobs(hidden, backbone.lm_head, tokens), lengths)
+    states = reply_states(backbone, texts)
+    return _sums(token_logprobs(states.hidden, backbone.lm_head, states.tokens), states.lengths)
 
 
-def _reply_states(
-    backbone: Backbone, texts: Sequence[ScoredText]
-) -> tuple[Float[Tensor, "R d"], Int[Tensor, " R"]]:
-    """For all reply tokens, text by text: the hidden state before each, and the token."""
+def reply_states(backbone: Backbone, texts: Sequence[ScoredText]) -> ReplyStates:
+    """States of every reply; texts are padded to one length."""
     lengths = [len(t.prompt_ids) + len(t.reply_ids) for t in texts]
     ids = torch.full((len(texts), max(lengths)), backbone.pad_id)
     mask = torch.zeros_like(ids)
@@ -79,9 +92,11 @@ def _reply_states(
     ids, mask = ids.to(backbone.device), mask.to(backbone.device)
     hidden = backbone.hidden_states(ids, attention_mask=mask)
     spans = [(len(t.prompt_ids), n) for t, n in zip(texts, lengths, strict=True)]
-    before = torch.cat([hidden[row, P - 1 : n - 1] for row, (P, n) in enumerate(spans)])
-    tokens = torch.cat([ids[row, P:n] for row, (P, n) in enumerate(spans)])
-    return before, tokens
+    return ReplyStates(
+        hidden=torch.cat([hidden[row, P - 1 : n - 1] for row, (P, n) in enumerate(spans)]),
+        tokens=torch.cat([ids[row, P:n] for row, (P, n) in enumerate(spans)]),
+        lengths=tuple(len(text.reply_ids) for text in texts),
+    )
 
 
 def _sums(values: Float[Tensor, " R"], lengths: Sequence[int]) -> Float[Tensor, " N"]:
@@ -149,19 +164,62 @@ def kl_to_reference(backbone: Backbone, texts: Sequence[ScoredText]) -> list[flo
     The texts are to be samples of the version that speaks now; then the mean over them estimates
     the KL per token of its replies.
     """
-    hidden, _ = _reply_states(backbone, texts)
+    hidden = reply_states(backbone, texts).hidden
     with backbone.reference():
-        ref_hidden, _ = _reply_states(backbone, texts)
-    head = backbone.lm_head
-    parts: list[Tensor] = []
-    for rows in _slices(len(hidden), head.out_features):
-        logp, ref_logp = (
-            _logits(head, states[rows]).log_softmax(dim=1) for states in (hidden, ref_hidden)
-        )
-        parts.append((logp.exp() * (logp - ref_logp)).sum(dim=1))
+        ref_hidden = reply_states(backbone, texts).hidden
     lengths = [len(text.reply_ids) for text in texts]
-    sums = _sums(torch.cat(parts), lengths).tolist()
+    sums = _sums(token_kl(hidden, ref_hidden, backbone.lm_head), lengths).tolist()
     return [total / max(1, n) for total, n in zip(sums, lengths, strict=True)]
+
+
+def token_kl(
+    hidden: Float[Tensor, "R d"], other: Float[Tensor, "R d"], head: nn.Linear
+) -> Float[Tensor, " R"]:
+    """KL(p || q) in nats at each place, exact over the vocabulary; gradients flow into both.
+
+    p follows from ``hidden``, q from ``other``.
+    """
+    return _TokenKl.apply(hidden, other, head)
+
+
+class _TokenKl(torch.autograd.Function):
+    """Slices of logits as above. With z the logits of p and y those of q,
+
+    d KL / d z = p (log p - log q - KL)  and  d KL / d y = q - p.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        hidden: Float[Tensor, "R d"],
+        other: Float[Tensor, "R d"],
+        head: nn.Linear,
+    ) -> Float[Tensor, " R"]:
+        weight = head.weight
+        slopes = [
+            torch.empty_like(x) if wanted else None
+            for x, wanted in zip((hidden, other), ctx.needs_input_grad[:2], strict=True)
+        ]
+        parts: list[Tensor] = []
+        for rows in _slices(len(hidden), head.out_features):
+            logp, logq = (_logits(head, x[rows]).log_softmax(dim=1) for x in (hidden, other))
+            p, apart = logp.exp(), logp - logq
+            kl = (p * apart).sum(dim=1)
+            parts.append(kl)
+            if slopes[0] is not None:
+                slopes[0][rows] = (p * (apart - kl[:, None])).to(weight.dtype) @ weight
+            if slopes[1] is not None:
+                slopes[1][rows] = (logq.exp() - p).to(weight.dtype) @ weight
+        ctx.save_for_backward(*(slope for slope in slopes if slope is not None))
+        ctx.wanted = [slope is not None for slope in slopes]
+        return torch.cat(parts) if parts else hidden.new_zeros(0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Float[Tensor, " R"]) -> tuple[Tensor | None, ...]:
+        saved = iter(ctx.saved_tensors)
+        slopes = [next(saved) if wanted else None for wanted in ctx.wanted]
+        return (*(None if s is None else s * grad[:, None].to(s.dtype) for s in slopes), None)
 
 
 @torch.no_grad()

@@ -13,23 +13,18 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
 from learner.config import OnlineConfig
 from learner.gate import Gate
-from learner.protocols import Verdict
+from learner.protocols import UpdateRule, Verdict
 from learner.reward.head import BayesianRewardHead
-from learner.updates.online_dpo import OnlineDpo
-from learner.updates.pairs import TrainingPair, human_pairs, reward_pairs
+from learner.updates.lesson import Lesson
+from learner.updates.teacher import Teacher
 from storage import rounds
 from storage.feedback import FeedbackReader
 from storage.policies import PolicyReader
-from storage.records import PolicyVersion, Preference, RoundReport, RoundStatus
+from storage.records import PolicyVersion, RoundReport, RoundStatus
 
 log = logging.getLogger(__name__)
-
-POOLS = 64
-"""Newest prompts whose stored candidates the reward ensemble may label."""
 
 
 class OnlineLearner:
@@ -42,7 +37,8 @@ class OnlineLearner:
         policies: PolicyReader,
         round_folder: Path,
         reward: BayesianRewardHead,
-        rule: OnlineDpo,
+        rule: UpdateRule[Lesson],
+        teacher: Teacher,
         gate: Gate,
         config: OnlineConfig,
         base_sha256: str,
@@ -54,6 +50,7 @@ class OnlineLearner:
         self._round_folder = round_folder
         self._reward = reward
         self._rule = rule
+        self._teacher = teacher
         self._gate = gate
         self._config = config
         self._base_sha256 = base_sha256
@@ -75,8 +72,8 @@ class OnlineLearner:
         seed = self._config.seed + number
         self._announce(number)
         reward_metrics = self._reward.fit(self._feedback.preferences())
-        pairs = self._pairs(picks, seed)
-        update_metrics = self._rule.update(parent, pairs, seed)
+        lesson = self._teacher.lesson(picks, self._reward, seed)
+        update_metrics = self._rule.update(parent, lesson, seed)
         try:
             verdict = self._judge(parent)
             report = RoundReport(
@@ -115,15 +112,6 @@ class OnlineLearner:
             verdict = self._gate.judge(parent)
             verdict.metrics["pulled_in"] = share
         return verdict
-
-    def _pairs(self, picks: list[Preference], seed: int) -> list[TrainingPair]:
-        dpo = self._config.dpo
-        human = human_pairs(picks, dpo.label_smoothing)
-        if len(self._feedback.preferences()) < dpo.reward_pairs_after:
-            return human
-        generator = torch.Generator().manual_seed(seed)
-        pools = self._feedback.pools(limit=POOLS)
-        return human + reward_pairs(pools, self._reward, dpo.reward_pairs, generator)
 
     def _leave(self, report: RoundReport, parent: PolicyVersion, verdict: Verdict) -> None:
         rounds.leave(

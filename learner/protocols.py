@@ -7,8 +7,9 @@ do not inherit. Letters: N candidates, E ensemble members, T tokens.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from threading import Event
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -24,6 +25,8 @@ from storage.records import (
     RoundReport,
     Sampling,
 )
+
+Lesson_contra = TypeVar("Lesson_contra", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,12 +126,19 @@ class FeatureExtractor(Protocol):
 
 
 @runtime_checkable
-class RewardEnsemble(Protocol):
+class RewardModel(Protocol):
+    """Whatever says what replies are worth."""
+
     def score(
         self, prompt: Sequence[Message], completions: Sequence[Completion]
     ) -> Float[Tensor, "E N"]:
         """Rewards in logits; only differences within one prompt mean anything."""
         ...
+
+
+@runtime_checkable
+class RewardEnsemble(RewardModel, Protocol):
+    """A reward model that learns from picks."""
 
     def fit(self, preferences: Sequence[Preference]) -> dict[str, float]: ...
 
@@ -255,6 +265,29 @@ class Verdict:
     nearer: float | None = None
     """Where KL or perplexity broke its limit: the share of its distance to the reference at which
     the adapter should hold again."""
+
+
+@runtime_checkable
+class UpdateRule(Protocol[Lesson_contra]):
+    """Turns a lesson into a new adapter, which stays in training until ``close``."""
+
+    name: str
+
+    def update(self, parent: PolicyVersion, lesson: Lesson_contra, seed: int) -> dict[str, float]:
+        """Train a copy of ``parent``; returns metrics. Raises FloatingPointError."""
+        ...
+
+    def pull_in(self, share: float) -> None:
+        """Leave this share of the adapter's distance to the base."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter in training, and what the next round goes on from."""
+        ...
+
+    def close(self) -> None:
+        """Forget the adapter in training."""
+        ...
 
 
 @runtime_checkable

@@ -12,10 +12,12 @@ from transformers import AutoModelForCausalLM
 
 from benchmarks.arms.ours import version_of
 from benchmarks.arms.records import training_pairs
-from learner.config import DpoConfig, EngineConfig, LoraSpec
+from learner.config import EngineConfig
 from learner.engine.backbone import Backbone
 from learner.measures import supervised_ids
 from learner.rendering import prompt_ids
+from learner.update_config import DpoConfig, LoraSpec
+from learner.updates.lesson import Lesson
 from learner.updates.online_dpo import OnlineDpo
 from learner.updates.pairs import TrainingPair
 
@@ -39,7 +41,7 @@ class Step:
         seconds = []
         for _ in range(2):
             began = time.perf_counter()
-            self._rule.update(version_of(None), pairs, seed=0)
+            self._rule.update(version_of(None), Lesson(pairs=tuple(pairs)), seed=0)
             seconds.append((time.perf_counter() - began) / self._count)
             self._rule.close()
         return {"pair_s": seconds[0], "pair_cached_s": seconds[1]}
@@ -67,7 +69,7 @@ class Gradient:
     def round(self, number: int) -> dict[str, float]:
         pairs = training_pairs(self._pairs, self._count, first=number * self._count)
         rule = OnlineDpo(self._backbone, self._config, max_prompt_tokens=2048)
-        rule.update(version_of(None), pairs, seed=0)
+        rule.update(version_of(None), Lesson(pairs=tuple(pairs)), seed=0)
         lora = self._backbone.training_lora().tensors
         with tempfile.TemporaryDirectory() as folder:
             rule.save(Path(folder))

@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from learner.config import LoraSpec
 from learner.engine.lora import CONFIG_FILE, WEIGHTS_FILE, LoraTensors
+from learner.update_config import LoraSpec
 
 _SAVED = "base_model.model.{path}.lora_{half}.weight"
 

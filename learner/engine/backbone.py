@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from learner.config import EngineConfig, LoraSpec
+from learner.config import EngineConfig
 from learner.engine.adapter import (
     Adapter,
     adapt_linear_layers,
@@ -32,6 +32,7 @@ from learner.engine.trees import Row, Tree
 from learner.engine.trees import register as register_trees
 from learner.errors import AdapterLoadError
 from learner.model_folder import ModelError
+from learner.update_config import LoraSpec
 from storage.records import BASE_VERSION, PolicyVersion, PolicyVersionId
 
 TRAINING_VERSION = PolicyVersionId(-1)
@@ -252,12 +253,18 @@ class Backbone:
     @contextmanager
     def reference(self) -> Generator[None]:
         """Within it the base speaks, adapters disabled: the reference policy."""
-        speaking = self._active
-        self.use(BASE_VERSION)
+        with self.speaking(BASE_VERSION):
+            yield
+
+    @contextmanager
+    def speaking(self, version: PolicyVersionId) -> Generator[None]:
+        """Within it ``version`` speaks, which must be resident; then whoever spoke before."""
+        before = self._active
+        self.use(version)
         try:
             yield
         finally:
-            self.use(speaking)
+            self.use(before)
 
     def _adapter_of(self, version: PolicyVersionId) -> Adapter | None:
         if version == BASE_VERSION:

@@ -103,8 +103,8 @@ def register(model: PreTrainedModel) -> None:
 def _attention(
     module: nn.Module,
     query: Float[Tensor, "B H T d"],
-    key: Float[Tensor, "B G T d"],
-    value: Float[Tensor, "B G T d"],
+    key: Float[Tensor, "B G S d"],
+    value: Float[Tensor, "B G S d"],
     attention_mask: Tensor | None,
     *,
     tree_spans: tuple[_Spans, ...] | None = None,

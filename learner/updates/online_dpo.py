@@ -10,20 +10,18 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from learner.config import DpoConfig
 from learner.engine.backbone import Backbone
-from learner.engine.trees import Tree
 from learner.losses import dpo_loss
 from learner.measures import supervised_ids, tree_logps
-from learner.moments import moments_of, set_moments
 from learner.rendering import render
+from learner.update_config import DpoConfig
+from learner.updates.groves import Grove, Reply, groves
+from learner.updates.lesson import Lesson
 from learner.updates.pairs import TrainingPair
+from learner.updates.tuning import AdapterTuning
 from storage.records import CandidateId, PolicyVersion
-
-OPTIMIZER_FILE = "optimizer.safetensors"
 
 
 class OnlineDpo:
@@ -36,88 +34,51 @@ class OnlineDpo:
         self._config = config
         self._max_prompt_tokens = max_prompt_tokens
         self._ref_logp: dict[CandidateId, float] = {}
-        self._optimizer: torch.optim.AdamW | None = None
-        self._parameters: list[nn.Parameter] = []
+        self._tuning = AdapterTuning(backbone, config)
+        self.pull_in = self._tuning.pull_in
+        self.close = self._tuning.close
 
-    def update(
-        self, parent: PolicyVersion, pairs: Sequence[TrainingPair], seed: int
-    ) -> dict[str, float]:
-        """Train a copy of ``parent`` on ``pairs``; returns metrics of the last step.
+    def update(self, parent: PolicyVersion, lesson: Lesson, seed: int) -> dict[str, float]:
+        """Train a copy of ``parent`` on the lesson's pairs; returns metrics of the last step.
 
         Raises FloatingPointError if the loss or a gradient is not finite.
         """
+        pairs = lesson.pairs
         self._cache_reference(pairs)
-        parameters = self._backbone.open_training(parent, self._config.lora, seed)
-        self._parameters = parameters
-        optimizer = torch.optim.AdamW(
-            parameters,
-            lr=self._config.learning_rate,
-            betas=(0.9, 0.99),
-            weight_decay=0.0,
-            fused=True,
-        )
-        if parent.adapter_path is not None:
-            moments = parent.adapter_path / OPTIMIZER_FILE
-            if moments.is_file():  # a training phase leaves none: its moments are of another loss
-                set_moments(optimizer, load_file(moments))
+        self._tuning.open(parent, seed)
         metrics: dict[str, float] = {}
         for _ in range(self._config.steps):
-            metrics = self._optimizer_step(optimizer, parameters, pairs)
-        self._optimizer = optimizer
+            metrics = self._optimizer_step(pairs)
         return metrics | {"pairs": float(len(pairs)), "steps": float(self._config.steps)}
-
-    @torch.no_grad()
-    def pull_in(self, share: float) -> None:
-        """Leave this share of the adapter's distance to the reference: B A times ``share``."""
-        for parameter in self._parameters:
-            parameter.mul_(share**0.5)
 
     def save(self, folder: Path) -> None:
         """Write the adapter in training and its optimizer's moments."""
-        if self._optimizer is None:
-            raise RuntimeError("there is no update to save")
-        self._backbone.save_training(folder)
-        save_file(moments_of(self._optimizer), folder / OPTIMIZER_FILE)
+        self._tuning.save(folder)
 
-    def close(self) -> None:
-        """Forget the adapter in training."""
-        self._optimizer = None
-        self._parameters = []
-        self._backbone.close_training()
-
-    def _optimizer_step(
-        self,
-        optimizer: torch.optim.AdamW,
-        parameters: list[nn.Parameter],
-        pairs: Sequence[TrainingPair],
-    ) -> dict[str, float]:
+    def _optimizer_step(self, pairs: Sequence[TrainingPair]) -> dict[str, float]:
         """One step on the mean loss of all pairs, a row of trees at a time."""
-        optimizer.zero_grad(set_to_none=True)
+        self._tuning.clear()
         total_loss, correct, margin = 0.0, 0.0, 0.0
         for grove in self._groves(pairs):
-            loss, margins = self._loss(grove)
+            loss, margins = self._loss(grove, [pair for pair in pairs if pair.chosen.id in grove])
             (loss.sum() / len(pairs)).backward()
             total_loss += float(loss.detach().sum())
             correct += float((margins > 0).sum())
             margin += float(margins.sum())
-        norm = nn.utils.clip_grad_norm_(
-            parameters, self._config.grad_clip, error_if_nonfinite=False
-        )
-        if not torch.isfinite(norm):
-            raise FloatingPointError(f"gradient norm is {float(norm)}; the round is given up")
-        optimizer.step()
+        norm = self._tuning.step()
         return {
             "dpo_loss": total_loss / len(pairs),
             "dpo_accuracy": correct / len(pairs),
             "dpo_margin": margin / len(pairs),
-            "grad_norm": float(norm),
+            "grad_norm": norm,
         }
 
-    def _loss(self, grove: "_Grove") -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
-        """Loss and implicit reward margin of each pair whose replies stand in ``grove``."""
-        pairs = grove.pairs
+    def _loss(
+        self, grove: Grove, pairs: Sequence[TrainingPair]
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+        """Loss and implicit reward margin of the pairs whose replies stand in ``grove``."""
         logps = tree_logps(self._backbone, grove.trees)
-        place = {candidate: i for i, candidate in enumerate(grove.candidates)}
+        place = {candidate: i for i, candidate in enumerate(grove.names)}
         chosen = logps[[place[pair.chosen.id] for pair in pairs]]
         rejected = logps[[place[pair.rejected.id] for pair in pairs]]
         ref_chosen = logps.new_tensor([self._ref_logp[pair.chosen.id] for pair in pairs])
@@ -138,39 +99,19 @@ class OnlineDpo:
         with self._backbone.reference():
             for grove in self._groves(unknown):
                 logps = tree_logps(self._backbone, grove.trees).tolist()
-                self._ref_logp.update(zip(grove.candidates, logps, strict=True))
+                self._ref_logp.update(zip(grove.names, logps, strict=True))
 
-    def _groves(self, pairs: Sequence[TrainingPair]) -> list["_Grove"]:
-        """All pairs, those of one prompt together, in rows of ``row_tokens`` where they fit."""
-        by_prompt: dict[tuple[int, ...], list[TrainingPair]] = {}
+    def _groves(self, pairs: Sequence[TrainingPair]) -> list[Grove]:
+        """Both replies of all pairs in rows; those of one prompt are never apart."""
+        replies: list[Reply] = []
         for pair in pairs:
-            rendered = render(self._backbone.tokenizer, pair.prompt, self._max_prompt_tokens)
-            by_prompt.setdefault(rendered.token_ids, []).append(pair)
-        groves: list[_Grove] = []
-        for prompt_ids, some in by_prompt.items():
-            candidates = {c.id: c.completion for pair in some for c in (pair.chosen, pair.rejected)}
-            replies = tuple(supervised_ids(self._backbone, c) for c in candidates.values())
-            tree = Tree(prompt_ids, replies)
-            if not groves or groves[-1].tokens + len(tree) > self._config.row_tokens:
-                groves.append(_Grove())
-            groves[-1].add(tree, list(candidates), some)
-        return groves
-
-
-class _Grove:
-    """Trees that run as one row, and the pairs whose replies they hold."""
-
-    def __init__(self) -> None:
-        self.trees: list[Tree] = []
-        self.candidates: list[CandidateId] = []
-        """Whose reply is which, in the order of the row."""
-        self.pairs: list[TrainingPair] = []
-        self.tokens = 0
-
-    def add(
-        self, tree: Tree, candidates: Sequence[CandidateId], pairs: Sequence[TrainingPair]
-    ) -> None:
-        self.trees.append(tree)
-        self.candidates += candidates
-        self.pairs += pairs
-        self.tokens += len(tree)
+            prompt = render(self._backbone.tokenizer, pair.prompt, self._max_prompt_tokens)
+            replies += [
+                Reply(
+                    name=c.id,
+                    prompt_ids=prompt.token_ids,
+                    reply_ids=supervised_ids(self._backbone, c.completion),
+                )
+                for c in (pair.chosen, pair.rejected)
+            ]
+        return groves(replies, self._config.row_tokens)

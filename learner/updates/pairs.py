@@ -16,6 +16,8 @@ class TrainingPair:
     rejected: Candidate
     chosen_prob: float
     """Probability that the label is right."""
+    prob_std: float = 0.0
+    """How far the ensemble's members are apart about that; 0 for a person's label."""
 
 
 def human_pairs(preferences: Sequence[Preference], label_smoothing: float) -> list[TrainingPair]:
@@ -37,8 +39,13 @@ def reward_pairs(
     reward: BayesianRewardHead,
     count: int,
     generator: torch.Generator,
+    *,
+    depth: int = 1,
 ) -> list[TrainingPair]:
-    """Best against worst of up to ``count`` stored pools, labelled by the ensemble.
+    """Up to ``count`` pairs of stored replies to one prompt, labelled by the ensemble.
+
+    Of each pool the best against the worst and, with ``depth`` 2, the second against the last but
+    one.
 
     Pools are drawn with probability proportional to how sure the ensemble is of their label,
     ``max(0, |p - 1/2| - std)``: what it doubts teaches the policy nothing (docs/how-it-learns.md).
@@ -47,23 +54,25 @@ def reward_pairs(
     sureness: list[float] = []
     for pool in pools:
         rewards = reward.score(pool.prompt, [c.completion for c in pool.candidates])  # (E, N)
-        mean = rewards.mean(dim=0)
-        best, worst = int(mean.argmax()), int(mean.argmin())
-        if best == worst:
-            continue
-        p = torch.sigmoid(rewards[:, best] - rewards[:, worst])
-        sure = abs(float(p.mean()) - 0.5) - float(p.std(correction=0))
-        if sure <= 0.0:
-            continue
-        sureness.append(sure)
-        pairs.append(
-            TrainingPair(
-                prompt=pool.prompt,
-                chosen=pool.candidates[best],
-                rejected=pool.candidates[worst],
-                chosen_prob=float(p.mean()),
+        order = rewards.mean(dim=0).argsort().tolist()
+        for best, worst in list(zip(reversed(order), order, strict=True))[:depth]:
+            if order.index(best) <= order.index(worst):
+                break
+            p = torch.sigmoid(rewards[:, best] - rewards[:, worst])
+            std = float(p.std(correction=0))
+            sure = abs(float(p.mean()) - 0.5) - std
+            if sure <= 0.0:
+                continue
+            sureness.append(sure)
+            pairs.append(
+                TrainingPair(
+                    prompt=pool.prompt,
+                    chosen=pool.candidates[best],
+                    rejected=pool.candidates[worst],
+                    chosen_prob=float(p.mean()),
+                    prob_std=std,
+                )
             )
-        )
     if not pairs or count == 0:
         return []
     drawn = torch.multinomial(torch.tensor(sureness), min(count, len(pairs)), generator=generator)

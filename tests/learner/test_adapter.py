@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from learner.config import LoraSpec
 from learner.engine.lora import CONFIG_FILE, WEIGHTS_FILE
 from learner.errors import AdapterLoadError
+from learner.update_config import LoraSpec
 from storage.records import PolicyVersion, PolicyVersionId
 
 IDS = torch.tensor([[5, 6, 7, 8, 9, 200, 17]])

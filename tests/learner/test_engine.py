@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 import pytest
 import torch
 
-from learner.config import LoraSpec
 from learner.engine.backbone import RESIDENT_ADAPTERS, TRAINING_VERSION
 from learner.engine.hf import HfEngine
 from learner.engine.lean import LeanEngine
 from learner.errors import AdapterLoadError, PromptTooLongError
 from learner.measures import ScoredText, reply_logps
+from learner.update_config import LoraSpec
 from storage.records import FinishReason, PolicyVersion, PolicyVersionId
 from tests.learner.conftest import SAMPLING, needs_native, user
 

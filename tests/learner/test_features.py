@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from learner.config import LoraSpec
 from learner.engine.hf import HfEngine
 from learner.engine.lean import LeanEngine
 from learner.features import frozen_features
 from learner.rendering import prompt_ids
+from learner.update_config import LoraSpec
 from tests.learner.conftest import needs_native, user
 
 REPLIES = [(5, 6, 7, 8), (9, 10), (20, 21, 22, 23, 24, 25)]

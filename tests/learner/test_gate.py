@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from learner.config import GateConfig, LoraSpec
+from learner.config import GateConfig
 from learner.gate import Gate
+from learner.update_config import LoraSpec
 
 # A random model's replies repeat nothing and mean nothing; these limits fit it.
 CONFIG = GateConfig(

@@ -11,13 +11,12 @@ from learner.build import LearnerBuild, build_replies
 from learner.config import (
     AskConfig,
     AskMode,
-    DpoConfig,
     GateConfig,
-    LoraSpec,
     OnlineConfig,
     RewardConfig,
 )
 from learner.progress import LearnerState
+from learner.update_config import DpoConfig, LoraSpec
 from learner.worker import LearnerProcess
 from storage.conversations import ConversationLog
 from storage.database import Store

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 import pytest
 import torch
 
-from learner.config import DpoConfig, LoraSpec
 from learner.measures import ScoredText, kl_to_reference, perplexity, repetition, reply_logps
 from learner.rendering import prompt_ids
+from learner.update_config import DpoConfig, LoraSpec
+from learner.updates.lesson import Lesson
 from learner.updates.online_dpo import OnlineDpo
 from learner.updates.pairs import TrainingPair
 from storage.records import (
@@ -99,7 +100,7 @@ def test_rounds_raise_what_was_chosen_over_what_was_not(backbone, base, tmp_path
     before = margin_now(backbone, pairs)
     rule, version = make_rule(backbone), base
     for number in range(1, 6):
-        rule.update(version, pairs, seed=number)
+        rule.update(version, Lesson(pairs=tuple(pairs)), seed=number)
         version = saved(rule, version, tmp_path / str(number), number)
     backbone.ensure_resident(version)
     backbone.use(version.id)
@@ -110,7 +111,7 @@ def test_swapped_labels_teach_the_opposite(backbone, base):
     pairs = make_pairs(backbone.tokenizer)
     before = margin_now(backbone, pairs)
     rule = make_rule(backbone, replace(CONFIG, steps=5))
-    rule.update(base, make_pairs(backbone.tokenizer, swapped=True), seed=1)
+    rule.update(base, Lesson(pairs=tuple(make_pairs(backbone.tokenizer, swapped=True))), seed=1)
     assert (margin_now(backbone, pairs) < before).all()
     rule.close()
 
@@ -119,10 +120,10 @@ def test_the_parents_adapter_and_the_base_stay_as_they_are(backbone, base, tmp_p
     pairs = make_pairs(backbone.tokenizer)
     at_base = margin_now(backbone, pairs)
     rule = make_rule(backbone)
-    rule.update(base, pairs, seed=1)
+    rule.update(base, Lesson(pairs=tuple(pairs)), seed=1)
     parent = saved(rule, base, tmp_path / "1", 1)
     bytes_before = (parent.adapter_path / "adapter_model.safetensors").read_bytes()
-    rule.update(parent, pairs, seed=2)
+    rule.update(parent, Lesson(pairs=tuple(pairs)), seed=2)
     rule.close()
     assert (parent.adapter_path / "adapter_model.safetensors").read_bytes() == bytes_before
     torch.testing.assert_close(margin_now(backbone, pairs), at_base)
@@ -133,7 +134,7 @@ def test_the_same_seed_gives_the_same_weights(backbone, base, tmp_path):
     files = []
     for name in "ab":
         rule = make_rule(backbone)
-        rule.update(base, pairs, seed=3)
+        rule.update(base, Lesson(pairs=tuple(pairs)), seed=3)
         folder = saved(rule, base, tmp_path / name, 1).adapter_path
         files.append((folder / "adapter_model.safetensors").read_bytes())
     assert files[0] == files[1]
@@ -142,13 +143,14 @@ def test_the_same_seed_gives_the_same_weights(backbone, base, tmp_path):
 def test_two_short_rounds_equal_one_long_one(backbone, base, tmp_path):
     pairs = make_pairs(backbone.tokenizer)
     long = make_rule(backbone, replace(CONFIG, steps=2))
-    long.update(base, pairs, seed=1)
+    long.update(base, Lesson(pairs=tuple(pairs)), seed=1)
     expected = margin_now(backbone, pairs)
     long.close()
     short = make_rule(backbone)
-    short.update(base, pairs, seed=1)
+    short.update(base, Lesson(pairs=tuple(pairs)), seed=1)
     middle = saved(short, base, tmp_path / "1", 1)
-    make_rule(backbone).update(middle, pairs, seed=1)  # a fresh process would do the same
+    # A fresh process would do the same.
+    make_rule(backbone).update(middle, Lesson(pairs=tuple(pairs)), seed=1)
     torch.testing.assert_close(margin_now(backbone, pairs), expected, atol=1e-4, rtol=1e-4)
 
 
@@ -157,7 +159,7 @@ def test_the_length_of_rows_does_not_change_the_step(backbone, base):
     margins = []
     for tokens in (1, 1000):
         rule = make_rule(backbone, replace(CONFIG, row_tokens=tokens))
-        rule.update(base, pairs, seed=1)
+        rule.update(base, Lesson(pairs=tuple(pairs)), seed=1)
         margins.append(margin_now(backbone, pairs))
         rule.close()
     # The mean difference, since real bugs shift all one way.
@@ -168,7 +170,7 @@ def test_a_loss_that_is_not_finite_ends_the_round(backbone, base):
     pairs = make_pairs(backbone.tokenizer)
     broken = [replace(p, chosen_prob=float("nan")) for p in pairs]
     with pytest.raises(FloatingPointError, match="gradient norm"):
-        make_rule(backbone).update(base, broken, seed=1)
+        make_rule(backbone).update(base, Lesson(pairs=tuple(broken)), seed=1)
 
 
 def test_padding_never_counts(backbone):
@@ -187,7 +189,7 @@ def test_kl_is_zero_for_the_base_and_positive_for_a_trained_adapter(backbone, ba
     texts = [ScoredText(prompt_ids=(5, 6, 7), reply_ids=(8, 9, 10, 11))]
     assert kl_to_reference(backbone, texts)[0] == pytest.approx(0.0, abs=1e-6)
     rule = make_rule(backbone, replace(CONFIG, steps=5))
-    rule.update(base, make_pairs(backbone.tokenizer), seed=1)
+    rule.update(base, Lesson(pairs=tuple(make_pairs(backbone.tokenizer))), seed=1)
     assert kl_to_reference(backbone, texts)[0] > 1e-4
     rule.close()
 
@@ -201,7 +203,7 @@ def test_pulled_in_the_adapter_keeps_that_share_of_its_distance(backbone, base):
     pairs = make_pairs(backbone.tokenizer)
     before = margin_now(backbone, pairs)
     rule = make_rule(backbone, replace(CONFIG, steps=5))
-    rule.update(base, pairs, seed=1)
+    rule.update(base, Lesson(pairs=tuple(pairs)), seed=1)
     deltas = adapter_deltas(backbone)
     after = margin_now(backbone, pairs)
     rule.pull_in(0.5)

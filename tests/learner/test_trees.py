@@ -7,12 +7,12 @@ import torch
 from transformers import BloomConfig, BloomForCausalLM
 
 from learner import measures
-from learner.config import LoraSpec
 from learner.engine import backbone as backbone_module
 from learner.engine import trees
 from learner.engine.backbone import Backbone
 from learner.engine.trees import Tree
 from learner.measures import ScoredText, reply_logps, token_logprobs, tree_logps
+from learner.update_config import LoraSpec
 from tests.tiny import byte_tokenizer
 
 TREES = (

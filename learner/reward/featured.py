@@ -1,0 +1,29 @@
+"""Rewards of replies just sampled: their features are made here, then an ensemble scores them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from jaxtyping import Float
+from torch import Tensor
+
+from learner.protocols import FeatureExtractor, RewardEnsemble
+from storage.records import Completion, Message
+
+
+class FeaturedReward:
+    """A ``RewardModel`` of an ensemble that reads frozen features."""
+
+    def __init__(self, features: FeatureExtractor, ensemble: RewardEnsemble) -> None:
+        self._features = features
+        self._ensemble = ensemble
+
+    def score(
+        self, prompt: Sequence[Message], completions: Sequence[Completion]
+    ) -> Float[Tensor, "E N"]:
+        """Rewards in logits; only differences within one prompt mean anything."""
+        pooled = self._features.extract(prompt, [c.token_ids for c in completions])
+        featured = [
+            replace(c, feature=row.tobytes())
+            for c, row in zip(completions, pooled.half().numpy(), strict=True)
+        ]
+        return self._ensemble.score(prompt, featured)

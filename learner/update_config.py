@@ -1,0 +1,246 @@
+"""Settings of the update rules: how picks, thumbs and rewards move the policy's weights.
+
+Each field is explained by the string under it; docs/how-it-learns.md section 4 has the equations.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from storage.records import Sampling
+
+
+class UpdateRuleName(StrEnum):
+    """The rules to choose from; each is one file of ``learner/updates``."""
+
+    DPO = "dpo"
+    """Online direct preference optimisation on picks and reward-labelled pairs."""
+    NPG = "npg"
+    """Nudged pairwise policy gradient on the same pairs."""
+    KTO = "kto"
+    """Kahneman-Tversky optimisation on single verdicts: thumbs, and picks taken apart."""
+    PPO = "ppo"
+    """Proximal policy optimisation with a value head, the InstructGPT recipe."""
+    RLOO = "rloo"
+    """REINFORCE with the other replies of a prompt as the baseline."""
+    GRPO = "grpo"
+    """Clipped policy gradient with advantages standardised within a prompt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraSpec:
+    rank: int = 16
+    alpha: int = 32
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or self.alpha < 1:
+            raise ValueError(f"rank and alpha must be positive, got {self.rank} and {self.alpha}")
+
+    @property
+    def scale(self) -> float:
+        """What B A is multiplied with."""
+        return self.alpha / self.rank
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuningConfig:
+    """What every rule has: an adapter and its optimizer."""
+
+    learning_rate: float = 1e-4
+    row_tokens: int = 320
+    """Tokens run at once, unless one prompt with its replies has more. Longer rows take more
+    memory."""
+    grad_clip: float = 1.0
+    lora: LoraSpec = field(default_factory=LoraSpec)
+
+    def __post_init__(self) -> None:
+        if self.learning_rate <= 0 or self.grad_clip <= 0:
+            raise ValueError("learning_rate and grad_clip must be positive")
+        if self.row_tokens < 1:
+            raise ValueError(f"row_tokens must be at least 1, got {self.row_tokens}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DpoConfig(TuningConfig):
+    """Online DPO on human picks and reward-labelled pairs."""
+
+    beta: float = 0.1
+    """Strength of the pull to the reference policy."""
+    learning_rate: float = 1e-3
+    label_smoothing: float = 0.1
+    """Assumed chance that a human pick is wrong (conservative DPO)."""
+    reward_pairs: int = 8
+    """Pairs labelled by the reward ensemble beside the human ones of a round."""
+    reward_pairs_after: int = 8
+    """No reward-labelled pairs before this many human picks."""
+    steps: int = 1
+    """Optimizer steps a round; each sees all of the round's pairs."""
+
+    def __post_init__(self) -> None:
+        TuningConfig.__post_init__(self)
+        if self.beta <= 0:
+            raise ValueError(f"beta must be positive, got {self.beta}")
+        if not 0.0 <= self.label_smoothing < 0.5:
+            raise ValueError(f"label_smoothing must lie in [0, 0.5), got {self.label_smoothing}")
+        if self.steps < 1:
+            raise ValueError(f"steps must be at least 1, got {self.steps}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NpgConfig(TuningConfig):
+    """Nudged pairwise policy gradient, arXiv 2603.17378 with the guards of PPO."""
+
+    learning_rate: float = 3e-4
+    nudge: float = 0.03
+    """Added to every advantage; without it both replies of a pair may sink."""
+    doubt: float = 0.5
+    """Standard deviations of the ensemble's probability by which an advantage shrinks."""
+    label_smoothing: float = 0.1
+    """Assumed chance that a human pick is wrong."""
+    clip_low: float = 0.2
+    clip_high: float = 0.28
+    anchor_kl: float = 0.05
+    """Strength of KL(anchor || policy), the anchor being a slow average of the policy."""
+    anchor_decay: float = 0.97
+    """Share of the anchor that is kept at each step."""
+    reference_kl: float = 0.05
+    """First strength of KL(policy || reference); it adapts."""
+    kl_target: float = 0.04
+    """Nats per token at which that strength stays as it is."""
+    demonstration_weight: float = 0.2
+    """Of the NLL per token of what people wrote."""
+    steps: int = 1
+
+    def __post_init__(self) -> None:
+        TuningConfig.__post_init__(self)
+        if not 0.0 <= self.anchor_decay <= 1.0:
+            raise ValueError(f"anchor_decay must lie in [0, 1], got {self.anchor_decay}")
+        if self.steps < 1 or self.kl_target <= 0:
+            raise ValueError("steps must be at least 1 and kl_target positive")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KtoConfig(TuningConfig):
+    """Kahneman-Tversky optimisation, arXiv 2402.01306."""
+
+    learning_rate: float = 3e-4
+    beta: float = 0.1
+    desirable_weight: float = 1.0
+    undesirable_weight: float = 1.0
+    balance: bool = True
+    """Weigh the rarer kind of verdict up until both count alike."""
+    steps: int = 1
+
+    def __post_init__(self) -> None:
+        TuningConfig.__post_init__(self)
+        if self.beta <= 0 or self.steps < 1:
+            raise ValueError("beta must be positive and steps at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutConfig:
+    """How replies are drawn from the policy in training, and what they are worth."""
+
+    samples: int = 4
+    """Replies to each prompt."""
+    sampling: Sampling = field(
+        default_factory=lambda: Sampling(
+            temperature=1.0, top_k=1 << 20, top_p=1.0, max_new_tokens=64
+        )
+    )
+    """Temperature 1 and nothing cut off: the KL is measured under the policy that was sampled."""
+    batch: int = 16
+    """Replies decoded at once."""
+    pessimism: float = 1.0
+    """Standard deviations of the ensemble taken off the mean reward (against over-optimisation)."""
+    reward_clip: float = 5.0
+    """Bound of the normalised reward, in standard deviations of the reference's own rewards."""
+    normalise: bool = True
+    """Scale rewards so that the first replies have mean 0 and standard deviation 1."""
+    unfinished_penalty: float = 0.0
+    """Taken off the reward of a reply that the length limit cut (after normalising)."""
+
+    def __post_init__(self) -> None:
+        if self.samples < 1 or self.batch < 1:
+            raise ValueError("samples and batch must be at least 1")
+        if self.pessimism < 0 or self.reward_clip <= 0 or self.unfinished_penalty < 0:
+            raise ValueError(
+                "pessimism and unfinished_penalty must not be negative, reward_clip must be above 0"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PpoConfig(TuningConfig):
+    """PPO with a value head, per-token KL and PTX: arXiv 2203.02155 and 1909.08593."""
+
+    learning_rate: float = 1e-4
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    iterations: int = 2
+    """Batches of rollouts in one round of the live loop."""
+    epochs: int = 1
+    """Passes over a batch; more make it unstable (DeepSpeed-Chat)."""
+    minibatch: int = 8
+    """Replies to an optimizer step."""
+    clip: float = 0.2
+    """The policy's ratio counts within 1 - clip and 1 + clip."""
+    value_clip: float = 0.2
+    value_weight: float = 0.1
+    value_learning_rate: float = 1e-3
+    value_width: int = 64
+    """Width of the value head's one hidden layer."""
+    discount: float = 1.0
+    gae_lambda: float = 0.95
+    whiten: bool = True
+    """Advantages of a batch get mean 0 and standard deviation 1."""
+    kl_weight: float = 0.05
+    """First strength of the KL penalty in each token's reward."""
+    kl_target: float = 0.04
+    """Nats per token at which that strength stays as it is."""
+    kl_adapts: bool = True
+    ptx_weight: float = 0.2
+    """Of the NLL per token of demonstrations. The published 27.8 belongs to summed gradients."""
+
+    def __post_init__(self) -> None:
+        TuningConfig.__post_init__(self)
+        if not (0.0 < self.clip < 1.0 and self.value_clip > 0.0):
+            raise ValueError("clip must lie in (0, 1) and value_clip be positive")
+        if not (0.0 < self.discount <= 1.0 and 0.0 <= self.gae_lambda <= 1.0):
+            raise ValueError("discount must lie in (0, 1] and gae_lambda in [0, 1]")
+        if min(self.epochs, self.minibatch, self.iterations, self.value_width) < 1:
+            raise ValueError("epochs, minibatch, iterations and value_width must be at least 1")
+        if self.kl_weight < 0 or self.kl_target <= 0 or self.ptx_weight < 0:
+            raise ValueError("kl_weight and ptx_weight must not be negative, kl_target be positive")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupConfig(TuningConfig):
+    """RLOO (arXiv 2402.14740) and GRPO (arXiv 2402.03300): no value head, several replies."""
+
+    learning_rate: float = 1e-4
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    iterations: int = 2
+    epochs: int = 1
+    minibatch: int = 16
+    """Replies to an optimizer step; those of one prompt stay together."""
+    clip: float = 0.2
+    kl_weight: float = 0.05
+    """RLOO takes the KL off the reward, GRPO adds it to the loss."""
+
+    def __post_init__(self) -> None:
+        TuningConfig.__post_init__(self)
+        if self.rollout.samples < 2:
+            raise ValueError(f"a group needs at least 2 replies, got {self.rollout.samples}")
+        if not 0.0 < self.clip < 1.0 or self.kl_weight < 0:
+            raise ValueError("clip must lie in (0, 1) and kl_weight must not be negative")
+        if min(self.epochs, self.minibatch, self.iterations) < 1:
+            raise ValueError("epochs, minibatch and iterations must be at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateConfig:
+    """Which rule moves the policy, and its settings."""
+
+    rule: UpdateRuleName = UpdateRuleName.DPO
+    npg: NpgConfig = field(default_factory=NpgConfig)
+    kto: KtoConfig = field(default_factory=KtoConfig)
+    ppo: PpoConfig = field(default_factory=PpoConfig)
+    group: GroupConfig = field(default_factory=GroupConfig)

@@ -1,0 +1,101 @@
+"""The adapter in training and its optimizer, from opening to saving: what all update rules share.
+
+The optimizer's moments travel with the adapter, so that a chain of small rounds is one long run.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from learner.engine.backbone import Backbone
+from learner.moments import moments_of, set_moments
+from learner.update_config import TuningConfig
+from storage.records import PolicyVersion
+
+OPTIMIZER_FILE = "optimizer.safetensors"
+
+
+class AdapterTuning:
+    """Leaves the adapter in training on the backbone, for the gate and for ``save``."""
+
+    def __init__(
+        self, backbone: Backbone, config: TuningConfig, *, optimizer_file: str = OPTIMIZER_FILE
+    ) -> None:
+        """``optimizer_file`` is the rule's own: moments of another loss would mislead it."""
+        self._backbone = backbone
+        self._optimizer_file = optimizer_file
+        self._config = config
+        self._parameters: list[nn.Parameter] = []
+        self._optimizer: torch.optim.AdamW | None = None
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        return self._parameters
+
+    def open(self, parent: PolicyVersion, seed: int) -> None:
+        """Let a trainable copy of ``parent`` speak, its optimizer as the parent left it."""
+        self._parameters = self._backbone.open_training(parent, self._config.lora, seed)
+        self._optimizer = new_adamw(self._parameters, self._config.learning_rate)
+        if parent.adapter_path is not None:
+            moments = parent.adapter_path / self._optimizer_file
+            if moments.is_file():
+                set_moments(self._optimizer, load_file(moments))
+
+    def clear(self) -> None:
+        """Drop the gradients of the step before."""
+        self._opened().zero_grad(set_to_none=True)
+
+    def step(self) -> float:
+        """Clip the gradients and take a step; returns their norm. Raises FloatingPointError."""
+        norm = nn.utils.clip_grad_norm_(
+            self._parameters, self._config.grad_clip, error_if_nonfinite=False
+        )
+        if not torch.isfinite(norm):
+            raise FloatingPointError(f"gradient norm is {float(norm)}; the round is given up")
+        self._opened().step()
+        return float(norm)
+
+    @torch.no_grad()
+    def pull_in(self, share: float) -> None:
+        """Leave this share of the adapter's distance to the reference: B A times ``share``."""
+        for parameter in self._parameters:
+            parameter.mul_(share**0.5)
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter in training and its optimizer's moments."""
+        optimizer = self._opened()
+        self._backbone.save_training(folder)
+        save_file(moments_of(optimizer), folder / self._optimizer_file)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The adapter and its moments as they are now, for a checkpoint."""
+        adapter = {f"adapter.{i}": p.detach().cpu().clone() for i, p in enumerate(self._parameters)}
+        return adapter | {f"adam.{k}": v.clone() for k, v in moments_of(self._opened()).items()}
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up what ``tensors`` gave."""
+        for place, parameter in enumerate(self._parameters):
+            parameter.copy_(tensors[f"adapter.{place}"])
+        adam = {k.removeprefix("adam."): v for k, v in tensors.items() if k.startswith("adam.")}
+        set_moments(self._opened(), adam)
+
+    def close(self) -> None:
+        """Forget the adapter in training."""
+        self._optimizer = None
+        self._parameters = []
+        self._backbone.close_training()
+
+    def _opened(self) -> torch.optim.AdamW:
+        if self._optimizer is None:
+            raise RuntimeError("there is no update to save")
+        return self._optimizer
+
+
+def new_adamw(parameters: Sequence[nn.Parameter], learning_rate: float) -> torch.optim.AdamW:
+    return torch.optim.AdamW(
+        parameters, lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True
+    )

@@ -1,0 +1,213 @@
+"""PPO on a tiny real model: it finds an optimum that is known, and keeps its promises."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from math import sqrt
+
+import pytest
+import torch
+
+from learner.engine.backbone import TRAINING_VERSION
+from learner.measures import ScoredText, reply_states, token_kl
+from learner.rendering import prompt_ids
+from learner.update_config import LoraSpec, PpoConfig, RolloutConfig
+from learner.updates.lesson import Demonstration, Lesson
+from learner.updates.ppo import Ppo
+from learner.updates.rollouts import RewardScale, sample_rollouts
+from storage.records import FinishReason, PolicyVersion, PolicyVersionId, Sampling
+from tests.learner.conftest import user
+
+PROMPT = user("Pick one")
+BETA = 0.5
+FREE = Sampling(temperature=1.0, top_k=1000, top_p=1.0, max_new_tokens=1)
+BANDIT = PpoConfig(
+    learning_rate=0.02,
+    lora=LoraSpec(rank=8, alpha=16),
+    rollout=RolloutConfig(
+        samples=64, batch=64, sampling=FREE, pessimism=0.0, normalise=False, reward_clip=100.0
+    ),
+    minibatch=32,
+    value_learning_rate=0.05,
+    whiten=False,
+    kl_weight=BETA,
+    kl_adapts=False,
+    row_tokens=1000,
+)
+
+
+class Payoff:
+    """A bandit: each token has its own reward, and both members know it."""
+
+    def __init__(self, of_token: torch.Tensor, eos_id: int) -> None:
+        self._of_token, self._eos_id = of_token, eos_id
+
+    def score(self, prompt, completions):
+        tokens = [(*c.token_ids, self._eos_id)[0] for c in completions]
+        return self._of_token[tokens].repeat(2, 1)
+
+
+class Letters:
+    """Pays for every small letter; its members are of different opinions about the rest."""
+
+    def score(self, prompt, completions):
+        counts = torch.tensor([float(sum(map(str.islower, c.text))) for c in completions])
+        lengths = torch.tensor([float(len(c.text)) for c in completions])
+        return torch.stack([counts + 0.1 * lengths, counts - 0.1 * lengths])
+
+
+def last_state(backbone):
+    """The hidden state before the first token of a reply to PROMPT, under who speaks now."""
+    ids = prompt_ids(backbone.tokenizer, PROMPT)
+    with torch.no_grad():
+        return reply_states(backbone, [ScoredText(prompt_ids=ids, reply_ids=(5,))]).hidden
+
+
+def test_ppo_finds_the_optimum_of_a_bandit(engine, base):
+    """One-token episodes: the best policy under the KL penalty is pi_0 exp(r / beta) / Z.
+
+    Rewards are chosen so that the model can say just that: its last state turned a little.
+    """
+    backbone = engine.backbone
+    head = backbone.lm_head.weight.detach()
+    start = last_state(backbone)[0]
+    aside = torch.randn(len(start), generator=torch.Generator().manual_seed(3))
+    aside -= (aside @ start) / (start @ start) * start
+    goal = -0.28 * start + 0.96 * aside / aside.norm() * start.norm()
+    reward = BETA * (head @ (goal - start))
+    reward = reward - reward.mean()
+    p0 = (head @ start).log_softmax(0)
+    best = (p0 + reward / BETA).log_softmax(0)
+    torch.testing.assert_close(best, (head @ goal).log_softmax(0), atol=1e-4, rtol=1e-4)
+    best_value = BETA * torch.logsumexp(p0 + reward / BETA, dim=0)
+
+    rule = Ppo(engine, Payoff(reward, backbone.pad_id), BANDIT, max_prompt_tokens=256)
+    rule.begin(base, seed=1)
+    for number in range(24):
+        metrics = rule.step([PROMPT], (), seed=1000 * number)
+    backbone.use(TRAINING_VERSION)
+    p = (head @ last_state(backbone)[0]).log_softmax(0)
+    value = (p.exp() * (reward - BETA * (p - p0))).sum()
+    at_start = (p0.exp() * reward).sum()
+    rule.close()
+    # The optimum is far from where it began, and PPO has gone the way to it.
+    assert best_value > at_start + 0.25
+    assert value > at_start + 0.97 * (best_value - at_start)
+    assert value <= best_value + 1e-4
+    assert (p.exp() * (p - best)).sum() < 0.05 * (p0.exp() * (p0 - best)).sum()
+    assert metrics["kl"] == pytest.approx(float((p.exp() * (p - p0)).sum()), rel=0.5)
+
+
+LETTERS = replace(
+    BANDIT,
+    learning_rate=5e-3,
+    rollout=RolloutConfig(samples=8, batch=16, sampling=replace(FREE, max_new_tokens=6)),
+    minibatch=8,
+    whiten=True,
+    kl_weight=0.02,
+    row_tokens=64,
+)
+
+
+def version(folder, number=7) -> PolicyVersion:
+    return PolicyVersion(
+        id=PolicyVersionId(number),
+        parent=PolicyVersionId(0),
+        adapter_path=folder,
+        created_at=datetime.now(UTC),
+    )
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights(engine, base, tmp_path):
+    prompts = (user("Say a"), user("And now?"))
+
+    def weights():
+        return [p.detach().clone() for p in engine.backbone.training_lora().tensors.values()]
+
+    whole = Ppo(engine, Letters(), LETTERS, max_prompt_tokens=256)
+    whole.begin(base, seed=1)
+    for number in range(3):
+        expected_metrics = whole.step(prompts, (), seed=number)
+    expected = weights()
+
+    first = Ppo(engine, Letters(), LETTERS, max_prompt_tokens=256)
+    first.begin(base, seed=1)
+    for number in range(2):
+        first.step(prompts, (), seed=number)
+    first.save(tmp_path)
+    first.close()
+    second = Ppo(engine, Letters(), LETTERS, max_prompt_tokens=256)
+    second.begin(version(tmp_path), seed=1)
+    metrics = second.step(prompts, (), seed=2)
+    for one, other in zip(weights(), expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-7, rtol=1e-6)
+    assert metrics == pytest.approx(expected_metrics, rel=1e-4, abs=1e-5)
+    second.close()
+    third = Ppo(engine, Letters(), LETTERS, max_prompt_tokens=256)  # and so from a checkpoint
+    third.begin(base, seed=1)
+    third.step(prompts, (), seed=0)
+    kept = third.tensors()
+    third.step(prompts, (), seed=99)
+    third.restore(kept, seed=1)
+    third.step(prompts, (), seed=1)
+    assert third.step(prompts, (), seed=2) == pytest.approx(expected_metrics, rel=1e-4, abs=1e-5)
+    for one, other in zip(weights(), expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-7, rtol=1e-6)
+    third.close()
+
+
+def test_demonstrations_are_learned_beside(engine, base):
+    demonstration = Demonstration(prompt=user("Say a"), reply_ids=tuple(b"hello!"))
+    rule = Ppo(engine, Letters(), replace(LETTERS, ptx_weight=1.0), max_prompt_tokens=256)
+    rule.begin(base, seed=1)
+    losses = [rule.step((user("Say a"),), (demonstration,), seed=n)["ptx_loss"] for n in range(4)]
+    assert losses[-1] < losses[0] - 0.1
+    rule.close()
+
+
+def test_the_kl_is_measured_to_the_given_reference(engine, base, tmp_path):
+    prompts = (user("Say a"),)
+    first = Ppo(engine, Letters(), LETTERS, max_prompt_tokens=256)
+    first.update(base, Lesson(prompts=prompts), seed=1)
+    first.save(tmp_path)
+    first.close()
+    taught = version(tmp_path)
+    to_base, to_itself = (
+        Ppo(engine, Letters(), LETTERS, max_prompt_tokens=256, reference=reference)
+        for reference in (None, taught)
+    )
+    kl = []
+    for rule in (to_base, to_itself):
+        rule.begin(taught, seed=1)
+        kl.append(rule.step(prompts, (), seed=9)["kl"])
+        rule.close()
+    assert kl[1] == pytest.approx(0.0, abs=1e-6)
+    assert kl[0] > 1e-4
+
+
+def test_where_members_disagree_the_reward_is_worth_less(engine, base):
+    engine.backbone.open_training(base, LoraSpec(rank=2, alpha=2), 0)
+    config = LETTERS.rollout
+    rollouts = sample_rollouts(engine, Letters(), (user("Say a"),), config, seed=0)
+    scale = RewardScale.of(rollouts, config)
+    bold = scale(rollouts, replace(config, pessimism=0.0))
+    cautious = scale(rollouts, replace(config, pessimism=2.0))
+    lengths = torch.tensor([float(len(r.completion.text)) for r in rollouts])
+    off = (bold - cautious) * scale.spread
+    torch.testing.assert_close(off, 0.2 * (lengths - lengths.mean()).abs())
+    assert float(bold.mean()) == pytest.approx(0.0, abs=1e-5)
+    assert float(bold.std(correction=0)) == pytest.approx(1.0, abs=1e-4)
+    cut = torch.tensor([r.completion.finish_reason is FinishReason.LENGTH for r in rollouts])
+    strict = scale(rollouts, replace(config, pessimism=0.0, unfinished_penalty=1.5))
+    torch.testing.assert_close(bold - strict, 1.5 * cut)
+
+
+def test_the_exact_kl_has_the_gradient_of_its_definition(backbone):
+    generator = torch.Generator().manual_seed(0)
+    hidden, other = (torch.randn(7, 32, generator=generator).requires_grad_() for _ in range(2))
+    token_kl(hidden, other, backbone.lm_head).sum().backward()
+    found = hidden.grad.clone(), other.grad.clone()
+    hidden.grad = other.grad = None
+    logp, logq = (backbone.lm_head(x).log_softmax(1) for x in (hidden, other))
+    (logp.exp() * (logp - logq)).sum().backward()
+    torch.testing.assert_close(found[0], hidden.grad, atol=1e-4 * sqrt(32), rtol=1e-3)
+    torch.testing.assert_close(found[1], other.grad, atol=1e-4 * sqrt(32), rtol=1e-3)
