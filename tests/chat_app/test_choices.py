@@ -5,9 +5,10 @@ from datetime import timedelta
 
 import pytest
 
+from chat_app.choosing import continued
 from chat_app.errors import ChatError
 from chat_app.progress import no_learner
-from chat_app.service import ChatService, continued
+from chat_app.service import ChatService
 from learner.engine.scripted import ScriptedAsking
 from storage.records import Choice, Role
 from tests.chat_app.conftest import CONFIG, logs_of
@@ -141,6 +142,7 @@ def test_every_choice_and_undo_refits_the_ensemble(serve, world):
     question = asked(service, chat)
     service.choose(question.token, Choice.SECOND)
     service.choose(question.token, Choice.SECOND)
+    service.drain()  # a refit that comes late would see the undo already
     service.undo(question.token)
     service.drain()
     # A tenth of all conversations only measures: their answers are never fitted.

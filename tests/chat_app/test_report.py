@@ -85,7 +85,7 @@ def test_the_collector_outlives_a_folder_it_cannot_read(serve, world, monkeypatc
         calls.append(1)
         raise OSError("gone")
 
-    monkeypatch.setattr("chat_app.service.collect", broken)
+    monkeypatch.setattr("chat_app.loop.collect", broken)
     service = serve(scripted(), ServiceConfig(model_name="a script", collect_every_s=0.01))
     while len(calls) < 3:
         service.drain()
