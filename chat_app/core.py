@@ -54,13 +54,13 @@ class Core:
         self.revisions.changed(conversation_id)
 
     def answered(self, conversation_id: ConversationId) -> None:
-        """An answer was saved, changed or taken back: the judges are to know it at once."""
+        """An answer or a thumb was saved, changed or taken back: the judges are to know at once."""
         self.revisions.changed(conversation_id)
         self.revisions.status_changed()
         self.model.submit(self.refit, urgent=False)
 
     def refit(self) -> None:
-        self.replies.refit(self.logs.feedback.preferences())
+        self.replies.refit(self.logs.feedback.preferences(), self.logs.opinions.rated())
 
     def read_written(self) -> None:
         """Make tokens and features of what people wrote, so that it counts; then refit."""

@@ -16,7 +16,7 @@ class Teaching:
         """Keep a thumb on a reply; NONE takes it back."""
         with sentences():
             self._core.logs.opinions.rate(turn_id, thumb)
-        self._core.changed(conversation_id)
+        self._core.answered(conversation_id)
 
     def annotate(
         self, conversation_id: ConversationId, preference_id: PreferenceId, note: Note

@@ -24,6 +24,8 @@ from learner.engine.local import LocalEngine
 from learner.protocols import DecodingBatch, Draft, FeatureExtractor, ReplyPlan, Stage
 from learner.query_rules import pessimistic_best
 from learner.reward.head import BayesianRewardHead
+from learner.reward.signals import thumbs_of
+from learner.style_bandit import StyleBandit
 from learner.written import as_completion
 from storage.records import (
     AskReason,
@@ -33,6 +35,7 @@ from storage.records import (
     PolicyVersion,
     Preference,
     Question,
+    RatedReply,
     Role,
     Sampling,
 )
@@ -68,6 +71,7 @@ class AskingReplyMaker:
         self._ask = ask
         self._sampling = sampling
         self._asker = Asker(ask, pessimism=reward.config.pessimism)
+        self._styles = StyleBandit(reward)
         self._answers = 0
 
     @property
@@ -88,11 +92,15 @@ class AskingReplyMaker:
         if prompt:
             self._engine.warm(prompt, self._sampling, hurry)
 
-    def refit(self, preferences: Sequence[Preference]) -> dict[str, float]:
-        """Refit the reward ensemble on all live picks, in milliseconds; returns metrics."""
+    def refit(
+        self, preferences: Sequence[Preference], rated: Sequence[RatedReply] = ()
+    ) -> dict[str, float]:
+        """Refit the reward ensemble on all live picks and thumbs; returns metrics."""
         self._answers = sum(p.choice in _ANSWERS for p in preferences)
         self._asker.resume([p.comparison.question.disagreement for p in preferences])
-        return self._reward.fit(preferences)
+        metrics = self._reward.fit(preferences, thumbs_of(rated))
+        self._styles.resume(preferences)
+        return metrics
 
     def reply(
         self,
@@ -109,7 +117,8 @@ class AskingReplyMaker:
         settle = settle or Event()
         generator = torch.Generator().manual_seed(_DECISIONS + seed)
         self._engine.load(version)
-        batch = self._engine.start(prompt, self._ask.candidates, self._sampling, seed)
+        styles = self._styles.choose(self._ask.styled_candidates, generator)
+        batch = self._engine.start(prompt, self._ask.candidates, self._sampling, seed, styles)
         self._draft(batch, emit, cancel)
         drafts = self.score(prompt, batch.completions())
         opening = self._asker.open(drafts, answers=self._answers, generator=generator)
@@ -252,6 +261,7 @@ class AskingReplyMaker:
     ) -> ReplyPlan:
         """All are complete: choose whom to compare the leader with."""
         finished = self._with_features(prompt, batch.completions())
+        self._styles.observe(prompt, finished)
         rewards = self._reward.score(prompt, finished)
         asked = self._asker.ask(
             opening, rewards, self._usable([c.text for c in finished]), generator
@@ -277,6 +287,7 @@ class AskingReplyMaker:
             while batch.running and not hurry.is_set():
                 batch.step()
             rated = self._rated(prompt, batch.completions())
+            self._styles.observe(prompt, rated)
             return tuple(c for i, c in enumerate(rated) if i != leader)
 
         return ReplyPlan(
@@ -359,7 +370,8 @@ class AskingReplyMaker:
         self, prompts: Sequence[Sequence[Message]], seeds: Sequence[int]
     ) -> list[BestReply]:
         N = self._ask.candidates
-        batch = self._engine.start_many(prompts, N, self._sampling, seeds)
+        styles = self._styles.choose(self._ask.styled_candidates, None)
+        batch = self._engine.start_many(prompts, N, self._sampling, seeds, styles)
         for _ in range(self._ask.commit_after_tokens):
             if batch.running:
                 batch.step()

@@ -35,6 +35,7 @@ from learner.updates.teacher import Teacher
 from storage.database import Reader
 from storage.feedback import FeedbackReader
 from storage.folder import DataFolder
+from storage.opinions import OpinionReader
 from storage.policies import PolicyReader
 from storage.records import Preference
 
@@ -150,6 +151,7 @@ class LearnerBuild:
         )
         return OnlineLearner(
             feedback=feedback,
+            opinions=OpinionReader(reader),
             policies=PolicyReader(reader, folder.rounds),
             round_folder=folder.rounds,
             reward=reward,

@@ -127,6 +127,9 @@ class AskConfig:
     query: QueryRule = QueryRule.REGRET_AWARE
     candidates: int = 4
     """Replies sampled per message, decoded in one batch."""
+    styled: int = 2
+    """How many of them are drawn under a hidden style instruction, never more than half; 0: all
+    are plain."""
     commit_after_tokens: int = 64
     """Tokens that all candidates draft unseen before it is decided which are shown."""
     burn_in: int = 12
@@ -149,6 +152,8 @@ class AskConfig:
     def __post_init__(self) -> None:
         if not 2 <= self.candidates <= 16:
             raise ValueError(f"candidates must be 2 to 16, got {self.candidates}")
+        if self.styled < 0:
+            raise ValueError(f"styled must not be negative, got {self.styled}")
         if self.commit_after_tokens < 1:
             raise ValueError(
                 f"commit_after_tokens must be positive, got {self.commit_after_tokens}"
@@ -165,6 +170,11 @@ class AskConfig:
             "min_disagreement",
         ):
             _share(name, getattr(self, name))
+
+    @property
+    def styled_candidates(self) -> int:
+        """``styled``, but at most half of all: plain replies are what the policy is judged by."""
+        return min(self.styled, self.candidates // 2)
 
     def share_after(self, answers: int) -> float:
         """Share of turns that may be questions once there are so many answers."""

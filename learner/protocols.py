@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from learner.config import AskConfig
+from learner.styles import Style
 from storage.records import (
     Completion,
     Message,
@@ -22,6 +23,7 @@ from storage.records import (
     PolicyVersionId,
     Preference,
     Question,
+    RatedReply,
     RoundReport,
     Sampling,
 )
@@ -91,9 +93,17 @@ class PolicyEngine(Protocol):
         ...
 
     def start(
-        self, prompt: Sequence[Message], n: int, sampling: Sampling, seed: int
+        self,
+        prompt: Sequence[Message],
+        n: int,
+        sampling: Sampling,
+        seed: int,
+        styles: Sequence[Style] = (),
     ) -> DecodingBatch:
-        """Prefill once and be ready to decode ``n`` candidates; row i draws from ``seed + i``."""
+        """Prefill once and be ready to decode ``n`` candidates; row i draws from ``seed + i``.
+
+        The last rows are told one of ``styles`` each.
+        """
         ...
 
     def warm(self, prompt: Sequence[Message], sampling: Sampling, hurry: Event) -> None:
@@ -109,6 +119,7 @@ class PolicyEngine(Protocol):
         n: int,
         sampling: Sampling,
         seeds: Sequence[int],
+        styles: Sequence[Style] = (),
     ) -> DecodingBatch:
         """The same for several prompts; row ``i * n + j`` is candidate j of prompt i."""
         ...
@@ -252,8 +263,10 @@ class ReplyMaker(Protocol):
         logits per typical difference; empty where nothing is learned. Any thread may ask."""
         ...
 
-    def refit(self, preferences: Sequence[Preference]) -> dict[str, float]:
-        """Refit the reward ensemble on all live picks, in milliseconds; returns metrics."""
+    def refit(
+        self, preferences: Sequence[Preference], rated: Sequence[RatedReply] = ()
+    ) -> dict[str, float]:
+        """Refit the reward ensemble on all live picks and thumbs; returns metrics."""
         ...
 
 

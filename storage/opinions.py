@@ -11,8 +11,16 @@ from sqlite_utils import Database
 
 from storage.database import Reader, Store
 from storage.errors import UnansweredError, UnknownTurnError
-from storage.records import Note, PreferenceId, Strength, Thumb, TurnId
-from storage.rows import add_text, insert
+from storage.records import (
+    CandidateId,
+    Note,
+    PreferenceId,
+    RatedReply,
+    Strength,
+    Thumb,
+    TurnId,
+)
+from storage.rows import add_text, candidates_by_id, insert, messages_to, moment
 from storage.sqlite import fetch
 from storage.text import clean_text
 
@@ -33,6 +41,40 @@ class OpinionReader:
         )
         thumbs = {TurnId(row["turn_id"]): Thumb(row["thumb"]) for row in found}
         return {turn_id: thumb for turn_id, thumb in thumbs.items() if thumb is not Thumb.NONE}
+
+    def rated(self) -> list[RatedReply]:
+        """Return the replies with a thumb that may train, oldest thumb first.
+
+        Held-out conversations and those that must not teach are left out, and replies that the
+        model has not read yet.
+        """
+        db = self._reader.read()
+        found = fetch(
+            db,
+            """
+            SELECT r.thumb, r.created_ms, t.candidate_id, c.prompt_turn_id
+              FROM (SELECT turn_id, thumb, created_ms, max(rating_id) AS rating_id
+                      FROM ratings GROUP BY turn_id) r
+              JOIN turns t USING (turn_id)
+              JOIN conversations v USING (conversation_id)
+              JOIN candidates c USING (candidate_id)
+              JOIN candidate_cache k USING (candidate_id)
+             WHERE r.thumb <> 'none' AND k.feature IS NOT NULL
+               AND v.learn = 1 AND v.held_out = 0 AND v.erased_ms IS NULL
+             ORDER BY r.rating_id
+            """,  # SQLite takes the other columns from the row with the maximum
+        )
+        candidates = candidates_by_id(db, (row["candidate_id"] for row in found))
+        prompts = messages_to(db, {row["prompt_turn_id"] for row in found})
+        return [
+            RatedReply(
+                prompt=prompts[TurnId(row["prompt_turn_id"])],
+                completion=candidates[CandidateId(row["candidate_id"])].completion,
+                thumb=Thumb(row["thumb"]),
+                rated_at=moment(row["created_ms"]),
+            )
+            for row in found
+        ]
 
     def note(self, preference_id: PreferenceId) -> Note:
         """Return what was added to an answer, an empty note if nothing was."""

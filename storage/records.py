@@ -194,6 +194,8 @@ class Completion:
     reward_mean: float | None = None
     """Ensemble mean at generation time, a logit."""
     reward_std: float | None = None
+    style: str | None = None
+    """Name of the hidden style instruction that it was sampled under, if any."""
 
     def __post_init__(self) -> None:
         if len(self.token_ids) != len(self.logprobs):
@@ -210,6 +212,17 @@ class Candidate:
     prompt_turn_id: TurnId
     completion: Completion
     author: Author = Author.POLICY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatedReply:
+    """A reply with a thumb that counts, and what it replied to."""
+
+    prompt: tuple[Message, ...]
+    completion: Completion
+    thumb: Thumb
+    """UP or DOWN."""
+    rated_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -226,7 +226,7 @@ def add_candidates(
                 prompt_turn_id,
                 completion.policy_version,
                 completion.seed,
-                _params_json(completion.sampling),
+                _params_json(completion.sampling, completion.style),
                 text_id,
                 completion.finish_reason,
                 completion.reward_mean,
@@ -277,7 +277,7 @@ def add_written(
             "author": Author.PERSON,
             "version": completion.policy_version,
             "seed": completion.seed,
-            "params_json": _params_json(completion.sampling),
+            "params_json": _params_json(completion.sampling, completion.style),
             "text_id": add_text(db, owner, completion.text),
             "finish": completion.finish_reason,
             "created_ms": now_ms,
@@ -363,6 +363,7 @@ def insert(db: Database, table: str, values: Mapping[str, object]) -> int:
 
 
 def _candidate(row: Row) -> Candidate:
+    sampling, style = _params(row["params_json"])
     return Candidate(
         id=CandidateId(row["candidate_id"]),
         prompt_turn_id=TurnId(row["prompt_turn_id"]),
@@ -374,7 +375,8 @@ def _candidate(row: Row) -> Candidate:
             finish_reason=FinishReason(row["finish"]),
             policy_version=PolicyVersionId(row["version"]),
             seed=row["seed"],
-            sampling=Sampling(**json.loads(row["params_json"])),
+            sampling=sampling,
+            style=style,
             feature=row["feature"],
             reward_mean=row["reward_mean"],
             reward_std=row["reward_std"],
@@ -383,8 +385,15 @@ def _candidate(row: Row) -> Candidate:
 
 
 @lru_cache(maxsize=64)
-def _params_json(sampling: Sampling) -> str:
-    return json.dumps(asdict(sampling))
+def _params_json(sampling: Sampling, style: str | None) -> str:
+    """How a reply was drawn. Where there was no style nothing is said of it."""
+    return json.dumps(asdict(sampling) | ({"style": style} if style else {}))
+
+
+def _params(text: str) -> tuple[Sampling, str | None]:
+    params = json.loads(text)
+    style = params.pop("style", None)
+    return Sampling(**params), style
 
 
 def _packed(kind: str, values: Iterable[float]) -> bytes:

@@ -20,6 +20,7 @@ from learner.engine.local import render_beside_reply
 from learner.engine.rows import CandidateRows, RowsOfBatch
 from learner.protocols import RenderedPrompt
 from learner.sampling import sample_next
+from learner.styles import Style
 from storage.records import (
     BASE_VERSION,
     Message,
@@ -128,9 +129,19 @@ class HfEngine:
     def warm(self, prompt: Sequence[Message], sampling: Sampling, hurry: Event) -> None:
         """Nothing: this engine keeps no caches between replies."""
 
-    def start(self, prompt: Sequence[Message], n: int, sampling: Sampling, seed: int) -> HfBatch:
-        """Prefill ``prompt`` once for ``n`` candidates; row i draws from ``seed + i``."""
-        return self.start_many([prompt], n, sampling, [seed])
+    def start(
+        self,
+        prompt: Sequence[Message],
+        n: int,
+        sampling: Sampling,
+        seed: int,
+        styles: Sequence[Style] = (),
+    ) -> HfBatch:
+        """Prefill ``prompt`` once for ``n`` candidates; row i draws from ``seed + i``.
+
+        The last rows are told one of ``styles`` each.
+        """
+        return self.start_many([prompt], n, sampling, [seed], styles)
 
     @torch.inference_mode()
     def start_many(
@@ -139,9 +150,18 @@ class HfEngine:
         n: int,
         sampling: Sampling,
         seeds: Sequence[int],
+        styles: Sequence[Style] = (),
     ) -> HfBatch:
         """The same for several prompts; row ``i * n + j`` is candidate j of prompt i."""
-        rendered = [self.render(prompt, sampling) for prompt in prompts]
+        plain = n - len(styles)
+        rendered = [
+            self.render(told, sampling)
+            for prompt in prompts
+            for told in (prompt, *(style.told(prompt) for style in styles))
+        ]
+        # Rows of the batch made of the prompts encoded: a plain one serves several candidates.
+        each = [*[0] * plain, *range(1, 1 + len(styles))]
+        row_of = [i * (1 + len(styles)) + j for i in range(len(prompts)) for j in each]
         ids, mask = self._left_padded([r.token_ids for r in rendered])
         self.backbone.use(self._version)
         cache = DynamicCache(config=self.backbone.base.config)
@@ -152,21 +172,22 @@ class HfEngine:
             past_key_values=cache,
             logits_to_keep=1,
         ).logits[:, -1]
-        cache.batch_repeat_interleave(n)
+        cache.batch_select_indices(torch.tensor(row_of, device=ids.device))
         rows = CandidateRows(
             self.backbone.tokenizer,
             self.backbone.eos_ids,
             self._version,
             sampling,
             [seed + i for seed in seeds for i in range(n)],
+            [*[None] * plain, *(style.name for style in styles)] * len(prompts),
         )
         return HfBatch(
             self.backbone,
             self._version,
             rows,
             cache=cache,
-            attention_mask=mask.repeat_interleave(n, dim=0),
-            logits=logits.float().repeat_interleave(n, dim=0),
+            attention_mask=mask[row_of],
+            logits=logits.float()[row_of],
             dropped_messages=max(r.dropped_messages for r in rendered),
         )
 

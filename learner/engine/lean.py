@@ -21,7 +21,7 @@ from learner.engine.backbone import (
     Backbone,
 )
 from learner.engine.kv import CacheMemory, KvCache
-from learner.engine.llama import LlamaWeights
+from learner.engine.llama import LlamaWeights, Segment
 from learner.engine.local import render_beside_reply
 from learner.engine.lora import LoraTensors, LoraWeights, arrange, read_adapter
 from learner.engine.native.blocks import PackedLlama
@@ -31,6 +31,7 @@ from learner.engine.rows import CandidateRows, RowsOfBatch
 from learner.errors import AdapterLoadError
 from learner.protocols import RenderedPrompt
 from learner.sampling import draw
+from learner.styles import Style
 from storage.records import (
     BASE_VERSION,
     Message,
@@ -168,9 +169,19 @@ class LeanEngine:
         """
         return render_beside_reply(self.backbone, prompt, sampling, self._max_prompt_tokens)
 
-    def start(self, prompt: Sequence[Message], n: int, sampling: Sampling, seed: int) -> LeanBatch:
-        """Encode ``prompt`` once for ``n`` candidates; row i draws from ``seed + i``."""
-        return self.start_many([prompt], n, sampling, [seed])
+    def start(
+        self,
+        prompt: Sequence[Message],
+        n: int,
+        sampling: Sampling,
+        seed: int,
+        styles: Sequence[Style] = (),
+    ) -> LeanBatch:
+        """Encode ``prompt`` once for ``n`` candidates; row i draws from ``seed + i``.
+
+        The last rows are told one of ``styles`` each.
+        """
+        return self.start_many([prompt], n, sampling, [seed], styles)
 
     @torch.inference_mode()
     def start_many(
@@ -179,22 +190,31 @@ class LeanEngine:
         n: int,
         sampling: Sampling,
         seeds: Sequence[int],
+        styles: Sequence[Style] = (),
     ) -> LeanBatch:
         """The same for several prompts; row ``i * n + j`` is candidate j of prompt i."""
-        rendered = [self.render(prompt, sampling) for prompt in prompts]
+        plain = n - len(styles)
         caches: list[DecodingRow] = []
-        for one in rendered:
+        last_tokens: list[int] = []
+        dropped: list[int] = []
+        for prompt in prompts:
+            one = self.render(prompt, sampling)
             # The last token is the first that the compiled step sees, so one path predicts all.
-            prefix = self._encode(list(one.token_ids[:-1]))
-            replies = tuple(prefix.like(sampling.max_new_tokens + 1) for _ in range(n))
-            caches += [DecodingRow(prefix, reply) for reply in replies]
-            self._memory.keep(self._version, prefix, replies)
+            [prefix] = self._encode([one.token_ids[:-1]])
+            replies = [prefix.like(sampling.max_new_tokens + 1) for _ in range(n)]
+            self._memory.keep(self._version, prefix, replies[:plain])
+            told = [self.render(style.told(prompt), sampling).token_ids for style in styles]
+            prefixes = [prefix] * plain + self._encode([ids[:-1] for ids in told])
+            caches += map(DecodingRow, prefixes, replies)
+            last_tokens += [one.token_ids[-1]] * plain + [ids[-1] for ids in told]
+            dropped.append(one.dropped_messages)
         rows = CandidateRows(
             self.backbone.tokenizer,
             self.backbone.eos_ids,
             self._version,
             sampling,
             [seed + i for seed in seeds for i in range(n)],
+            [*[None] * plain, *(style.name for style in styles)] * len(prompts),
         )
         adapter = self._adapters.get(self._version)
         return LeanBatch(
@@ -202,14 +222,14 @@ class LeanEngine:
             adapter.compiled if adapter else None,
             rows,
             caches,
-            [one.token_ids[-1] for one in rendered for _ in range(n)],
-            dropped_messages=max(one.dropped_messages for one in rendered),
+            last_tokens,
+            dropped_messages=max(dropped),
         )
 
     @torch.inference_mode()
     def logprobs(self, prompt_ids: Sequence[int], reply_ids: Sequence[int]) -> list[float]:
         """log P of each token of a given reply under the version that speaks, in nats."""
-        prefix = self._encode(list(prompt_ids[:-1]))
+        [prefix] = self._encode([prompt_ids[:-1]])
         whole = prefix.like(prefix.length + len(reply_ids) + 1)
         whole.copy_from(prefix, prefix.length)
         fed = [prompt_ids[-1], *reply_ids[:-1]]
@@ -237,10 +257,16 @@ class LeanEngine:
         adapter = self._adapters.get(self._version)
         return adapter.weights if adapter else None
 
-    def _encode(self, token_ids: list[int]) -> KvCache:
-        """The cache of a prompt, going on from whatever a remembered one shares with it."""
-        cache = self.weights.new_cache(len(token_ids))
-        self._memory.recall(self._version, token_ids, cache)
-        if cache.length < len(token_ids):
-            self.weights.prefill(token_ids[cache.length :], cache, self._adapter_weights())
-        return cache
+    def _encode(self, prompts: Sequence[Sequence[int]]) -> list[KvCache]:
+        """The caches of prompts, each going on from whatever a remembered one shares with it."""
+        caches = [self.weights.new_cache(len(ids)) for ids in prompts]
+        for ids, cache in zip(prompts, caches, strict=True):
+            self._memory.recall(self._version, ids, cache)
+        missing = [
+            Segment(list(ids[cache.length :]), cache)
+            for ids, cache in zip(prompts, caches, strict=True)
+            if cache.length < len(ids)
+        ]
+        if missing:
+            self.weights.forward(missing, self._adapter_weights())
+        return caches

@@ -18,6 +18,7 @@ from storage.records import Completion, FinishReason, PolicyVersionId, Sampling
 class _Row:
     generator: torch.Generator
     seed: int
+    style: str | None
     token_ids: list[int] = field(default_factory=list[int])
     logprobs: list[float] = field(default_factory=list[float])
     finish_reason: FinishReason = FinishReason.ABORTED
@@ -33,12 +34,17 @@ class CandidateRows:
         version: PolicyVersionId,
         sampling: Sampling,
         seeds: Sequence[int],
+        styles: Sequence[str | None] | None = None,
     ) -> None:
+        """``styles`` names the hidden instruction of each row, None where it has none."""
         self.sampling = sampling
         self._tokenizer = tokenizer
         self._eos_ids = frozenset(eos_ids)
         self._version = version
-        self._rows = [_Row(torch.Generator().manual_seed(seed), seed) for seed in seeds]
+        self._rows = [
+            _Row(torch.Generator().manual_seed(seed), seed, style)
+            for seed, style in zip(seeds, styles or [None] * len(seeds), strict=True)
+        ]
         self.places = list(range(len(seeds)))
         """Which row sits at each place of the batch."""
 
@@ -92,6 +98,7 @@ class CandidateRows:
                 policy_version=self._version,
                 seed=row.seed,
                 sampling=self.sampling,
+                style=row.style,
             )
             for i, row in enumerate(self._rows)
         ]

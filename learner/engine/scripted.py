@@ -28,6 +28,7 @@ from storage.records import (
     PolicyVersion,
     Preference,
     Question,
+    RatedReply,
     Role,
     Sampling,
 )
@@ -256,7 +257,11 @@ class ScriptedReplyMaker:
         """A script has learned nothing."""
         return {}
 
-    def refit(self, preferences: Sequence[Preference]) -> dict[str, float]:
+    def refit(
+        self,
+        preferences: Sequence[Preference],
+        rated: Sequence[RatedReply] = (),  # noqa: ARG002
+    ) -> dict[str, float]:
         """Learn nothing; say how many picks there were."""
         return {"preferences": float(len(preferences))}
 

@@ -91,10 +91,16 @@ class BayesianRewardHead:
         A reply that is still being written is scored at the length it is expected to reach.
         Raises ValueError where a completion has no feature.
         """
-        style = torch.from_numpy(np.stack([self._style(prompt, c) for c in completions]))
+        style = self._styles_of(prompt, completions)
         if self._components is None:
             return self._rewards(style, None)
-        return self._rewards(style, torch.from_numpy(np.stack([_hidden(c) for c in completions])))
+        return self._rewards(style, _hiddens(completions))
+
+    def features(
+        self, prompt: Sequence[Message], completions: Sequence[Completion]
+    ) -> tuple[Float[Tensor, "N S"], Float[Tensor, "N H"]]:
+        """Style features and hidden states. Raises ValueError where a completion has none."""
+        return self._styles_of(prompt, completions), _hiddens(completions)
 
     def margin_draws(
         self, style: Float[Tensor, "n S"], hidden: Float[Tensor, "n H"]
@@ -197,6 +203,11 @@ class BayesianRewardHead:
             self._phis[key] = np.concatenate(parts)
         return self._phis[key]
 
+    def _styles_of(
+        self, prompt: Sequence[Message], completions: Sequence[Completion]
+    ) -> Float[Tensor, "N S"]:
+        return torch.from_numpy(np.stack([self._style(prompt, c) for c in completions]))
+
     def _style(self, prompt: Sequence[Message], completion: Completion) -> Float[np.ndarray, " S"]:
         tokens, finished = self.lengths.expected(completion)
         growth = tokens / max(1, len(completion.token_ids))
@@ -272,6 +283,10 @@ def tie_strength(ties: int, decided: int, prior: float) -> float:
     """
     nu = (2.0 * ties + 4.0 * prior) / (decided + 4.0)
     return float(2.0 ** np.round(np.log2(np.clip(nu, 2**-5, 2**3))))
+
+
+def _hiddens(completions: Sequence[Completion]) -> Float[Tensor, "N H"]:
+    return torch.from_numpy(np.stack([_hidden(c) for c in completions]))
 
 
 def _hidden(completion: Completion) -> Float[np.ndarray, " H"]:

@@ -18,7 +18,7 @@ from learner.reward.lean_file import Lean
 from learner.reward.signals import Signal
 from learner.reward.style import STYLE_NAMES
 from learner.reward.taste import Taste
-from storage.records import Completion, Message, Preference
+from storage.records import Preference
 
 
 class LeaningHead(BayesianRewardHead):
@@ -50,12 +50,8 @@ class LeaningHead(BayesianRewardHead):
         )
         return super().fit(preferences, signals)
 
-    def score(
-        self, prompt: Sequence[Message], completions: Sequence[Completion]
-    ) -> Float[Tensor, "E N"]:
-        """Rewards in logits, as the ensemble's, each raised by what the person leans to."""
-        rewards = super().score(prompt, completions)
-        if not self._lean.any():
-            return rewards
-        style = torch.stack([torch.as_tensor(self._style(prompt, one)) for one in completions])
-        return rewards + (style @ self._lean).float()
+    def _rewards(
+        self, style: Float[Tensor, "n S"], hidden: Float[Tensor, "n H"] | None
+    ) -> Float[Tensor, "E n"]:
+        """As the ensemble's, each raised by what the person leans to."""
+        return super()._rewards(style, hidden) + (style.double() @ self._lean).float()

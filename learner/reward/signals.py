@@ -4,10 +4,12 @@ Each becomes a weighted term of the same likelihood as the picks (``head.py``). 
 their features, a written one too: run its tokens through ``FrozenFeatures`` first.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from storage import records
 from storage.records import Completion, Message
 
 
@@ -42,3 +44,16 @@ class Thumb:
 
 
 Signal = Better | Thumb
+
+
+def thumbs_of(rated: Sequence[records.RatedReply]) -> list[Thumb]:
+    """The stored thumbs as terms of the likelihood."""
+    return [
+        Thumb(
+            prompt=one.prompt,
+            completion=one.completion,
+            up=one.thumb is records.Thumb.UP,
+            at=one.rated_at,
+        )
+        for one in rated
+    ]

@@ -1,10 +1,12 @@
 """From a message to what is shown, on a real, tiny model."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import pairwise
 from threading import Event
 
 import pytest
+import torch
 
 from learner.asking import AskingReplyMaker
 from learner.config import AskConfig, AskMode, RewardConfig
@@ -12,7 +14,8 @@ from learner.errors import PromptTooLongError
 from learner.features import FrozenFeatures
 from learner.protocols import ReplyMaker, Stage
 from learner.reward.head import BayesianRewardHead
-from storage.records import Choice, FinishReason
+from learner.styles import STYLES
+from storage.records import Choice, FinishReason, RatedReply, Thumb
 from tests.learner.conftest import SAMPLING, user
 from tests.learner.test_reward_head import pick
 
@@ -172,7 +175,7 @@ def test_others_stay_unfinished_when_somebody_waits(make, base):
 
 def test_near_duplicates_are_never_a_question(make, base):
     greedy = replace(SAMPLING, temperature=0.0)
-    replies = make()
+    replies = make(styled=0)
     replies._sampling = greedy  # all four candidates become the same text
     plan, _ = speak(replies, base)
     assert plan.question is None
@@ -180,7 +183,7 @@ def test_near_duplicates_are_never_a_question(make, base):
 
 
 def test_a_refit_changes_what_is_shown_next(make, base):
-    replies = make(mode=AskMode.NEVER, candidates=8)
+    replies = make(mode=AskMode.NEVER, candidates=8, styled=0)
     plan, _ = speak(replies, base, seed=1)
     others = plan.finish_others(Event())
     ranked = sorted([*plan.shown, *others], key=lambda c: len(c.token_ids))
@@ -193,13 +196,64 @@ def test_a_refit_changes_what_is_shown_next(make, base):
 
 
 def test_measuring_shows_what_a_person_would_see_and_moves_nothing(make, base):
-    replies = make(mode=AskMode.NEVER)
+    replies = make(mode=AskMode.NEVER, styled=0)
     prompts = [user("Hello"), user("Another, longer question"), user("Hm")]
     measured = replies.best_many(prompts, base, [0, 50, 90])
     for prompt, best, seed in zip(prompts, measured, (0, 50, 90), strict=True):
         plan = replies.reply(prompt, base, seed, lambda _: None, Event())
         assert best.shown.token_ids == plan.shown[0].token_ids
         assert best.plain.seed == seed
+
+
+def test_half_of_the_candidates_are_told_a_style_that_none_of_the_rest_sees(make, base):
+    replies = make()
+    seen = set()
+    for seed in range(5):
+        plan, _ = speak(replies, base, seed=seed)
+        everyone = [*plan.shown, *plan.finish_others(Event())]
+        told = [c.style for c in everyone if c.style is not None]
+        assert len(told) == 2 and len(everyone) == 4
+        seen |= set(told)
+        bare = [replace(c, style=None, reward_mean=None, reward_std=None) for c in everyone]
+        anew = replies.score(user("Hello"), bare).mean(dim=0).tolist()
+        assert anew == pytest.approx([c.reward_mean for c in everyone], abs=1e-3)
+    assert seen == set(STYLES)  # each was tried once before any was tried twice
+
+
+def test_a_taste_for_a_style_makes_it_come_again_after_a_restart(make, base):
+    replies = make(mode=AskMode.ALWAYS)
+    picks = []
+    for seed in range(8):
+        plan, _ = speak(replies, base, seed=seed)
+        everyone = [*plan.shown, *plan.finish_others(Event())]
+        plain = next(reply for reply in everyone if reply.style is None)
+        for reply in everyone:
+            if reply.style == "short":
+                brief = replace(reply, text="No.", token_ids=(1,), logprobs=(0.0,))
+                picks += [pick(brief, plain, Choice.FIRST)] * 8
+    assert picks
+    restarted = make(mode=AskMode.ALWAYS)
+    restarted.refit(picks)
+    generator = torch.Generator().manual_seed(0)
+    bandit = restarted._styles
+    unknown = bandit.choose(len(STYLES), generator)
+    assert unknown[-1].name == "short"  # the only one it knows
+    assert bandit.choose(1, None)[0].name == "short"
+
+
+def test_a_thumb_changes_what_replies_are_worth(make, base):
+    replies = make(mode=AskMode.NEVER, styled=0)
+    plan, _ = speak(replies, base)
+    shown, *others = [*plan.shown, *plan.finish_others(Event())]
+    pair = pick(shown, others[0], Choice.TIE)
+    replies.refit([pair])
+    before = replies.score(user("Hello"), [shown, others[0]]).mean(dim=0)
+    rated = RatedReply(
+        prompt=user("Hello"), completion=shown, thumb=Thumb.DOWN, rated_at=datetime.now(UTC)
+    )
+    replies.refit([pair], [rated] * 5)
+    after = replies.score(user("Hello"), [shown, others[0]]).mean(dim=0)
+    assert after[0] - after[1] < before[0] - before[1]
 
 
 def test_new_settings_count_from_the_next_reply_on(make, base):

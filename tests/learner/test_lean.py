@@ -16,6 +16,7 @@ from learner.engine.lean import LeanEngine
 from learner.engine.native import build
 from learner.errors import AdapterLoadError
 from learner.model_folder import ModelError
+from learner.styles import STYLES
 from storage.records import Message, Role
 from tests.learner.conftest import SAMPLING, needs_native, user
 from tests.learner.test_engine import make_version, run
@@ -141,13 +142,13 @@ def test_common_beginnings():
 
 def counting_prefills(engine, monkeypatch):
     encoded = []
-    prefill = engine.weights.prefill
+    forward = engine.weights.forward
 
-    def counting(token_ids, cache, lora):
-        encoded.append(len(token_ids))
-        return prefill(token_ids, cache, lora)
+    def counting(segments, lora, layers=None):
+        encoded.append(sum(len(segment.token_ids) for segment in segments))
+        return forward(segments, lora, layers)
 
-    monkeypatch.setattr(engine.weights, "prefill", counting)
+    monkeypatch.setattr(engine.weights, "forward", counting)
     return encoded
 
 
@@ -195,3 +196,14 @@ def test_many_more_threads_than_cores_change_no_bit(backbone, engine_config, mon
         engine = LeanEngine(backbone, engine_config)
         spoken.append([run(engine.start(PROMPT, 5, SAMPLING, seed)) for seed in range(0, 50, 5)])
     assert spoken[0] == spoken[1]
+
+
+def test_a_style_costs_only_what_it_adds_to_the_prompt(lean, monkeypatch):
+    encoded = counting_prefills(lean, monkeypatch)
+    run(lean.start(PROMPT, 4, SAMPLING, 5, [STYLES["short"], STYLES["list"]]))
+    plain = lean.render(PROMPT, SAMPLING).token_ids
+    told = [
+        lean.render(STYLES[name].told(PROMPT), SAMPLING).token_ids for name in ("short", "list")
+    ]
+    added = [len(ids) - common_length(plain, ids) - 1 for ids in told]
+    assert encoded == [len(plain) - 1, sum(added)]

@@ -1,5 +1,7 @@
 """Trees of turns, what is shown of them, and what is erased."""
 
+from dataclasses import replace
+
 import pytest
 
 from storage.conversations import ConversationLog, is_held_out, random_key
@@ -123,6 +125,15 @@ def test_candidates_come_back_as_they_were_sampled(world: World) -> None:
     sampled = [completion("a"), completion("b", feature=None), completion("", seed=2**62)]
     assert [one.completion for one in world.log.add_candidates(turn.id, sampled)] == sampled
     assert world.log.path(turn.conversation_id) == [turn]
+
+
+def test_a_hidden_style_is_kept_and_rows_without_one_say_nothing_of_it(world: World) -> None:
+    turn = world.prompt()
+    sampled = [completion("plain"), replace(completion("told"), style="short")]
+    ids = [one.id for one in world.log.add_candidates(turn.id, sampled)]
+    assert [one.completion for one in world.log.candidates(ids).values()] == sampled
+    params = [row["params_json"] for row in world.store.read().query("SELECT * FROM candidates")]
+    assert ["style" in one for one in params] == [False, True]
 
 
 def test_a_question_with_one_bad_half_leaves_no_half(world: World) -> None:

@@ -57,3 +57,41 @@ def test_a_note_is_kept_replaced_and_erased_with_its_conversation(world, opinion
     assert opinions.note(pick).comment == ""
     with pytest.raises(UnansweredError):
         opinions.annotate(PreferenceId(99), kept)
+
+
+def test_thumbs_that_may_teach_come_with_reply_and_prompt(world, opinions):
+    liked, disliked = world.prompt(text="one"), world.prompt(text="two")
+    replies = [
+        world.log.reply(liked.id, completion("yes", seed=3)),
+        world.log.reply(disliked.id, completion("no", seed=4)),
+    ]
+    opinions.rate(replies[0].id, Thumb.DOWN)
+    opinions.rate(replies[1].id, Thumb.DOWN)
+    opinions.rate(replies[0].id, Thumb.UP)
+    first, second = opinions.rated()  # by the time of the thumb that counts
+    assert (first.thumb, first.completion.text, first.prompt[-1].content) == (
+        Thumb.DOWN,
+        "no",
+        "two",
+    )
+    assert (second.thumb, second.completion.seed) == (Thumb.UP, 3)
+    assert second.completion.feature == completion().feature
+    opinions.rate(replies[1].id, Thumb.NONE)
+    assert [one.thumb for one in opinions.rated()] == [Thumb.UP]
+
+
+@pytest.mark.parametrize(
+    ("kind", "feature"),
+    [({"held_out": True}, b"\x00\x3c"), ({"learn": False}, b"\x00\x3c"), ({}, None)],
+)
+def test_thumbs_that_must_not_teach_or_cannot_are_left_out(world, opinions, kind, feature):
+    prompt = world.prompt(**kind)
+    opinions.rate(world.log.reply(prompt.id, completion(feature=feature)).id, Thumb.UP)
+    assert opinions.rated() == []
+
+
+def test_thumbs_of_an_erased_chat_teach_nothing(world, opinions):
+    prompt = world.prompt()
+    opinions.rate(world.log.reply(prompt.id, completion()).id, Thumb.UP)
+    world.log.erase(prompt.conversation_id)
+    assert opinions.rated() == []

@@ -1,0 +1,95 @@
+"""Which hidden styles to try next: a bandit over what the reward ensemble expects of each.
+
+No answer is needed to know what a style does to a reply, only to know whether that pleases. So a
+style's effect is measured on every turn that tries it, and Thompson sampling (one member of the
+ensemble, drawn anew each turn) says how much it should please. docs/learning-results.md has what
+this is worth.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from learner.reward.head import BayesianRewardHead
+from learner.styles import STYLES, Style
+from storage.records import Completion, FinishReason, Message, Preference
+
+
+@dataclass(slots=True)
+class _Effect:
+    """How replies in a style differ from plain ones to the same prompt, summed over ``seen``."""
+
+    style: Float[Tensor, " S"]
+    hidden: Float[Tensor, " H"]
+    seen: int = 1
+
+
+class StyleBandit:
+    """Which styles to try next. Not thread-safe."""
+
+    def __init__(self, head: BayesianRewardHead) -> None:
+        self._head = head
+        self._effects: dict[str, _Effect] = {}
+
+    def choose(self, count: int, generator: torch.Generator | None) -> list[Style]:
+        """``count`` different styles: unknown ones first, then those that one member likes best.
+
+        The member is drawn anew each time (Thompson sampling). Without a generator the mean of all
+        members decides and nothing is explored: for measuring.
+        """
+        if count == 0:
+            return []
+        names = list(STYLES)
+        worth = self._worth(generator)
+        if generator is not None:
+            order = torch.randperm(len(names), generator=generator).tolist()
+            names = [names[i] for i in order]
+        unknown = float("inf") if generator is not None else float("-inf")
+        names.sort(key=lambda name: -worth.get(name, unknown))
+        return [STYLES[name] for name in names[:count]]
+
+    def observe(self, prompt: Sequence[Message], completions: Sequence[Completion]) -> None:
+        """Take note of a turn's finished candidates, which carry their features."""
+        finished = [c for c in completions if c.finish_reason is not FinishReason.ABORTED]
+        plain = [c for c in finished if c.style is None]
+        styled = [c for c in finished if c.style in STYLES]
+        if not plain or not styled:
+            return
+        style, hidden = self._head.features(prompt, [*plain, *styled])
+        usual_style, usual_hidden = style[: len(plain)].mean(0), hidden[: len(plain)].mean(0)
+        for i, completion in enumerate(styled, start=len(plain)):
+            self._add(completion.style, style[i] - usual_style, hidden[i] - usual_hidden)
+
+    def resume(self, preferences: Sequence[Preference]) -> None:
+        """Take up again after a restart, from the pairs that were shown; later calls do nothing."""
+        if self._effects:
+            return
+        for preference in preferences:
+            comparison = preference.comparison
+            pair = (comparison.first.completion, comparison.second.completion)
+            self.observe(comparison.prompt, pair)
+
+    def _add(self, name: str, style: Float[Tensor, " S"], hidden: Float[Tensor, " H"]) -> None:
+        known = self._effects.get(name)
+        if known is None:
+            self._effects[name] = _Effect(style, hidden)
+        else:
+            known.style, known.hidden = known.style + style, known.hidden + hidden
+            known.seen += 1
+
+    def _worth(self, generator: torch.Generator | None) -> dict[str, float]:
+        """Reward that each known style adds, in logits, by one member or by the mean of all."""
+        if not self._effects:
+            return {}
+        rewards = self._head.margin_draws(
+            torch.stack([e.style / e.seen for e in self._effects.values()]),
+            torch.stack([e.hidden / e.seen for e in self._effects.values()]),
+        )
+        if generator is None:
+            said = rewards.mean(dim=0)
+        else:
+            said = rewards[int(torch.randint(len(rewards), (), generator=generator))]
+        return dict(zip(self._effects, said.tolist(), strict=True))

@@ -1,0 +1,45 @@
+"""Hidden style instructions: candidates that differ on purpose.
+
+Samples of one prompt mostly differ in what they say, seldom in how. A taste for what the model
+hardly ever does is then never seen, let alone picked. So some candidates of a turn are sampled
+under an instruction that stands nowhere else: the person does not see it, features and training
+take the reply as one to the plain prompt. What is liked so is distilled into the weights.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from storage.records import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    name: str
+    """As it is stored beside the reply."""
+    instruction: str
+
+    def told(self, prompt: Sequence[Message]) -> list[Message]:
+        """``prompt`` with the instruction at the end of its last message.
+
+        There, and not in a system message: everything before it is encoded already, and a person's
+        own instructions stay where they are.
+        """
+        *before, last = prompt
+        return [*before, replace(last, content=f"{last.content}\n\n{self.instruction}")]
+
+
+STYLES: Mapping[str, Style] = {
+    name: Style(name, instruction)
+    for name, instruction in {
+        "short": "Answer in one short sentence.",
+        "detailed": "Answer in detail, with several paragraphs.",
+        "list": "Answer with a list of bullet points only.",
+        "prose": "Answer in flowing prose, without any list.",
+        "formal": "Answer in formal, polite language.",
+        "cheerful": "Answer with great enthusiasm and exclamation marks!",
+        "asks_back": "Answer briefly, then ask the person a question about what they need.",
+        "unsure": "Answer, and say honestly what you are not sure about or do not know.",
+        "quoting": "Begin your answer by repeating the words of the question.",
+        "simple": "Answer in very simple, short words, as to a child.",
+    }.items()
+}

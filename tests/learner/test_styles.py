@@ -1,0 +1,144 @@
+"""Hidden styles: told to the model alone, tried by a bandit, kept with the reply."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from learner.config import RewardConfig
+from learner.engine.hf import HfEngine
+from learner.engine.lean import LeanEngine
+from learner.reward.head import BayesianRewardHead
+from learner.style_bandit import StyleBandit
+from learner.styles import STYLES
+from storage.records import (
+    BASE_VERSION,
+    Completion,
+    FinishReason,
+    Message,
+    Role,
+    Sampling,
+)
+from tests.learner.conftest import needs_native, user
+
+PROMPT = user("Why is the sky blue?")
+
+
+def reply(text: str, style: str | None, seed: int, width: int = 8) -> Completion:
+    feature = np.random.default_rng(seed).normal(size=width).astype(np.float16)
+    return Completion(
+        text=text,
+        token_ids=tuple(range(len(text.split()))),
+        logprobs=(-1.0,) * len(text.split()),
+        finish_reason=FinishReason.STOP,
+        policy_version=BASE_VERSION,
+        seed=seed,
+        sampling=Sampling(),
+        feature=feature.tobytes(),
+        style=style,
+    )
+
+
+def head_that_likes_short() -> BayesianRewardHead:
+    head = BayesianRewardHead(RewardConfig(), seed=0)
+    short, long_ = reply("Dust.", None, 1), reply("Because " + "light scatters " * 40, None, 2)
+    style, hidden = head.features(PROMPT, [short, long_])
+    n = 60
+    head.fit_differences(
+        style=(style[0] - style[1]).repeat(n, 1),
+        hidden=(hidden[0] - hidden[1]).repeat(n, 1),
+        position=torch.ones(n),
+    )
+    return head
+
+
+def tried_all(bandit: StyleBandit) -> None:
+    plain = [reply("Light scatters in the air " * 5, None, seed) for seed in (10, 11)]
+    for place, name in enumerate(STYLES):
+        text = "Dust." if name == "short" else "Light scatters in the air " * (5 + place)
+        bandit.observe(PROMPT, [*plain, reply(text, name, 20 + place)])
+
+
+def test_the_instruction_ends_the_last_message_and_nothing_else_changes():
+    prompt = [Message(role=Role.SYSTEM, content="Be kind."), *PROMPT]
+    told = STYLES["short"].told(prompt)
+    assert told[:-1] == prompt[:-1]
+    assert told[-1].role is Role.USER
+    assert told[-1].content == "Why is the sky blue?\n\nAnswer in one short sentence."
+    assert prompt[-1].content == "Why is the sky blue?"
+
+
+def test_styles_never_tried_come_first():
+    bandit = StyleBandit(head_that_likes_short())
+    generator = torch.Generator().manual_seed(0)
+    seen: list[str] = []
+    for _ in range(len(STYLES) // 2):
+        chosen = bandit.choose(2, generator)
+        seen += [style.name for style in chosen]
+        for style in chosen:
+            plain = reply("Light scatters in the air.", None, 1)
+            bandit.observe(PROMPT, [plain, reply("Light " * 9, style.name, 2)])
+    assert sorted(seen) == sorted(STYLES)
+
+
+def test_what_pleases_is_tried_most_often():
+    bandit = StyleBandit(head_that_likes_short())
+    tried_all(bandit)
+    generator = torch.Generator().manual_seed(1)
+    first = [bandit.choose(1, generator)[0].name for _ in range(50)]
+    assert first.count("short") > 30
+    assert bandit.choose(1, None)[0].name == "short"
+
+
+def test_unfinished_replies_tell_nothing_of_a_style():
+    bandit = StyleBandit(head_that_likes_short())
+    cut = dataclasses.replace(reply("Dust", "short", 3), finish_reason=FinishReason.ABORTED)
+    bandit.observe(PROMPT, [reply("Light scatters in the air.", None, 1), cut])
+    generator = torch.Generator().manual_seed(0)
+    tried = {bandit.choose(1, generator)[0].name for _ in range(40)}
+    assert len(tried) > 5  # still all unknown, in a random order
+
+
+def test_no_styles_are_no_styles():
+    assert StyleBandit(head_that_likes_short()).choose(0, None) == []
+
+
+@pytest.fixture(params=["transformers", pytest.param("native", marks=needs_native)])
+def engine(request, backbone, engine_config):
+    kind = {"transformers": HfEngine, "native": LeanEngine}[request.param]
+    return kind(backbone, engine_config)
+
+
+@pytest.mark.parametrize("styled", [1, 2])
+def test_told_rows_speak_as_if_told_and_plain_ones_as_ever(engine, styled):
+    """The rows of a batch with styles are those of the prompts written out."""
+    sampling = Sampling(max_new_tokens=12)
+    styles = [STYLES["short"], STYLES["list"]][:styled]
+    together = run(engine.start(PROMPT, 4, sampling, 7, styles))
+    plain = run(engine.start(PROMPT, 4, sampling, 7))
+    assert [c.style for c in together] == [None] * (4 - styled) + [s.name for s in styles]
+    for row in range(4 - styled):
+        assert together[row].token_ids == plain[row].token_ids
+    for i, style in enumerate(styles, start=4 - styled):
+        [alone] = run(engine.start(style.told(PROMPT), 1, sampling, 7 + i))
+        assert together[i].token_ids == alone.token_ids
+        assert alone.style is None
+
+
+def test_each_of_several_prompts_has_its_styles(engine):
+    sampling = Sampling(max_new_tokens=6)
+    prompts = [user("One"), user("Another, longer one")]
+    styles = [STYLES["short"]]
+    both = run(engine.start_many(prompts, 2, sampling, [3, 30], styles))
+    apart = [
+        *run(engine.start(prompts[0], 2, sampling, 3, styles)),
+        *run(engine.start(prompts[1], 2, sampling, 30, styles)),
+    ]
+    assert [(c.style, c.token_ids) for c in both] == [(c.style, c.token_ids) for c in apart]
+
+
+def run(batch):
+    while batch.running:
+        batch.step()
+    return batch.completions()
