@@ -28,6 +28,7 @@ class Style:
         return [*before, replace(last, content=f"{last.content}\n\n{self.instruction}")]
 
 
+# Worded so that a model of 135M parameters does it as often as may be: docs/LOG.md has what was tried.
 STYLES: Mapping[str, Style] = {
     name: Style(name, instruction)
     for name, instruction in {
@@ -35,11 +36,11 @@ STYLES: Mapping[str, Style] = {
         "detailed": "Answer in detail, with several paragraphs.",
         "list": "Answer with a list of bullet points only.",
         "prose": "Answer in flowing prose, without any list.",
-        "formal": "Answer in formal, polite language.",
-        "cheerful": "Answer with great enthusiasm and exclamation marks!",
-        "asks_back": "Answer briefly, then ask the person a question about what they need.",
-        "unsure": "Answer, and say honestly what you are not sure about or do not know.",
-        "quoting": "Begin your answer by repeating the words of the question.",
+        "formal": "Answer politely and formally, as a courteous butler would.",
+        "cheerful": "Sound thrilled! Use lots of exclamation marks!",
+        "asks_back": "Ask me a question back.",
+        "unsure": 'Begin with "I am not sure, but".',
+        "warm": "Answer warmly, like a kind friend who cares how I feel.",
         "simple": "Answer in very simple, short words, as to a child.",
     }.items()
 }

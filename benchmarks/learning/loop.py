@@ -1,0 +1,179 @@
+"""The full loop with new weights: arms, simulated people and seeds, resumable.
+
+    python -m benchmarks.learning.loop [--arms ours passive ...] [--raters brevity ...] [--seeds 1]
+        [--turns 100] [--threads 2] [--seconds 10000]
+
+Each run is ``twofold simulate`` on the very service that serves a person; what is kept of it is a
+small file in ``docs/learning/loop/``, and a run that is there is not run again. Runs are taken seed
+by seed, so an interrupted suite is even.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.learning.raters import UTILITIES, Behaviour, pick
+from chat_app.settings import Settings
+from chat_app.simulate.command import simulate_into
+from chat_app.simulate.plan import SimulationPlan
+from chat_app.simulate.summary import SUMMARY
+from learner.config import AskConfig, AskMode, DpoConfig, EngineConfig, OnlineConfig, QueryRule
+from learner.model_source import resolve_model
+
+RESULTS = Path(__file__).parents[2] / "docs" / "learning" / "loop"
+WORK = Path(__file__).parents[2] / ".bench" / "loop"
+
+SCALES = {
+    "brevity": 10.784,
+    "detail": 7.469,
+    "lists": 1.312,
+    "prose": 2.664,
+    "formality": 2.413,
+    "enthusiasm": 2.685,
+    "asks_back": 1.624,
+    "on_topic": 4.652,
+    "admits_ignorance": 1.352,
+    "refuses_harm": 1.624,
+    "quotes_question": 1.946,
+    "plain_words": 4.884,
+    "busy_but_polite": 3.625,
+    "curious_friend": 4.004,
+}
+"""Logits a raw unit of utility: ``raters.calibrated`` on the plain samples of the stored pools."""
+
+SIX = ("brevity", "enthusiasm", "lists", "plain_words", "formality", "busy_but_polite")
+"""Surface and content, frequent and rare, and one mixture with an interaction."""
+
+HONEST = Behaviour(first_pull=0.2)
+
+_PASSIVE = AskConfig(mode=AskMode.ALWAYS, query=QueryRule.RANDOM, styled=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopArm:
+    about: str
+    ask: AskConfig
+    online: OnlineConfig = field(default_factory=OnlineConfig)
+
+
+ARMS: dict[str, LoopArm] = {
+    "ours": LoopArm(
+        about="everything at its default, a question every turn",
+        ask=AskConfig(mode=AskMode.ALWAYS),
+    ),
+    "ours-auto": LoopArm(about="everything at its default, asking when unsure", ask=AskConfig()),
+    "no-styles": LoopArm(
+        about="ours without hidden styles", ask=AskConfig(mode=AskMode.ALWAYS, styled=0)
+    ),
+    "passive": LoopArm(about="plain samples, random pairs, every turn", ask=_PASSIVE),
+    "offline": LoopArm(
+        about="random pairs of the base, then one lesson with the steps of all of passive's",
+        ask=_PASSIVE,
+        online=OnlineConfig(min_preferences=80, dpo=DpoConfig(steps=20)),
+    ),
+}
+
+
+def prefer_as(taste: str, behaviour: Behaviour = HONEST):  # noqa: ANN201 - the rater file's form
+    """The two functions of a rater's file, for ``twofold simulate``."""
+    utility, scale = UTILITIES[taste], SCALES[taste]
+    said = {"first": "a", "second": "b", "tie": "tie"}
+
+    def score(messages: list[dict[str, str]], reply: str) -> float:
+        return scale * utility(messages[-1]["content"], reply)
+
+    def prefer(messages: list[dict[str, str]], a: str, b: str, rng: np.random.Generator) -> str:
+        return said[pick(score(messages, a) - score(messages, b), behaviour, rng)]
+
+    return prefer, score
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    arm: str
+    taste: str
+    seed: int
+
+    @property
+    def kept(self) -> Path:
+        return RESULTS / f"{self.arm}--{self.taste}--{self.seed}.json"
+
+
+def jobs(arms: list[str], tastes: list[str], seeds: int) -> Iterator[Job]:
+    for seed in range(seeds):
+        for arm in arms:
+            for taste in tastes:
+                yield Job(arm, taste, seed)
+
+
+def run(job: Job, turns: int, threads: int) -> None:
+    """One simulation; its checkpoints are kept."""
+    arm = ARMS[job.arm]
+    work = WORK / job.kept.stem
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    rater = work / "rater.py"
+    rater.write_text(
+        "from benchmarks.learning.loop import prefer_as\n\n"
+        f"prefer, score = prefer_as({job.taste!r})\n",
+        encoding="utf-8",
+    )
+    out = work / "run"
+    plan = SimulationPlan(
+        rater=rater,
+        prompts=Path(str(files("chat_app.examples") / "prompts.jsonl")),
+        eval_prompts=None,
+        turns=turns,
+        seed=job.seed,
+        out=out,
+    )
+    settings = Settings(
+        data=out / "data",
+        ask=arm.ask,
+        engine=EngineConfig(seed=job.seed, threads=threads),
+        online=replace(arm.online, seed=job.seed),
+    )
+    simulate_into(plan, settings, resolve_model(), print)
+    summary = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
+    kept = {
+        "arm": job.arm,
+        "rater": job.taste,
+        "seed": job.seed,
+        "turns": turns,
+        "commit": os.popen("git rev-parse --short HEAD").read().strip(),  # noqa: S605, S607
+        "checkpoints": summary["checkpoints"],
+    }
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    job.kept.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    shutil.rmtree(work)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--raters", nargs="+", default=list(SIX), choices=list(UTILITIES))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=100)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no run after it")
+    options = parser.parse_args()
+    began = time.monotonic()
+    for job in jobs(options.arms, options.raters, options.seeds):
+        if job.kept.is_file():
+            continue
+        if time.monotonic() - began > options.seconds:
+            break
+        print(f"--- {job.kept.stem}", flush=True)
+        run(job, options.turns, options.threads)
+
+
+if __name__ == "__main__":
+    main()
