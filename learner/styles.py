@@ -28,7 +28,7 @@ class Style:
         return [*before, replace(last, content=f"{last.content}\n\n{self.instruction}")]
 
 
-# Worded so that a model of 135M parameters does it as often as may be: docs/LOG.md has what was tried.
+# In words that a model of 135M parameters follows as often as may be; docs/LOG.md has the others.
 STYLES: Mapping[str, Style] = {
     name: Style(name, instruction)
     for name, instruction in {
