@@ -152,6 +152,8 @@ class Speed:
                     times.append(time.perf_counter())
 
         replies.reply([Message(role=Role.USER, content=text)], version, seed, emit, Event())
+        if not times:  # an empty reply: there was nothing to read
+            return
         self.first_s.append(times[0] - began)
         self.gaps_s += [b - a for a, b in pairwise(times)]
         self.wall_s += times[-1] - times[0]

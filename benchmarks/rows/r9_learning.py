@@ -12,7 +12,7 @@ def arms(material: Material) -> list[Arm]:
             "model": str(material.model),
         }
     else:
-        options = {"engine": {}, "prompts": 4, "rounds": 2}
+        options = {"engine": {}, "prompts": 8, "rounds": 2}
     return [Arm(name="twofold", make="benchmarks.arms.loop:Loop", options=options)]
 
 
