@@ -28,6 +28,7 @@ from learner.config import AskConfig, AskMode, Decoder, EngineConfig, OnlineConf
 from learner.errors import LearnerError
 from learner.evaluation.options import RewardEvalError, RewardEvalOptions
 from learner.model_source import resolve_model
+from learner.update_config import UpdateConfig, UpdateRuleName
 from storage.database import Reader, Store
 from storage.errors import StorageError
 from storage.folder import SETTINGS_FILE, DataFolder
@@ -90,6 +91,7 @@ def serve(
     budget: o.Budget = o.ASKING.budget_share,
     query: o.Query = QueryRule.REGRET_AWARE,
     learn: o.Learn = Learning.ON,
+    update: o.Update = UpdateRuleName.DPO,
     min_picks: o.MinPicks = o.ONLINE.min_preferences,
     candidates: o.Candidates = o.ASKING.candidates,
     temperature: o.Temperature = o.SAMPLING.temperature,
@@ -126,7 +128,9 @@ def serve(
                 threads=threads,
                 decoder=decoder,
             ),
-            online=OnlineConfig(seed=seed, min_preferences=min_picks),
+            online=OnlineConfig(
+                seed=seed, min_preferences=min_picks, update=UpdateConfig(rule=update)
+            ),
         )
         if not demo:
             settings = with_saved(settings, _unspoken(ctx, settings.data))
@@ -147,6 +151,7 @@ def simulate(
     ask: Annotated[SimulatedAsk, typer.Option()] = SimulatedAsk.AUTO,
     query: Annotated[QueryRule, typer.Option()] = QueryRule.REGRET_AWARE,
     learn: Annotated[Learning, typer.Option()] = Learning.ON,
+    update: o.Update = UpdateRuleName.DPO,
     max_new_tokens: o.MaxNewTokens = o.SAMPLING.max_new_tokens,
     model: o.Model = None,
 ) -> None:
@@ -158,7 +163,7 @@ def simulate(
             learning=learn,
             ask=AskConfig(mode=AskMode(ask.value), query=query),
             engine=EngineConfig(sampling=Sampling(max_new_tokens=max_new_tokens), seed=seed),
-            online=OnlineConfig(seed=seed),
+            online=OnlineConfig(seed=seed, update=UpdateConfig(rule=update)),
         )
         plan = SimulationPlan(
             rater=rater,
@@ -214,6 +219,7 @@ def learn(
     data: o.Data = None,
     model: o.Model = None,
     seed: o.Seed = 0,
+    update: o.Update = UpdateRuleName.DPO,
 ) -> None:
     """Learn from the picks of a data folder that no twofold is using."""
     settings = Settings(
@@ -221,7 +227,7 @@ def learn(
         model=model,
         engine=EngineConfig(seed=seed),
         # A person who asks for a lesson wants it from whatever there is.
-        online=OnlineConfig(seed=seed, min_preferences=1),
+        online=OnlineConfig(seed=seed, min_preferences=1, update=UpdateConfig(rule=update)),
     )
     learn_from_folder(settings, resolve_model(model, progress=say), once=once, say=typer.echo)
 

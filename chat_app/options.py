@@ -7,6 +7,7 @@ import typer
 
 from chat_app.settings import Learning
 from learner.config import AskConfig, AskMode, Decoder, OnlineConfig, QueryRule
+from learner.update_config import UpdateRuleName
 from storage.records import Sampling
 
 _REPLIES = "How replies are written"
@@ -41,6 +42,14 @@ Learn = Annotated[
     typer.Option(
         envvar="TWOFOLD_LEARN",
         help="Learn with policy and reward ensemble, with the ensemble only, or not at all.",
+    ),
+]
+Update = Annotated[
+    UpdateRuleName,
+    typer.Option(
+        "--update",
+        envvar="TWOFOLD_UPDATE",
+        help="How picks move the policy's weights (docs/how-it-learns.md, section 4).",
     ),
 ]
 Budget = Annotated[

@@ -28,14 +28,14 @@ from torch import Tensor
 from learner.advantages import generalised_advantages, padded, whitened
 from learner.engine.local import LocalEngine
 from learner.losses import clipped_policy_loss, clipped_value_loss, k3
-from learner.measures import token_logprobs, tree_logps, tree_states
+from learner.measures import token_logprobs, tree_states
 from learner.moments import moments_of, set_moments
 from learner.protocols import RewardModel
-from learner.rendering import render
 from learner.update_config import PpoConfig
-from learner.updates.groves import Grove, Reply, groves
+from learner.updates.groves import Grove
 from learner.updates.kl_control import steered
 from learner.updates.lesson import Demonstration, Lesson, Prompt
+from learner.updates.passes import Passes
 from learner.updates.rollouts import RewardScale, Rollout, sample_rollouts
 from learner.updates.tuning import AdapterTuning, new_adamw
 from learner.updates.value_head import ValueHead
@@ -86,8 +86,10 @@ class Ppo:
         self._backbone = engine.backbone
         self._reward = reward
         self._config = config
-        self._max_prompt_tokens = max_prompt_tokens
         self._reference = reference
+        self._passes = Passes(
+            engine.backbone, row_tokens=config.row_tokens, max_prompt_tokens=max_prompt_tokens
+        )
         self._tuning = AdapterTuning(engine.backbone, config, optimizer_file=OPTIMIZER_FILE)
         self.pull_in = self._tuning.pull_in
         self._kl_weight = config.kl_weight
@@ -214,7 +216,7 @@ class Ppo:
         value_optimizer.zero_grad(set_to_none=True)
         total = sum(experience.lengths[i] for i in replies)
         sums = dict.fromkeys(("policy_loss", "value_loss", "clip_frac", "approx_kl"), 0.0)
-        for grove in self._groves(experience.rollouts, replies):
+        for grove in self._passes.rows_of(experience.rollouts, replies):
             tokens = experience.tokens_of(grove.names)
             logprobs, values = self._run_grove(grove)
             old, advantages = experience.logprobs[tokens], experience.advantages[tokens]
@@ -233,28 +235,9 @@ class Ppo:
             ):
                 sums[name] += float(amount) / total
         if demonstrations and c.ptx_weight > 0:
-            sums["ptx_loss"] = self._pretraining_gradients(demonstrations)
+            sums["ptx_loss"] = self._passes.add_nll_gradients(demonstrations, c.ptx_weight)
         value_optimizer.step()
         return sums | {"grad_norm": self._tuning.step()}
-
-    def _pretraining_gradients(self, demonstrations: Sequence[Demonstration]) -> float:
-        """Add ``ptx_weight`` times the NLL per token of the demonstrations; returns the NLL."""
-        replies = [
-            Reply(
-                name=i,
-                prompt_ids=render(
-                    self._backbone.tokenizer, one.prompt, self._max_prompt_tokens
-                ).token_ids,
-                reply_ids=one.reply_ids,
-            )
-            for i, one in enumerate(demonstrations)
-        ]
-        total, nll = sum(len(one.reply_ids) for one in replies), 0.0
-        for grove in groves(replies, self._config.row_tokens):
-            loss = -tree_logps(self._backbone, grove.trees).sum() / total
-            (self._config.ptx_weight * loss).backward()
-            nll += float(loss.detach())
-        return nll
 
     # -- running the model ---------------------------------------------------------------------
 
@@ -263,7 +246,7 @@ class Ppo:
     ) -> tuple[Float[Tensor, " R"], Float[Tensor, " R"]]:
         """Log-probabilities and values of these replies' tokens, reply by reply."""
         found: dict[int, tuple[Tensor, Tensor]] = {}
-        for grove in self._groves(rollouts, replies):
+        for grove in self._passes.rows_of(rollouts, replies):
             logprobs, values = self._run_grove(grove)
             lengths = [len(rollouts[i].reply_ids) for i in grove.names]
             parts = zip(logprobs.split(lengths), values.split(lengths), strict=True)
@@ -280,13 +263,6 @@ class Ppo:
         if self._value is not None:
             values = self._value(states.hidden)
         return logprobs, values
-
-    def _groves(self, rollouts: Sequence[Rollout], replies: Sequence[int]) -> list[Grove]:
-        some = [
-            Reply(name=i, prompt_ids=rollouts[i].prompt_ids, reply_ids=rollouts[i].reply_ids)
-            for i in replies
-        ]
-        return groves(some, self._config.row_tokens)
 
     @property
     def _reference_id(self) -> PolicyVersionId:

@@ -12,7 +12,7 @@ from storage.records import Preference
 POOLS = 64
 """Newest prompts whose stored candidates the reward ensemble may label."""
 PROMPTS = 8
-"""Newest different prompts that a rule which samples gets."""
+"""Different prompts that a rule which samples gets: of the new picks, then the newest ones."""
 
 
 class Teacher:
@@ -33,7 +33,9 @@ class Teacher:
         if len(self._feedback.preferences()) >= dpo.reward_pairs_after:
             generator = torch.Generator().manual_seed(seed)
             pairs += reward_pairs(pools, reward, dpo.reward_pairs, generator)
-        prompts = dict.fromkeys(pool.prompt for pool in pools)
+        prompts = dict.fromkeys(
+            [pick.comparison.prompt for pick in picks] + [pool.prompt for pool in pools]
+        )
         return Lesson(
             pairs=tuple(pairs),
             prompts=tuple(prompts)[:PROMPTS],

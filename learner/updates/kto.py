@@ -1,0 +1,139 @@
+"""Kahneman-Tversky optimisation on single verdicts (arXiv 2402.01306).
+
+A thumb up is desirable, a thumb down is not; a pick is taken apart into one of each. Loss aversion
+is seen from a reference point, an estimate of KL(policy || reference) made of mismatched texts:
+the reply to another prompt behind this one (section 4.1). The rarer kind may weigh more, so that
+both kinds count alike.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from learner.engine.backbone import Backbone
+from learner.losses import kto_loss
+from learner.measures import supervised_ids, tree_logps
+from learner.update_config import KtoConfig
+from learner.updates.groves import Reply
+from learner.updates.lesson import Lesson, Prompt
+from learner.updates.passes import Passes
+from learner.updates.tuning import AdapterTuning
+from storage.records import Candidate, PolicyVersion
+
+
+@dataclass(frozen=True, slots=True)
+class _Example:
+    reply: Reply
+    desirable: bool
+
+
+class Kto:
+    """The update rule; leaves the new adapter in training on the backbone for gate and ``save``."""
+
+    name = "kto"
+
+    def __init__(self, backbone: Backbone, config: KtoConfig, *, max_prompt_tokens: int) -> None:
+        self._backbone = backbone
+        self._config = config
+        self._tuning = AdapterTuning(backbone, config, optimizer_file="kto_optimizer.safetensors")
+        self._passes = Passes(
+            backbone, row_tokens=config.row_tokens, max_prompt_tokens=max_prompt_tokens
+        )
+        self.pull_in = self._tuning.pull_in
+        self.close = self._tuning.close
+
+    def update(self, parent: PolicyVersion, lesson: Lesson, seed: int) -> dict[str, float]:
+        """Train a copy of ``parent`` on all verdicts; returns metrics of the last step.
+
+        Raises FloatingPointError if the loss or a gradient is not finite.
+        """
+        examples = self._examples(lesson)
+        mismatched = [
+            Reply(name=i, prompt_ids=one.reply.prompt_ids, reply_ids=other.reply.reply_ids)
+            for i, (one, other) in enumerate(zip(examples, _next(examples), strict=True))
+        ]
+        replies = [one.reply for one in examples]
+        with self._backbone.reference():
+            ref_logp, ref_mismatched = self._logps(replies), self._logps(mismatched)
+        self._tuning.open(parent, seed)
+        metrics: dict[str, float] = {}
+        for _ in range(self._config.steps):
+            kl = (self._logps(mismatched) - ref_mismatched).mean().clamp(min=0.0)
+            metrics = self._optimizer_step(examples, ref_logp, kl)
+        return metrics | {"verdicts": float(len(examples))}
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter in training and its optimizer's moments."""
+        self._tuning.save(folder)
+
+    def _optimizer_step(
+        self, examples: Sequence[_Example], ref_logp: Float[Tensor, " B"], kl: Float[Tensor, ""]
+    ) -> dict[str, float]:
+        desirable = torch.tensor([one.desirable for one in examples], device=ref_logp.device)
+        weight = self._weights(desirable).to(ref_logp)
+        self._tuning.clear()
+        total = 0.0
+        for grove in self._passes.rows([one.reply for one in examples]):
+            some = grove.names
+            logp = tree_logps(self._backbone, grove.trees)
+            loss = kto_loss(
+                logp, ref_logp[some], desirable[some], weight[some], kl, self._config.beta
+            ).sum() / len(examples)
+            loss.backward()
+            total += float(loss.detach())
+        return {
+            "kto_loss": total,
+            "kto_reference_point": float(kl),
+            "desirable": float(desirable.sum()),
+            "grad_norm": self._tuning.step(),
+        }
+
+    def _weights(self, desirable: Tensor) -> Float[Tensor, " B"]:
+        """Section 4.2: with ``balance`` the rarer kind weighs so much that both count alike."""
+        c = self._config
+        good = int(desirable.sum())
+        bad = len(desirable) - good
+        up, down = c.desirable_weight, c.undesirable_weight
+        if c.balance and good and bad:
+            up, down = up * max(1.0, bad / good), down * max(1.0, good / bad)
+        return torch.where(desirable, up, down)
+
+    def _examples(self, lesson: Lesson) -> list[_Example]:
+        judged: list[tuple[Prompt, Candidate, bool]] = [
+            (v.prompt, v.candidate, v.desirable) for v in lesson.verdicts
+        ]
+        for pair in lesson.pairs:
+            judged += [(pair.prompt, pair.chosen, True), (pair.prompt, pair.rejected, False)]
+        return [
+            _Example(
+                Reply(
+                    name=i,
+                    prompt_ids=self._passes.prompt_ids(prompt),
+                    reply_ids=supervised_ids(self._backbone, candidate.completion),
+                ),
+                desirable,
+            )
+            for i, (prompt, candidate, desirable) in enumerate(judged)
+        ]
+
+    @torch.no_grad()
+    def _logps(self, replies: Sequence[Reply]) -> Float[Tensor, " B"]:
+        found: dict[int, Tensor] = {}
+        for grove in self._passes.rows(replies):
+            logps = tree_logps(self._backbone, grove.trees)
+            found.update(zip(grove.names, logps, strict=True))
+        return torch.stack([found[i] for i in range(len(replies))])
+
+
+def _next(examples: Sequence[_Example]) -> list[_Example]:
+    """For each the next one behind another prompt, around the end; itself if there is none."""
+    found: list[_Example] = []
+    n = len(examples)
+    for i, one in enumerate(examples):
+        others = (examples[(i + k) % n] for k in range(1, n))
+        found.append(next((o for o in others if o.reply.prompt_ids != one.reply.prompt_ids), one))
+    return found

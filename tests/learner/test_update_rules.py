@@ -1,0 +1,234 @@
+"""What every update rule has to hold, and that each learns what it is told."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from learner.config import OnlineConfig, RewardConfig
+from learner.losses import kto_loss
+from learner.protocols import UpdateRule
+from learner.reward.head import BayesianRewardHead
+from learner.update_config import (
+    GroupConfig,
+    KtoConfig,
+    LoraSpec,
+    NpgConfig,
+    PpoConfig,
+    RolloutConfig,
+    UpdateConfig,
+    UpdateRuleName,
+)
+from learner.updates.grpo import Grpo
+from learner.updates.kto import Kto
+from learner.updates.lesson import Lesson, Verdict
+from learner.updates.npg import Npg
+from learner.updates.online_dpo import OnlineDpo
+from learner.updates.ppo import Ppo
+from learner.updates.rloo import Rloo
+from learner.updates.rules import make_rule
+from storage.records import Sampling
+from tests.learner.bandit import PROMPT, Bandit
+from tests.learner.conftest import user
+from tests.learner.test_online_dpo import CONFIG as DPO
+from tests.learner.test_online_dpo import candidate, make_pairs, margin_now, saved
+
+SMALL = {"learning_rate": 5e-3, "lora": LoraSpec(rank=4, alpha=8), "row_tokens": 64}
+ROLLOUT = RolloutConfig(
+    samples=4, sampling=Sampling(temperature=1.0, top_k=1000, top_p=1.0, max_new_tokens=5)
+)
+GROUP = GroupConfig(rollout=ROLLOUT, minibatch=8, **SMALL)
+PAIRED = ["dpo", "npg", "kto"]
+SAMPLING = ["ppo", "rloo", "grpo"]
+
+
+class SmallLetters:
+    """Pays for the share of small letters."""
+
+    def score(self, prompt, completions):
+        share = [sum(map(str.islower, c.text)) / max(1, len(c.text)) for c in completions]
+        return torch.tensor([share, share])
+
+
+def make(name, engine, reward=None):
+    reward, backbone = reward or SmallLetters(), engine.backbone
+    return {
+        "dpo": lambda: OnlineDpo(backbone, DPO, max_prompt_tokens=256),
+        "npg": lambda: Npg(backbone, NpgConfig(**SMALL), max_prompt_tokens=256),
+        "kto": lambda: Kto(backbone, KtoConfig(**SMALL), max_prompt_tokens=256),
+        "ppo": lambda: Ppo(
+            engine, reward, PpoConfig(rollout=ROLLOUT, **SMALL), max_prompt_tokens=256
+        ),
+        "rloo": lambda: Rloo(engine, reward, GROUP, max_prompt_tokens=256),
+        "grpo": lambda: Grpo(engine, reward, GROUP, max_prompt_tokens=256),
+    }[name]()
+
+
+def lesson(backbone) -> Lesson:
+    return Lesson(
+        pairs=tuple(as_sampled(make_pairs(backbone.tokenizer), backbone)),
+        prompts=(user("Question 0?"), user("Question 1?")),
+    )
+
+
+def as_sampled(pairs, backbone):
+    """The same pairs with the log-probabilities the base gives their tokens."""
+    from learner.measures import ScoredText, reply_states, token_logprobs
+    from learner.rendering import prompt_ids
+
+    def told(prompt, one):
+        text = ScoredText(
+            prompt_ids=prompt_ids(backbone.tokenizer, prompt), reply_ids=one.completion.token_ids
+        )
+        with torch.no_grad():
+            states = reply_states(backbone, [text])
+            found = token_logprobs(states.hidden, backbone.lm_head, states.tokens)
+        return replace(one, completion=replace(one.completion, logprobs=tuple(found.tolist())))
+
+    return [
+        replace(p, chosen=told(p.prompt, p.chosen), rejected=told(p.prompt, p.rejected))
+        for p in pairs
+    ]
+
+
+@pytest.mark.parametrize("name", PAIRED + SAMPLING)
+def test_it_fits_the_protocol_and_repeats_and_leaves_parent_and_base_alone(
+    name, engine, base, tmp_path
+):
+    backbone = engine.backbone
+    said = lesson(backbone)
+    at_base = margin_now(backbone, said.pairs)
+    rule = make(name, engine)
+    assert isinstance(rule, UpdateRule)
+    metrics = rule.update(base, said, seed=3)
+    assert all(isinstance(value, float) for value in metrics.values())
+    parent = saved(rule, base, tmp_path / "1", 1)
+    torch.testing.assert_close(margin_now(backbone, said.pairs), at_base)
+    files = {f.name: f.read_bytes() for f in parent.adapter_path.iterdir()}
+    margins = []
+    for folder in "ab":
+        rule = make(name, engine)
+        rule.update(parent, said, seed=4)
+        margins.append(margin_now(backbone, said.pairs))
+        saved(rule, parent, tmp_path / folder, 2)
+    assert torch.equal(*margins)
+    assert {f.name: f.read_bytes() for f in parent.adapter_path.iterdir()} == files
+    one, other = ((tmp_path / f / "adapter_model.safetensors").read_bytes() for f in "ab")
+    assert one == other != files["adapter_model.safetensors"]
+
+
+@pytest.mark.parametrize("name", PAIRED)
+def test_what_was_chosen_rises_over_what_was_not(name, engine, base, tmp_path):
+    said = lesson(engine.backbone)
+    before = margin_now(engine.backbone, said.pairs)
+    rule, version = make(name, engine), base
+    for number in range(1, 5):
+        rule.update(version, said, seed=number)
+        version = saved(rule, version, tmp_path / str(number), number)
+    engine.backbone.ensure_resident(version)
+    engine.backbone.use(version.id)
+    assert (margin_now(engine.backbone, said.pairs) > before + 0.5).all()
+
+
+@pytest.mark.parametrize("rule_class", [Rloo, Grpo])
+def test_a_group_finds_the_optimum_of_a_bandit(rule_class, engine, base):
+    """RLOO goes to the optimum itself.
+
+    GRPO divides rewards by their spread, which the KL penalty has to follow, and the gradient of k3
+    is that of KL(reference || policy): its optimum is another one nearby.
+    """
+    bandit = Bandit(engine.backbone, 1.0)
+    spread = 1.0 if rule_class is Rloo else float(bandit.reward.std())
+    free = Sampling(temperature=1.0, top_k=1000, top_p=1.0, max_new_tokens=1)
+    config = GroupConfig(
+        learning_rate=0.02,
+        lora=LoraSpec(rank=8, alpha=16),
+        row_tokens=1000,
+        kl_weight=1.0 / spread,
+        minibatch=48,
+        rollout=RolloutConfig(
+            samples=48, batch=48, sampling=free, pessimism=0.0, normalise=False, reward_clip=100.0
+        ),
+    )
+    rule = rule_class(engine, bandit, config, max_prompt_tokens=256)
+    rule.begin(base, 1)
+    before = bandit.standing()
+    for number in range(16):
+        rule.step([PROMPT], seed=1000 * number)
+    after = bandit.standing()
+    rule.close()
+    assert (0.95 if rule_class is Rloo else 0.8) < after.gain <= 1.0 + 1e-5
+    assert after.kl_to_best < (0.1 if rule_class is Rloo else 0.3) * before.kl_to_best
+
+
+def test_without_the_nudge_an_undecided_pair_teaches_nothing_and_with_it_both_rise(engine, base):
+    backbone = engine.backbone
+    pairs = as_sampled(make_pairs(backbone.tokenizer), backbone)
+    undecided = [replace(p, chosen_prob=0.5, prob_std=0.2) for p in pairs]
+    grads = []
+    for nudge in (0.0, 0.05):
+        config = NpgConfig(nudge=nudge, anchor_kl=0.0, reference_kl=0.0, **SMALL)
+        rule = Npg(backbone, config, max_prompt_tokens=256)
+        grads.append(rule.update(base, Lesson(pairs=tuple(undecided)), seed=1)["grad_norm"])
+        rule.close()
+    assert grads[0] == pytest.approx(0.0, abs=1e-7)
+    assert grads[1] > 1e-3
+
+
+def test_the_anchor_follows_slowly_and_travels_with_the_version(engine, base, tmp_path):
+    said = lesson(engine.backbone)
+    rule = make("npg", engine)
+    rule.update(base, said, seed=1)
+    start = [a.clone() for a in rule._anchor]
+    parent = saved(rule, base, tmp_path / "1", 1)
+    again = make("npg", engine)
+    again.update(parent, said, seed=2)
+    policy = [p.detach().clone() for p in again._tuning.parameters]
+    for was, now, at in zip(start, again._anchor, policy, strict=True):
+        torch.testing.assert_close(now, 0.97 * was + 0.03 * at)
+    again.close()
+
+
+def test_a_thumb_alone_teaches_kto(engine, base):
+    backbone = engine.backbone
+    tokenizer = backbone.tokenizer
+    pairs = make_pairs(tokenizer, 2)
+    verdicts = (
+        Verdict(prompt=pairs[0].prompt, candidate=pairs[0].chosen, desirable=True),
+        Verdict(prompt=pairs[1].prompt, candidate=pairs[1].rejected, desirable=False),
+        Verdict(prompt=user("Another?"), candidate=candidate(9, "well", tokenizer), desirable=True),
+    )
+    before = margin_now(backbone, pairs)
+    rule = make("kto", engine)
+    metrics = rule.update(base, Lesson(verdicts=verdicts), seed=1)
+    assert metrics["verdicts"] == 3.0
+    assert (margin_now(backbone, pairs) > before).all()
+    rule.close()
+
+
+def test_kto_counts_both_kinds_alike():
+    weights = Kto._weights
+    rule = Kto.__new__(Kto)
+    rule._config = KtoConfig()
+    assert weights(rule, torch.tensor([True, False, False, False])).tolist() == [3, 1, 1, 1]
+    rule._config = KtoConfig(balance=False, undesirable_weight=2.0)
+    assert weights(rule, torch.tensor([True, False])).tolist() == [1, 2]
+
+
+def test_the_kto_loss_is_half_at_the_reference_point_and_pushes_the_right_way():
+    logp = torch.tensor([-3.0, -3.0], requires_grad=True)
+    desirable = torch.tensor([True, False])
+    loss = kto_loss(
+        logp, torch.full((2,), -3.5), desirable, torch.ones(2), torch.tensor(0.5), beta=0.1
+    )
+    torch.testing.assert_close(loss.detach(), torch.tensor([0.5, 0.5]))
+    loss.sum().backward()
+    assert logp.grad[0] < 0 < logp.grad[1]
+
+
+@pytest.mark.parametrize("rule", list(UpdateRuleName))
+def test_every_rule_can_be_chosen_by_its_name(rule, engine):
+    config = OnlineConfig(update=UpdateConfig(rule=rule))
+    reward = BayesianRewardHead(RewardConfig(), seed=0)
+    made = make_rule(engine, reward, config, max_prompt_tokens=256)
+    assert rule.value in made.name
