@@ -27,6 +27,9 @@ from chat_app.simulate.plan import SimulationPlan
 from chat_app.simulate.summary import SUMMARY
 from learner.config import AskConfig, AskMode, DpoConfig, EngineConfig, OnlineConfig, QueryRule
 from learner.model_source import resolve_model
+from storage.database import Store
+from storage.folder import DataFolder
+from storage.policies import PolicyRegistry
 
 RESULTS = Path(__file__).parents[2] / "docs" / "learning" / "loop"
 WORK = Path(__file__).parents[2] / ".bench" / "loop"
@@ -51,6 +54,8 @@ SCALES = {
 
 SIX = ("brevity", "enthusiasm", "lists", "plain_words", "formality", "busy_but_polite")
 """Surface and content, frequent and rare, and one mixture with an interaction."""
+
+GATE_METRICS = ("perplexity_ratio", "kl_per_token", "mean_length_tokens", "repetition", "pulled_in")
 
 HONEST = Behaviour(first_pull=0.2)
 
@@ -150,10 +155,23 @@ def run(job: Job, turns: int, threads: int) -> None:
         "turns": turns,
         "commit": os.popen("git rev-parse --short HEAD").read().strip(),  # noqa: S605, S607
         "checkpoints": summary["checkpoints"],
+        "rounds": rounds_of(out / "data"),
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
     job.kept.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(work)
+
+
+def rounds_of(data: Path) -> list[dict[str, object]]:
+    """What the gate measured of each round."""
+    folder = DataFolder(data)
+    with Store(folder.database) as store:
+        reports = PolicyRegistry(store, folder.rounds).rounds_log()
+        return [
+            {"number": one.number, "status": one.status, "seconds": round(one.seconds, 1)}
+            | {name: round(one.metrics[name], 4) for name in GATE_METRICS if name in one.metrics}
+            for one in reports
+        ]
 
 
 def main() -> None:
