@@ -6,12 +6,19 @@ from datetime import datetime
 from chat_app.core import Core
 from chat_app.errors import sentences
 from chat_app.teaching import Teaching
-from storage.records import Candidate, Choice, Comparison, Receipt
+from storage.records import AskReason, Candidate, Choice, Comparison, Receipt
 
 
 class Choosing:
-    def __init__(self, core: Core, teaching: Teaching, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        core: Core,
+        teaching: Teaching,
+        clock: Callable[[], datetime],
+        heed_duels: Callable[[], None],
+    ) -> None:
         self._core = core
+        self._heed_duels = heed_duels
         self._feedback = core.logs.feedback
         self._teaching = teaching
         self._clock = clock
@@ -38,7 +45,7 @@ class Choosing:
                 continue_with=continued(question, choice).id,
             )
         if not receipt.already_saved:
-            self._core.answered(question.conversation_id)
+            self._answered(question)
         return receipt
 
     def write_better(self, token: str, text: str) -> Receipt:
@@ -53,7 +60,7 @@ class Choosing:
         with self._core.lock, sentences():
             question = self._feedback.comparison(token)
             receipt = self._feedback.withdraw(token)
-        self._core.answered(question.conversation_id)
+        self._answered(question)
         return receipt
 
     def change(self, token: str, choice: Choice) -> Receipt:
@@ -66,8 +73,13 @@ class Choosing:
             path = logs.conversations.path(question.conversation_id)
             if path and path[-1].parent_id == question.prompt_turn_id:
                 logs.branches.show_reply(continued(question, choice).id)
-        self._core.answered(question.conversation_id)
+        self._answered(question)
         return receipt
+
+    def _answered(self, question: Comparison) -> None:
+        self._core.answered(question.conversation_id)
+        if question.question.reason is AskReason.DUEL:
+            self._core.model.submit(self._heed_duels, urgent=False)
 
     def _since(self, comparison: Comparison) -> int:
         """Milliseconds since the pair was shown, 0 where the clock was set back."""

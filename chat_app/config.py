@@ -13,6 +13,9 @@ class ServiceConfig:
     """New decided picks that start a lesson; only told to the person, the learner decides."""
     candidates: int = 4
     """Replies drafted for a message; only told to the person, the reply maker decides."""
+    harm_threshold: float = 50.0
+    """Evidence against the live version at which an earlier one speaks again by itself: without
+    harm it would be reached once in at least so many blind comparisons."""
     seed: int = 0
     """All replies follow from it, from the user message and from the number of the attempt."""
     collect_every_s: float = 1.0

@@ -13,7 +13,8 @@ from chat_app.errors import ChatError, sentences
 from chat_app.progress import LearnerStatus
 from chat_app.report import status_now
 from chat_app.views import Status
-from storage.records import PolicyVersionId, RoundReport, RoundStatus
+from learner.rollback import detect_harm
+from storage.records import BASE_VERSION, PolicyVersionId, RoundReport, RoundStatus
 from storage.rounds import collect
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,18 @@ class Loop:
             if self._logs.policies.current().id == version:
                 raise ChatError(f"Version {version} is live already.")
             self._logs.policies.activate(version, reason="chosen on the Learning page")
+        self.version_changed()
+
+    def heed_duels(self) -> None:
+        """Go back by ourselves where blind comparisons say that learning did harm."""
+        harm = detect_harm(self._logs.duels.of_live_line(), self._core.config.harm_threshold)
+        if harm is None:
+            return
+        back = self._logs.policies.get(harm.since).parent or BASE_VERSION
+        reason = f"lost {harm.lost} of {harm.of} blind comparisons with earlier versions"
+        log.warning("Version %d %s; version %d speaks again", harm.since, reason, back)
+        with self._core.lock:
+            self._logs.policies.activate(back, reason=reason)
         self.version_changed()
 
     def version_changed(self) -> None:

@@ -81,7 +81,14 @@ class ReplyWriter:
             job.cancel,
             may_ask=job.may_ask,
             settle=job.settle,
+            rival=self._rival(version, job.seed),
         )
+
+    def _rival(self, version: PolicyVersion, seed: int) -> PolicyVersion | None:
+        """Whom a shadow duel is against: the version before the live one or the base, by turns."""
+        if version.parent is None:
+            return None
+        return self._policies.get(version.parent if seed % 2 else BASE_VERSION)
 
     def _comparison(
         self, job: ReplyJob, prompt: Sequence[Message]

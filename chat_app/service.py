@@ -64,8 +64,8 @@ class ChatService:
         self.shelf = Shelf(self._core)
         self.teaching = Teaching(self._core)
         self._replying = Replying(self._core)
-        self._choosing = Choosing(self._core, self.teaching, clock)
         self._loop = Loop(self._core, learner_status, self._replying.prepare_soon)
+        self._choosing = Choosing(self._core, self.teaching, clock, self._loop.heed_duels)
         self._logs = logs
         self._lock = self._core.lock
         logs.conversations.erase_temporary()

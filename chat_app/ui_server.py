@@ -8,13 +8,18 @@ import asyncio
 import errno
 import os
 import socket
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from threading import Thread
 from typing import Self
 
 # Read once, by the first import of gradio, which is on the next lines.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+# Gradio builds a component anew for each output of each update, and each resolves this folder where
+# it is not named: that was nine tenths of what an update of the page cost.
+os.environ.setdefault("GRADIO_TEMP_DIR", str(Path(tempfile.gettempdir()).resolve() / "gradio"))
 
 import gradio as gr
 import uvicorn

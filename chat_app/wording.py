@@ -119,6 +119,8 @@ def why_asked(question: Question) -> str:
             return numbers
         case AskReason.RANDOM:
             return f"Now and then I ask at random, to check myself. {numbers}"
+        case AskReason.DUEL:
+            return f"One of the two is by an earlier version: does learning do good? {numbers}"
         case AskReason.COMPARE:
             return f"You let two versions reply; which is which is told afterwards. {numbers}"
         case AskReason.IMPORTED | AskReason.EDITED | AskReason.WRITTEN:

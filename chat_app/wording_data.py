@@ -25,6 +25,7 @@ REASONS = {
     AskReason.UNCERTAIN: "the judges were unsure",
     AskReason.RANDOM: "at random, to check itself",
     AskReason.ALWAYS: "asking was set to always",
+    AskReason.DUEL: "to see whether learning does good",
     AskReason.COMPARE: "you compared two versions",
     AskReason.IMPORTED: "it came out of a file",
     AskReason.EDITED: "you rewrote the reply",

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from learner.acquisition import Asker, Opening
-from learner.comparing import write_both
+from learner.comparing import InStep, write_both
 from learner.config import AskConfig
 from learner.engine.local import LocalEngine
 from learner.protocols import DecodingBatch, Draft, FeatureExtractor, ReplyPlan, Stage
@@ -112,6 +112,7 @@ class AskingReplyMaker:
         *,
         may_ask: bool = True,
         settle: Event | None = None,
+        rival: PolicyVersion | None = None,
     ) -> ReplyPlan:
         """Write a reply or a pair. Raises AdapterLoadError and PromptTooLongError."""
         settle = settle or Event()
@@ -125,6 +126,9 @@ class AskingReplyMaker:
         if not may_ask:
             opening = replace(opening, leader=opening.best, reason=None)
         asks = opening.reason is not None
+        dares = float(torch.rand((), generator=generator)) < self._ask.duel_share
+        if asks and rival is not None and dares:
+            return self._duel(prompt, batch, version, rival, seed, opening, emit, cancel, settle)
         self._stream(batch, opening, emit, cancel, settle)
         if asks and settle.is_set() and not cancel.is_set():
             opening = replace(opening, reason=None)
@@ -136,11 +140,7 @@ class AskingReplyMaker:
             plan = self._pair(prompt, batch, opening, generator)
             emit(Draft(stage=Stage.STREAMING, texts=tuple(c.text for c in plan.shown)))
         if may_ask:
-            self._asker.count_turn(
-                asked=plan.question is not None or (asks and settle.is_set()),
-                answers=self._answers,
-                disagreement=plan.question and plan.question.disagreement,
-            )
+            self._count(plan, asked=asks and settle.is_set())
         return plan
 
     def go_on(
@@ -188,21 +188,11 @@ class AskingReplyMaker:
         """Let two versions reply, blind. Raises AdapterLoadError and PromptTooLongError."""
         both = write_both(self._engine, prompt, versions, self._sampling, seed, emit, cancel)
         shown = tuple(self._rated(prompt, both.completions))
-        question = None
-        if cancel.is_set():
-            shown = shown[:1]
-        else:
-            rewards = self._reward.score(prompt, shown)
-            p = torch.sigmoid(rewards[:, 0] - rewards[:, 1])
-            question = Question(
-                reason=AskReason.COMPARE,
-                propensity=1.0,
-                disagreement=float(p.std(correction=0)),
-                first_better_prob=float(p.mean()),
-            )
         return ReplyPlan(
-            shown=shown,
-            question=question,
+            shown=shown[:1] if cancel.is_set() else shown,
+            question=(
+                None if cancel.is_set() else self._versus(prompt, shown, AskReason.COMPARE, 1.0)
+            ),
             finish_others=lambda _: (),
             dropped_messages=both.dropped_messages,
         )
@@ -228,7 +218,7 @@ class AskingReplyMaker:
 
     def _stream(
         self,
-        batch: DecodingBatch,
+        batch: DecodingBatch | InStep,
         opening: Opening,
         emit: Callable[[Draft], None],
         cancel: Event,
@@ -274,6 +264,67 @@ class AskingReplyMaker:
             question=None if asked is None else asked[2],
             finish_others=lambda _: others,
             dropped_messages=batch.dropped_messages,
+        )
+
+    def _duel(
+        self,
+        prompt: Sequence[Message],
+        batch: DecodingBatch,
+        version: PolicyVersion,
+        rival: PolicyVersion,
+        seed: int,
+        opening: Opening,
+        emit: Callable[[Draft], None],
+        cancel: Event,
+        settle: Event,
+    ) -> ReplyPlan:
+        """The first candidate against one of the rival's, both as sampled; looks like any pair."""
+        batch.drop(range(1, self._ask.candidates))
+        self._engine.load(rival)
+        rivals = self._engine.start(prompt, 1, self._sampling, seed + self._ask.candidates)
+        self._engine.load(version)
+        duel = replace(opening, leader=0)
+        self._stream(InStep(batch, rivals), duel, emit, cancel, settle)
+        ended = settle.is_set() or cancel.is_set()
+        if ended or self._near_duplicates([batch.text(0), rivals.text(0)], 0, 1):
+            self._stream(batch, replace(duel, reason=None), emit, cancel, settle)
+            plan = self._single(prompt, batch, 0, cancel)
+        else:
+            live, other = self._rated(prompt, [batch.completions()[0], *rivals.completions()])
+            shown = (live, other) if opening.leader_first else (other, live)
+            plan = ReplyPlan(
+                shown=shown,
+                question=self._versus(prompt, shown, AskReason.DUEL, self._ask.duel_share),
+                finish_others=lambda _: (),
+                dropped_messages=batch.dropped_messages,
+            )
+            emit(Draft(stage=Stage.STREAMING, texts=tuple(c.text for c in plan.shown)))
+        self._count(plan, asked=settle.is_set())
+        return plan
+
+    def _versus(
+        self,
+        prompt: Sequence[Message],
+        shown: Sequence[Completion],
+        reason: AskReason,
+        propensity: float,
+    ) -> Question:
+        """About two replies of two versions, whatever the ensemble thinks of them."""
+        rewards = self._reward.score(prompt, shown)
+        p = torch.sigmoid(rewards[:, 0] - rewards[:, 1])
+        return Question(
+            reason=reason,
+            propensity=propensity,
+            disagreement=float(p.std(correction=0)),
+            first_better_prob=float(p.mean()),
+        )
+
+    def _count(self, plan: ReplyPlan, *, asked: bool) -> None:
+        """``asked``: there would have been a question, had the person not settled."""
+        self._asker.count_turn(
+            asked=plan.question is not None or asked,
+            answers=self._answers,
+            disagreement=plan.question and plan.question.disagreement,
         )
 
     def _single(

@@ -25,6 +25,28 @@ class TwoReplies:
     dropped_messages: int
 
 
+class InStep:
+    """Two batches decoded in step; what is read streams from the first one."""
+
+    def __init__(self, leading: DecodingBatch, other: DecodingBatch) -> None:
+        self._leading, self._other = leading, other
+
+    @property
+    def running(self) -> bool:
+        return self._leading.running or self._other.running
+
+    def step(self) -> None:
+        for batch in (self._leading, self._other):
+            if batch.running:
+                batch.step()
+
+    def text(self, row: int) -> str:
+        return self._leading.text(row)
+
+    def done(self, row: int) -> bool:
+        return self._leading.done(row)
+
+
 def write_both(
     engine: LocalEngine,
     prompt: Sequence[Message],

@@ -142,6 +142,8 @@ class AskConfig:
     """... by a factor of e every so many answers."""
     random_share: float = 0.05
     """Share of questions after the burn-in that are drawn at random, for unbiased data."""
+    duel_share: float = 0.05
+    """Share of questions that set the live version against an earlier one, blind."""
     min_disagreement: float = 0.05
     """Below this standard deviation of P(first is better) nothing is asked."""
     regret_weight: float = 0.05
@@ -166,6 +168,7 @@ class AskConfig:
             "budget_share",
             "early_share",
             "random_share",
+            "duel_share",
             "near_duplicate_ratio",
             "min_disagreement",
         ):

@@ -205,13 +205,15 @@ class ReplyMaker(Protocol):
         *,
         may_ask: bool = True,
         settle: Event | None = None,
+        rival: PolicyVersion | None = None,
     ) -> ReplyPlan:
         """Write a reply or a pair, emitting drafts; on cancel one reply, ABORTED, and no question.
 
         ``prompt`` ends with a user message. ``may_ask`` off: one reply, whatever the judges think.
         ``settle`` set while a pair is written: the reply that is read already is fine, so it alone
-        runs on, the others are left as they are, and nothing is asked. Raises AdapterError where
-        ``version`` can't be loaded.
+        runs on, the others are left as they are, and nothing is asked. A question may set
+        ``version`` against its ``rival``, an earlier one. Raises AdapterError where ``version``
+        can't be loaded.
         """
         ...
 

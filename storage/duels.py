@@ -28,6 +28,17 @@ class Duel:
         return self.won + self.lost
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One shadow duel."""
+
+    live: PolicyVersionId
+    """The version that served then."""
+    rival: PolicyVersionId
+    won: float
+    """1 where the live version's reply was chosen, 0 where the rival's, 0.5 for neither."""
+
+
 class DuelReader:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -61,6 +72,37 @@ class DuelReader:
             )
             for row in found
         ]
+
+    def of_live_line(self) -> list[Outcome]:
+        """Return the answered shadow duels of the serving line of versions, oldest first."""
+        found = fetch(
+            self._reader.read(),
+            """
+            SELECT max(first_version, second_version) AS live,
+                   min(first_version, second_version) AS rival, choice,
+                   CASE WHEN first_version > second_version
+                        THEN 'first' ELSE 'second' END AS mine
+              FROM pick_list
+             WHERE reason = 'duel' AND first_version <> second_version
+               AND choice IN ('first', 'second', 'tie', 'both_bad')
+               AND max(first_version, second_version) IN (SELECT version FROM lineage)
+             ORDER BY seq
+            """,
+        )
+        return [
+            Outcome(
+                live=PolicyVersionId(row["live"]),
+                rival=PolicyVersionId(row["rival"]),
+                won=_won(row["choice"], row["mine"]),
+            )
+            for row in found
+        ]
+
+
+def _won(choice: str, mine: str) -> float:
+    if choice in ("first", "second"):
+        return float(choice == mine)
+    return 0.5
 
 
 def between(duels: Iterable[Duel], one: PolicyVersionId, other: PolicyVersionId) -> Duel | None:

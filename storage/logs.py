@@ -10,6 +10,7 @@ from storage.conversations import ConversationLog, random_key
 from storage.database import Store
 from storage.demonstrations import DemonstrationLog
 from storage.dialogues import DialogueLog
+from storage.duels import DuelReader
 from storage.feedback import FeedbackLog
 from storage.forgetting import Forgetting
 from storage.opinions import OpinionLog
@@ -29,6 +30,7 @@ class Logs:
     dialogues: DialogueLog
     rankings: RankingLog
     policies: PolicyRegistry
+    duels: DuelReader
     forgetting: Forgetting
 
     @classmethod
@@ -46,5 +48,6 @@ class Logs:
             dialogues=DialogueLog(store),
             rankings=RankingLog(store, new_key=new_key),
             policies=policies,
+            duels=DuelReader(store),
             forgetting=Forgetting(store, policies, conversations),
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 migrations = Migrations("twofold")
 
@@ -61,3 +61,9 @@ def m006(db: Database) -> None:
 def m007(db: Database) -> None:
     """Rankings of several answers, and dialogues of which a person wrote both sides."""
     db.executescript((_SCHEMA / "m007.sql").read_text(encoding="utf-8"))
+
+
+@migrations()
+def m008(db: Database) -> None:
+    """Questions that set the live version against an earlier one."""
+    db.executescript((_SCHEMA / "m008.sql").read_text(encoding="utf-8"))

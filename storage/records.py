@@ -68,6 +68,9 @@ class AskReason(StrEnum):
     """The small random share: unbiased data for calibration and win rates."""
     ALWAYS = "always"
     """Asking was set to always."""
+    DUEL = "duel"
+    """A small share of questions sets the live version against an earlier one, blind: does learning
+    do good?"""
     COMPARE = "compare"
     """The person let two versions reply, without being told which is which."""
     IMPORTED = "imported"

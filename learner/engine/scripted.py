@@ -137,6 +137,7 @@ class ScriptedReplyMaker:
         *,
         may_ask: bool = True,
         settle: Event | None = None,
+        rival: PolicyVersion | None = None,  # noqa: ARG002 - a script has one version
     ) -> ReplyPlan:
         settle = settle or Event()
         random = Random(seed)  # noqa: S311 - which canned reply comes first is no secret

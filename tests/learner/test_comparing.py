@@ -5,9 +5,10 @@ from threading import Event
 import pytest
 
 from learner.asking import AskingReplyMaker
-from learner.config import AskConfig, RewardConfig
+from learner.config import AskConfig, AskMode, RewardConfig
 from learner.engine.lean import LeanEngine
 from learner.features import FrozenFeatures
+from learner.protocols import Stage
 from learner.reward.head import BayesianRewardHead
 from storage.records import AskReason, FinishReason
 from tests.learner.conftest import SAMPLING, user
@@ -66,3 +67,54 @@ def test_who_stops_it_gets_what_there_is_and_no_question(replies, base, tmp_path
     plan = replies.compare(PROMPT, (base, newer), 0, emit, cancel)
     assert plan.question is None and len(plan.shown) == 1
     assert plan.shown[0].finish_reason is FinishReason.ABORTED
+
+
+def duelling(replies):
+    replies.configure(
+        AskConfig(mode=AskMode.ALWAYS, duel_share=1.0, commit_after_tokens=6), SAMPLING
+    )
+    return replies
+
+
+def test_a_duel_is_between_plain_samples_of_two_versions_and_looks_like_any_pair(
+    replies, base, tmp_path
+):
+    live = make_version(replies.engine.backbone, 1, tmp_path)
+    duelling(replies)
+    orders = set()
+    for seed in range(0, 80, 10):
+        drafts = []
+        plan = replies.reply(PROMPT, live, seed, drafts.append, Event(), rival=base)
+        alone = {}
+        for version, own_seed in ((live, seed), (base, seed + 4)):
+            replies.engine.load(version)
+            [alone[version.id]] = run(replies.engine.start(PROMPT, 1, SAMPLING, own_seed))
+        assert plan.question.reason is AskReason.DUEL
+        orders.add(tuple(one.policy_version for one in plan.shown))
+        for one in plan.shown:
+            assert one.token_ids == alone[one.policy_version].token_ids
+            assert one.style is None and one.reward_mean is not None
+        read = [draft.texts for draft in drafts if draft.stage is Stage.STREAMING]
+        assert read[-1] == tuple(one.text for one in plan.shown)
+        assert all(len(texts) == 2 and "" in texts for texts in read[:-1])
+    assert orders == {(0, 1), (1, 0)}
+
+
+def test_a_duel_that_a_person_settles_or_stops_asks_nothing(replies, base, tmp_path):
+    live = make_version(replies.engine.backbone, 1, tmp_path)
+    duelling(replies)
+    settle, cancel = Event(), Event()
+    settle.set()
+    plan = replies.reply(PROMPT, live, 0, lambda _: None, Event(), settle=settle, rival=base)
+    assert plan.question is None
+    [shown] = plan.shown
+    assert shown.policy_version == live.id
+    assert shown.finish_reason is not FinishReason.ABORTED
+    cancel.set()
+    plan = replies.reply(PROMPT, live, 0, lambda _: None, cancel, rival=base)
+    assert plan.question is None and len(plan.shown) == 1
+
+
+def test_without_a_rival_there_is_no_duel(replies, base):
+    plan = duelling(replies).reply(PROMPT, base, 0, lambda _: None, Event())
+    assert plan.question.reason is AskReason.ALWAYS
