@@ -20,6 +20,7 @@ class GatedReplyMaker(ScriptedReplyMaker):
         self.gate = Event()
         self.begun = Event()
         self.refits = []
+        self.thumbs = []
 
     def reply(self, prompt, version, seed, emit, cancel, **wishes):
         self.begun.set()
@@ -27,8 +28,9 @@ class GatedReplyMaker(ScriptedReplyMaker):
             self.gate.wait(0.01)
         return super().reply(prompt, version, seed, emit, cancel, **wishes)
 
-    def refit(self, preferences):
+    def refit(self, preferences, rated=()):
         self.refits.append([one.choice for one in preferences])
+        self.thumbs.append([one.thumb for one in rated])
         return super().refit(preferences)
 
 

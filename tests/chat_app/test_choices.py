@@ -10,9 +10,10 @@ from chat_app.errors import ChatError
 from chat_app.progress import no_learner
 from chat_app.service import ChatService
 from learner.engine.scripted import ScriptedAsking
-from storage.records import Choice, Role
+from storage.records import Choice, Role, Thumb
 from tests.chat_app.conftest import CONFIG, logs_of
 from tests.chat_app.makers import GatedReplyMaker, scripted
+from tests.storage.builders import completion
 
 
 @pytest.fixture
@@ -148,6 +149,17 @@ def test_every_choice_and_undo_refits_the_ensemble(serve, world):
     # A tenth of all conversations only measures: their answers are never fitted.
     chosen = [] if chat.held_out else [Choice.SECOND]
     assert maker.refits == [[], chosen, []]
+
+
+def test_a_thumb_and_its_end_refit_the_ensemble_too(serve, world):
+    maker = GatedReplyMaker()
+    service = serve(maker)
+    service.drain()
+    reply = world.log.reply(world.prompt().id, completion())
+    for thumb in (Thumb.UP, Thumb.DOWN, Thumb.NONE):
+        service.teaching.rate(reply.conversation_id, reply.id, thumb)
+        service.drain()
+    assert maker.thumbs == [[], [Thumb.UP], [Thumb.DOWN], []]
 
 
 def test_a_restarted_server_fits_the_stored_picks_before_it_answers(serve, world):
