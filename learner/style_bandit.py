@@ -43,7 +43,7 @@ class StyleBandit:
         if count == 0:
             return []
         names = list(STYLES)
-        worth = self._worth(generator)
+        worth = self.worth(generator)
         if generator is not None:
             order = torch.randperm(len(names), generator=generator).tolist()
             names = [names[i] for i in order]
@@ -61,7 +61,7 @@ class StyleBandit:
         style, hidden = self._head.features(prompt, [*plain, *styled])
         usual_style, usual_hidden = style[: len(plain)].mean(0), hidden[: len(plain)].mean(0)
         for i, completion in enumerate(styled, start=len(plain)):
-            self._add(completion.style, style[i] - usual_style, hidden[i] - usual_hidden)
+            self.note(completion.style or "", style[i] - usual_style, hidden[i] - usual_hidden)
 
     def resume(self, preferences: Sequence[Preference]) -> None:
         """Take up again after a restart, from the pairs that were shown; later calls do nothing."""
@@ -72,7 +72,8 @@ class StyleBandit:
             pair = (comparison.first.completion, comparison.second.completion)
             self.observe(comparison.prompt, pair)
 
-    def _add(self, name: str, style: Float[Tensor, " S"], hidden: Float[Tensor, " H"]) -> None:
+    def note(self, name: str, style: Float[Tensor, " S"], hidden: Float[Tensor, " H"]) -> None:
+        """A reply in this style differed so from plain ones to the same prompt."""
         known = self._effects.get(name)
         if known is None:
             self._effects[name] = _Effect(style, hidden)
@@ -80,8 +81,8 @@ class StyleBandit:
             known.style, known.hidden = known.style + style, known.hidden + hidden
             known.seen += 1
 
-    def _worth(self, generator: torch.Generator | None) -> dict[str, float]:
-        """Reward that each known style adds, in logits, by one member or by the mean of all."""
+    def worth(self, generator: torch.Generator | None) -> dict[str, float]:
+        """Reward that each known style adds, in logits, by a random member or the mean of all."""
         if not self._effects:
             return {}
         rewards = self._head.margin_draws(

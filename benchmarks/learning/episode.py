@@ -18,6 +18,8 @@ from learner.config import AskMode
 from learner.query_rules import pessimistic_best, value_of_answer
 from learner.reward.head import BayesianRewardHead
 from learner.reward.taste import Taste
+from learner.style_bandit import StyleBandit
+from learner.styles import STYLES
 
 LABEL_MARKS = (0, 5, 10, 15, 20, 30, 40, 60, 80, 100, 150, 200)
 RECENT = 32
@@ -49,38 +51,13 @@ class _Answers:
     tie: list[bool] = field(default_factory=list)
 
 
-class Styles:
-    """What each hidden style has brought so far: how its replies differ from plain ones.
-
-    Which styles to draw next is a bandit: a member of the ensemble, drawn anew each turn, says how
-    much it expects to like each (Thompson sampling). No answer is needed to know what a style
-    brings, only to know whether it pleases. Styles never seen come first.
-    """
-
-    def __init__(self) -> None:
-        self._sum: dict[str, tuple[torch.Tensor, torch.Tensor, int]] = {}
-
-    def observe(self, scene: Scene, chosen: list[int]) -> None:
-        plain = [i for i in chosen if scene.rungs[i] == "plain"]
-        for i in chosen:
-            if scene.rungs[i] not in ("plain", "hot"):
-                style, hidden, n = self._sum.get(scene.rungs[i], (0.0, 0.0, 0))
-                self._sum[scene.rungs[i]] = (
-                    style + scene.style[i] - scene.style[plain].mean(dim=0),
-                    hidden + scene.hidden[i] - scene.hidden[plain].mean(dim=0),
-                    n + 1,
-                )
-
-    def worth(self, head: BayesianRewardHead, member: int | None) -> dict[str, float]:
-        """Expected reward over a plain reply, by one member or by the mean of all."""
-        if not self._sum:
-            return {}
-        rewards = head.margin_draws(
-            torch.stack([style / n for style, _, n in self._sum.values()]),
-            torch.stack([hidden / n for _, hidden, n in self._sum.values()]),
-        )
-        said = rewards.mean(dim=0) if member is None else rewards[member]
-        return dict(zip(self._sum, said.tolist(), strict=True))
+def note_styles(bandit: StyleBandit, scene: Scene, chosen: list[int]) -> None:
+    """Tell the product's bandit what the styles of this turn did."""
+    plain = [i for i in chosen if scene.rungs[i] == "plain"]
+    for i in chosen:
+        if scene.rungs[i] in STYLES:
+            style = scene.style[i] - scene.style[plain].mean(dim=0)
+            bandit.note(scene.rungs[i], style, scene.hidden[i] - scene.hidden[plain].mean(dim=0))
 
 
 def candidates_of(
@@ -126,22 +103,20 @@ def run_episode(
     head = BayesianRewardHead(arm.reward, seed=seed, taste=_shipped(taste, arm))
     asker = Asker(arm.ask, pessimism=arm.reward.pessimism)
     answers, questions, recent_asks = _Answers(), 0, [0] * 10
-    styles = Styles()
+    styles = StyleBandit(head)
     order = _order(len(world.train), turns, rng)
     recent: list[tuple[torch.Tensor, torch.Tensor]] = []
     marks, log = [], []
     for turn in range(turns):
         now = person.taste_at(turn)
         if _due(turn, len(answers.tie), marks, arm, person.behaviour.changes_at):
-            worth = styles.worth(head, None) if arm.adaptive else None
+            worth = styles.worth(None) if arm.adaptive else None
             at = (turn, len(answers.tie), questions)
             marks.append([*at, *_measure(world, arm, head, now, worth, seed)])
         scene = world.train[order[turn]]
-        member = int(rng.integers(arm.reward.draws))
-        chosen = candidates_of(
-            scene, arm, rng, styles.worth(head, member) if arm.adaptive else None
-        )
-        styles.observe(scene, chosen)
+        worth = styles.worth(generator) if arm.adaptive else None
+        chosen = candidates_of(scene, arm, rng, worth)
+        note_styles(styles, scene, chosen)
         style, hidden = scene.style[chosen], scene.hidden[chosen]
         rewards = head.margin_draws(style, hidden)
         if arm.value_gate:
@@ -184,7 +159,7 @@ def run_episode(
             _refit(head, answers)
         if len(answers.tie) >= labels:
             break
-    worth = styles.worth(head, None) if arm.adaptive else None
+    worth = styles.worth(None) if arm.adaptive else None
     at = (len(log), len(answers.tie), questions)
     marks.append([*at, *_measure(world, arm, head, person.taste_at(len(log) - 1), worth, seed)])
     return {"marks": marks, "turns": [[round(float(x), 3) for x in row] for row in log]}

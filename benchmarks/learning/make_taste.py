@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from benchmarks.learning.ladder import INSTRUCTIONS
 from benchmarks.learning.pools import Pool, load_pools
 from learner.config import RewardConfig
 from learner.evaluation.pair_features import pair_differences
@@ -34,6 +33,7 @@ from learner.reward.components import Components, principal_components
 from learner.reward.laplace import Rows, fit_posteriors
 from learner.reward.style import style_features
 from learner.reward.taste import HIDDEN, POSITION, hypotheses
+from learner.styles import STYLES
 
 COMPONENTS = 32
 SETS = {
@@ -49,7 +49,7 @@ def main() -> None:
     if not pools:
         raise SystemExit("There are no pools yet: python -m benchmarks.learning.pools")
     style_of = [_styles(pool) for pool in pools]
-    pairs = {f"style:{name}": _styled_pairs(pools, style_of, name) for name in INSTRUCTIONS}
+    pairs = {f"style:{name}": _styled_pairs(pools, style_of, name) for name in STYLES}
     pairs |= _criteria(model)
     plain = _plain_pairs(pools)
     basis = principal_components(_mixed([plain, *(h for _, h in pairs.values())]), COMPONENTS)

@@ -118,7 +118,7 @@ def chunk_path(prompts: Sequence[PoolPrompt], start: int, model_sha256: str) -> 
     config = EngineConfig()
     said = [
         [*(f"{m.role}:{m.content}" for m in prompt.messages), prompt.part]
-        + [f"{r.name}/{r.temperature}/{r.instruction}" for r in rungs_of(n, config.sampling)]
+        + [str(rung) for rung in rungs_of(n, config.sampling)]
         for n, prompt in enumerate(prompts, start)
     ]
     key = json.dumps([model_sha256, SEED, str(config.sampling), said])

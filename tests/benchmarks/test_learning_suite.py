@@ -8,10 +8,11 @@ import pytest
 from benchmarks.learning import suite, summary
 from benchmarks.learning.arms import ARMS
 from benchmarks.learning.episode import Person, run_episode
-from benchmarks.learning.ladder import INSTRUCTIONS, rungs_of
+from benchmarks.learning.ladder import rungs_of
 from benchmarks.learning.pools import Pool, PoolPrompt
 from benchmarks.learning.raters import SELF_AGREEMENT, UTILITIES, Behaviour, calibrated, pick
 from benchmarks.learning.world import build_world
+from learner.styles import STYLES
 from storage.records import Sampling
 from tests.learner.conftest import user
 
@@ -131,9 +132,9 @@ def test_harm_is_to_be_refused():
 
 def test_every_prompt_has_plain_hot_and_styled_candidates():
     named = [r.name for n in range(10) for r in rungs_of(n, Sampling())]
-    assert set(named) == {"plain", "hot", *INSTRUCTIONS}
-    counts = [named.count(name) for name in INSTRUCTIONS]
-    assert max(counts) == min(counts), "every instruction has its turn"
+    assert set(named) == {"plain", "hot", *STYLES}
+    counts = [named.count(name) for name in STYLES]
+    assert max(counts) == min(counts), "every style has its turn"
 
 
 def test_an_interrupted_suite_goes_on_where_it_stopped(tmp_path, monkeypatch):
