@@ -194,7 +194,7 @@ class GateConfig:
     """KL(policy || base) in nats per token, on replies sampled from the policy. A 135M model begins
     to lose its language at three times this (docs/LOG.md)."""
     pull_ins: int = 2
-    """How often an update that drifts too far from the base is pulled towards it before it is
+    """How often an update that drifts too far from the base is shortened or pulled in before it is
     refused."""
     max_perplexity_ratio: float = 1.10
     """Perplexity on neutral text over the base's."""

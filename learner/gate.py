@@ -6,6 +6,7 @@ first failed check names the reason. docs/how-it-learns.md section 5.
 """
 
 import math
+from collections.abc import Mapping
 from importlib.resources import files
 
 from learner.config import GateConfig
@@ -27,9 +28,6 @@ from storage.records import (
     Role,
     Sampling,
 )
-
-ROOM = 0.85
-"""Share of a limit that an update pulled in aims at, so that the next one is not at it at once."""
 
 NEUTRAL_TOKENS = 320
 """Neutral text measured; more says little and costs time on a small machine."""
@@ -70,23 +68,17 @@ class Gate:
             accepted=not failed,
             reason=reason,
             metrics=metrics,
-            nearer=self._nearer(metrics),
+            drift=self.drift(metrics),
         )
 
-    def _nearer(self, m: dict[str, float]) -> float | None:
-        """How far towards the reference both limits on drift would hold, with a little room.
-
-        KL and log-perplexity grow with the square of a small change of the weights.
-        """
+    def drift(self, metrics: Mapping[str, float]) -> float:
+        """The larger of KL and log-perplexity over its limit; 0 for the base, which has none."""
         c = self._config
-        drifts = (
-            m["kl_per_token"] / c.max_kl_per_token,
-            math.log(max(1.0, m["perplexity_ratio"])) / math.log(c.max_perplexity_ratio),
+        ratio = max(1.0, metrics.get("perplexity_ratio", 1.0))
+        return max(
+            metrics.get("kl_per_token", 0.0) / c.max_kl_per_token,
+            math.log(ratio) / math.log(c.max_perplexity_ratio),
         )
-        worst = max(drifts)
-        if not math.isfinite(worst) or worst <= 1.0:
-            return None
-        return math.sqrt(ROOM / worst)
 
     def remember(self, version: PolicyVersionId, verdict: Verdict) -> None:
         """The adapter just judged went live as ``version``: the next round's parent is known."""

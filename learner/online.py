@@ -8,6 +8,7 @@ read from the log each time, so a crash, a restart or a person's roll-back needs
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -18,6 +19,7 @@ from learner.gate import Gate
 from learner.protocols import UpdateRule, Verdict
 from learner.reward.head import BayesianRewardHead
 from learner.reward.signals import thumbs_of
+from learner.trust_region import nearer, shorter_step
 from learner.updates.lesson import Lesson
 from learner.updates.teacher import Teacher
 from storage import rounds
@@ -101,21 +103,28 @@ class OnlineLearner:
         return report
 
     def _judge(self, parent: PolicyVersion) -> Verdict:
-        """The gate's verdict; an update that drifts too far is pulled in and judged again.
+        """The gate's verdict; of an update that drifts too far a part is kept, and judged again.
 
-        A projection onto the ball around the reference within which the limits hold. What is new
-        keeps its share in the adapter; were the update refused or halved instead, each further
-        round from the same parent would break the limit again and its picks would never be learned.
+        First the step is shortened, as in a line search: what was learned before stays. Where that
+        is not enough, because the parent is at the limit, the whole adapter is pulled towards the
+        base: were the update refused instead, so would be each further one from this parent, and
+        its picks would never be learned.
         """
         verdict = self._gate.judge(parent)
-        share = 1.0
-        for _ in range(self._config.gate.pull_ins):
-            if verdict.nearer is None:
+        kept: dict[str, float] = {}
+        for attempt in range(self._config.gate.pull_ins):
+            if not 1.0 < verdict.drift < math.inf:
                 break
-            self._rule.pull_in(verdict.nearer)
-            share *= verdict.nearer
+            if attempt == 0:
+                share = shorter_step(self._gate.drift(parent.metrics), verdict.drift)
+                self._rule.shorten(share)
+                kept["shortened"] = share
+            else:
+                share = nearer(verdict.drift)
+                self._rule.pull_in(share)
+                kept["pulled_in"] = kept.get("pulled_in", 1.0) * share
             verdict = self._gate.judge(parent)
-            verdict.metrics["pulled_in"] = share
+            verdict.metrics.update(kept)
         return verdict
 
     def _leave(self, report: RoundReport, parent: PolicyVersion, verdict: Verdict) -> None:

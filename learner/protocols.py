@@ -277,9 +277,8 @@ class Verdict:
     accepted: bool
     reason: str
     metrics: dict[str, float]
-    nearer: float | None = None
-    """Where KL or perplexity broke its limit: the share of its distance to the reference at which
-    the adapter should hold again."""
+    drift: float = 0.0
+    """Distance from the base in units of what is allowed: above one, a limit on it is broken."""
 
 
 @runtime_checkable
@@ -290,6 +289,10 @@ class UpdateRule(Protocol[Lesson_contra]):
 
     def update(self, parent: PolicyVersion, lesson: Lesson_contra, seed: int) -> dict[str, float]:
         """Train a copy of ``parent``; returns metrics. Raises FloatingPointError."""
+        ...
+
+    def shorten(self, share: float) -> None:
+        """Leave this share of the step from the parent."""
         ...
 
     def pull_in(self, share: float) -> None:

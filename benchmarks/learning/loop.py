@@ -55,7 +55,14 @@ SCALES = {
 SIX = ("brevity", "enthusiasm", "lists", "plain_words", "formality", "busy_but_polite")
 """Surface and content, frequent and rare, and one mixture with an interaction."""
 
-GATE_METRICS = ("perplexity_ratio", "kl_per_token", "mean_length_tokens", "repetition", "pulled_in")
+GATE_METRICS = (
+    "perplexity_ratio",
+    "kl_per_token",
+    "mean_length_tokens",
+    "repetition",
+    "shortened",
+    "pulled_in",
+)
 
 HONEST = Behaviour(first_pull=0.2)
 

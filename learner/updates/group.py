@@ -57,6 +57,7 @@ class GroupRule(ABC):
         self._passes = Passes(
             engine.backbone, row_tokens=config.row_tokens, max_prompt_tokens=max_prompt_tokens
         )
+        self.shorten = self._tuning.shorten
         self.pull_in = self._tuning.pull_in
         self.close = self._tuning.close
 

@@ -43,6 +43,7 @@ class Kto:
         self._passes = Passes(
             backbone, row_tokens=config.row_tokens, max_prompt_tokens=max_prompt_tokens
         )
+        self.shorten = self._tuning.shorten
         self.pull_in = self._tuning.pull_in
         self.close = self._tuning.close
 

@@ -63,6 +63,7 @@ class Npg:
         )
         self._anchor: list[Tensor] = []
         self._reference_kl = config.reference_kl
+        self.shorten = self._tuning.shorten
         self.pull_in = self._tuning.pull_in
 
     def update(self, parent: PolicyVersion, lesson: Lesson, seed: int) -> dict[str, float]:

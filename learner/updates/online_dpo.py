@@ -35,6 +35,7 @@ class OnlineDpo:
         self._max_prompt_tokens = max_prompt_tokens
         self._ref_logp: dict[CandidateId, float] = {}
         self._tuning = AdapterTuning(backbone, config)
+        self.shorten = self._tuning.shorten
         self.pull_in = self._tuning.pull_in
         self.close = self._tuning.close
 

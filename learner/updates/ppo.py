@@ -91,6 +91,7 @@ class Ppo:
             engine.backbone, row_tokens=config.row_tokens, max_prompt_tokens=max_prompt_tokens
         )
         self._tuning = AdapterTuning(engine.backbone, config, optimizer_file=OPTIMIZER_FILE)
+        self.shorten = self._tuning.shorten
         self.pull_in = self._tuning.pull_in
         self._kl_weight = config.kl_weight
         self._scale: RewardScale | None = None

@@ -29,6 +29,7 @@ class AdapterTuning:
         self._optimizer_file = optimizer_file
         self._config = config
         self._parameters: list[nn.Parameter] = []
+        self._began: list[Tensor] = []
         self._optimizer: torch.optim.AdamW | None = None
 
     @property
@@ -38,6 +39,7 @@ class AdapterTuning:
     def open(self, parent: PolicyVersion, seed: int) -> None:
         """Let a trainable copy of ``parent`` speak, its optimizer as the parent left it."""
         self._parameters = self._backbone.open_training(parent, self._config.lora, seed)
+        self._began = [parameter.detach().clone() for parameter in self._parameters]
         self._optimizer = new_adamw(self._parameters, self._config.learning_rate)
         if parent.adapter_path is not None:
             moments = parent.adapter_path / self._optimizer_file
@@ -57,6 +59,12 @@ class AdapterTuning:
             raise FloatingPointError(f"gradient norm is {float(norm)}; the round is given up")
         self._opened().step()
         return float(norm)
+
+    @torch.no_grad()
+    def shorten(self, share: float) -> None:
+        """Leave this share of the way from the parent, as a smaller learning rate would have."""
+        for parameter, began in zip(self._parameters, self._began, strict=True):
+            torch.lerp(began, parameter, share, out=parameter)
 
     @torch.no_grad()
     def pull_in(self, share: float) -> None:
@@ -86,7 +94,7 @@ class AdapterTuning:
     def close(self) -> None:
         """Forget the adapter in training."""
         self._optimizer = None
-        self._parameters = []
+        self._parameters, self._began = [], []
         self._backbone.close_training()
 
     def _opened(self) -> torch.optim.AdamW:

@@ -16,6 +16,7 @@ from learner.config import (
     RewardConfig,
 )
 from learner.progress import LearnerState
+from learner.trust_region import SHORTEST
 from learner.update_config import DpoConfig, LoraSpec
 from learner.worker import LearnerProcess
 from storage.conversations import ConversationLog
@@ -230,15 +231,37 @@ def test_a_learner_that_fails_again_and_again_pauses_and_says_why(tmp_path):
         learner.stop()
 
 
-def test_an_update_that_drifts_too_far_is_pulled_in_until_it_holds(world):
+def limited(world, far, share):
+    """The same picks under a limit on KL of this share of ``far``, in a world of its own."""
+    other = World(world.folder.root.parent / f"at {share}", world.build.model, world.build.engine)
+    gate = replace(ONLINE.gate, max_kl_per_token=share * far)
+    other.build = replace(other.build, online=replace(ONLINE, gate=gate))
+    return other
+
+
+def test_a_step_that_drifts_too_far_is_shortened_until_it_holds(world):
     world.pick(3)
-    free = world.build().step()
-    far = free.metrics["kl_per_token"]
-    other = World(world.folder.root.parent / "other", world.build.model, world.build.engine)
+    far = world.build().step().metrics["kl_per_token"]
+    other = limited(world, far, 0.7)
     other.pick(3)
-    gate = replace(ONLINE.gate, max_kl_per_token=0.7 * far)
-    report = replace(other.build, online=replace(ONLINE, gate=gate))().step()
+    report = other.build().step()
     other.store.close()
     assert report.status is RoundStatus.ACCEPTED
-    assert 0 < report.metrics["pulled_in"] < 1
+    assert 0 < report.metrics["shortened"] < 1
     assert 0 < report.metrics["kl_per_token"] <= 0.7 * far
+    assert "pulled_in" not in report.metrics  # there was nothing before this step
+
+
+def test_from_a_parent_at_the_limit_the_whole_adapter_is_pulled_in(world):
+    world.pick(3)
+    far = world.build().step().metrics["kl_per_token"]
+    other = limited(world, far, 1.02)  # the first round just holds, and its child starts there
+    for _ in range(2):
+        other.pick(3)
+        report = other.build().step()
+        collect(other.policies)
+    other.store.close()
+    assert report.status is RoundStatus.ACCEPTED
+    assert report.metrics["shortened"] == pytest.approx(SHORTEST)
+    assert 0 < report.metrics["pulled_in"] < 1
+    assert report.metrics["kl_per_token"] <= 1.02 * far
