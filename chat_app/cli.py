@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from chat_app import data_commands
+from chat_app import data_commands, safety_commands
 from chat_app import options as o
 from chat_app.environment import environment
 from chat_app.errors import ChatError
@@ -63,6 +63,7 @@ cli.add_typer(versions, name="versions")
 cli.command("export")(data_commands.export)
 cli.command("import")(data_commands.import_)
 cli.command("backup")(data_commands.backup)
+cli.command("refusals")(safety_commands.refusals)
 cli.add_typer(database, name="db")
 
 

@@ -60,7 +60,10 @@ class Core:
         self.model.submit(self.refit, urgent=False)
 
     def refit(self) -> None:
-        self.replies.refit(self.logs.feedback.preferences(), self.logs.opinions.rated())
+        logs = self.logs
+        self.replies.refit(
+            logs.feedback.preferences(), logs.opinions.rated(), logs.rankings.rankings()
+        )
 
     def read_written(self) -> None:
         """Make tokens and features of what people wrote, so that it counts; then refit."""

@@ -24,7 +24,7 @@ from learner.engine.local import LocalEngine
 from learner.protocols import DecodingBatch, Draft, FeatureExtractor, ReplyPlan, Stage
 from learner.query_rules import pessimistic_best
 from learner.reward.head import BayesianRewardHead
-from learner.reward.signals import thumbs_of
+from learner.reward.signals import orders_of, thumbs_of
 from learner.style_bandit import StyleBandit
 from learner.written import as_completion
 from storage.records import (
@@ -39,6 +39,7 @@ from storage.records import (
     Role,
     Sampling,
 )
+from storage.slates import Ranking
 
 _ANSWERS = (Choice.FIRST, Choice.SECOND, Choice.TIE, Choice.BOTH_BAD)
 _DECISIONS = 1 << 40  # far from the seeds of the candidates' own draws
@@ -93,12 +94,15 @@ class AskingReplyMaker:
             self._engine.warm(prompt, self._sampling, hurry)
 
     def refit(
-        self, preferences: Sequence[Preference], rated: Sequence[RatedReply] = ()
+        self,
+        preferences: Sequence[Preference],
+        rated: Sequence[RatedReply] = (),
+        rankings: Sequence[Ranking] = (),
     ) -> dict[str, float]:
-        """Refit the reward ensemble on all live picks and thumbs; returns metrics."""
+        """Refit the reward ensemble on all live picks, thumbs and rankings; returns metrics."""
         self._answers = sum(p.choice in _ANSWERS for p in preferences)
         self._asker.resume([p.comparison.question.disagreement for p in preferences])
-        metrics = self._reward.fit(preferences, thumbs_of(rated))
+        metrics = self._reward.fit(preferences, [*thumbs_of(rated), *orders_of(rankings)])
         self._styles.resume(preferences)
         return metrics
 

@@ -37,6 +37,7 @@ from storage.feedback import FeedbackReader
 from storage.folder import DataFolder
 from storage.opinions import OpinionReader
 from storage.policies import PolicyReader
+from storage.rankings import RankingReader
 from storage.records import Preference
 
 log = logging.getLogger(__name__)
@@ -151,12 +152,17 @@ class LearnerBuild:
         )
         return OnlineLearner(
             feedback=feedback,
-            opinions=OpinionReader(reader),
             policies=PolicyReader(reader, folder.rounds),
             round_folder=folder.rounds,
             reward=reward,
             rule=make_rule(engine, reward, self.online, max_prompt_tokens=limit),
-            teacher=Teacher(feedback, self.online, eos_id=engine.backbone.pad_id),
+            teacher=Teacher(
+                feedback,
+                OpinionReader(reader),
+                RankingReader(reader),
+                self.online,
+                eos_id=engine.backbone.pad_id,
+            ),
             gate=Gate(engine, self.online.gate, seed=self.online.seed),
             config=self.online,
             base_sha256=self.model.sha256,

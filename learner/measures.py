@@ -17,7 +17,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from learner.engine.backbone import Backbone
 from learner.engine.trees import Row, Tree
-from storage.records import Completion, FinishReason
+from storage.records import Completion, FinishReason, PolicyVersionId
 
 HEAD_VALUES = 3 << 20
 """Logits held at once: 12 MB in float32, below what the allocator hands back to the system."""
@@ -158,14 +158,18 @@ def _slices(rows: int, vocabulary: int) -> list[slice]:
 
 
 @torch.no_grad()
-def kl_to_reference(backbone: Backbone, texts: Sequence[ScoredText]) -> list[float]:
+def kl_to_reference(
+    backbone: Backbone,
+    texts: Sequence[ScoredText],
+    reference: PolicyVersionId | None = None,
+) -> list[float]:
     """KL(policy || reference) in nats per token of each text, exact over the vocabulary.
 
     The texts are to be samples of the version that speaks now; then the mean over them estimates
-    the KL per token of its replies.
+    the KL per token of its replies. ``reference`` is another version to measure from.
     """
     hidden = reply_states(backbone, texts).hidden
-    with backbone.reference():
+    with backbone.reference() if reference is None else backbone.speaking(reference):
         ref_hidden = reply_states(backbone, texts).hidden
     lengths = [len(text.reply_ids) for text in texts]
     sums = _sums(token_kl(hidden, ref_hidden, backbone.lm_head), lengths).tolist()

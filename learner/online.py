@@ -18,13 +18,11 @@ from learner.config import OnlineConfig
 from learner.gate import Gate
 from learner.protocols import UpdateRule, Verdict
 from learner.reward.head import BayesianRewardHead
-from learner.reward.signals import thumbs_of
 from learner.trust_region import nearer, shorter_step
 from learner.updates.lesson import Lesson
 from learner.updates.teacher import Teacher
 from storage import rounds
 from storage.feedback import FeedbackReader
-from storage.opinions import OpinionReader
 from storage.policies import PolicyReader
 from storage.records import PolicyVersion, RoundReport, RoundStatus
 
@@ -38,7 +36,6 @@ class OnlineLearner:
         self,
         *,
         feedback: FeedbackReader,
-        opinions: OpinionReader,
         policies: PolicyReader,
         round_folder: Path,
         reward: BayesianRewardHead,
@@ -51,7 +48,6 @@ class OnlineLearner:
     ) -> None:
         """``announce`` is called with a round's number when it begins."""
         self._feedback = feedback
-        self._opinions = opinions
         self._policies = policies
         self._round_folder = round_folder
         self._reward = reward
@@ -77,8 +73,8 @@ class OnlineLearner:
         number = self._policies.next_round()
         seed = self._config.seed + number
         self._announce(number)
-        thumbs = thumbs_of(self._opinions.rated())
-        reward_metrics = self._reward.fit(self._feedback.preferences(), thumbs)
+        signals = self._teacher.signals()
+        reward_metrics = self._reward.fit(self._feedback.preferences(), signals)
         lesson = self._teacher.lesson(picks, self._reward, seed)
         update_metrics = self._rule.update(parent, lesson, seed)
         try:

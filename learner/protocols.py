@@ -27,6 +27,7 @@ from storage.records import (
     RoundReport,
     Sampling,
 )
+from storage.slates import Ranking
 
 Lesson_contra = TypeVar("Lesson_contra", contravariant=True)
 
@@ -266,9 +267,12 @@ class ReplyMaker(Protocol):
         ...
 
     def refit(
-        self, preferences: Sequence[Preference], rated: Sequence[RatedReply] = ()
+        self,
+        preferences: Sequence[Preference],
+        rated: Sequence[RatedReply] = (),
+        rankings: Sequence[Ranking] = (),
     ) -> dict[str, float]:
-        """Refit the reward ensemble on all live picks and thumbs; returns metrics."""
+        """Refit the reward ensemble on all live picks, thumbs and rankings; returns metrics."""
         ...
 
 

@@ -32,6 +32,7 @@ from storage.records import (
     Role,
     Sampling,
 )
+from storage.slates import Ranking
 
 DRAFT_WORDS = 8
 """Words drafted unseen before it is decided what is shown, as the real asking does."""
@@ -262,6 +263,7 @@ class ScriptedReplyMaker:
         self,
         preferences: Sequence[Preference],
         rated: Sequence[RatedReply] = (),  # noqa: ARG002
+        rankings: Sequence[Ranking] = (),  # noqa: ARG002
     ) -> dict[str, float]:
         """Learn nothing; say how many picks there were."""
         return {"preferences": float(len(preferences))}

@@ -10,6 +10,7 @@ that a member is stable from one refit to the next. See docs/how-it-learns.md se
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from learner.reward.laplace import Hypotheses, Rows
 from learner.reward.lengths import LengthForecast
 from learner.reward.mixture import Mixture, TasteModel
 from learner.reward.rows import Phi, RowWriter, no_rows
-from learner.reward.signals import Signal
+from learner.reward.signals import Ordered, Signal
 from learner.reward.style import STYLE_NAMES, style_features
 from learner.reward.taste import HIDDEN, POSITION, Taste, hypotheses
 from storage.records import Choice, Completion, Message, Preference, PreferenceId
@@ -127,7 +128,7 @@ class BayesianRewardHead:
         """
         began = time.perf_counter()
         self._observe_lengths(preferences)
-        self._refresh_basis(preferences)
+        self._refresh_basis(preferences, [s for s in signals if isinstance(s, Ordered)])
         rows = self._writer.write(preferences, signals)
         nu = self._tie_strength(preferences)
         self._show(self._model.fit(self._aged(rows), self._prior, nu=nu))
@@ -231,15 +232,22 @@ class BayesianRewardHead:
             return None
         return Components(basis=shipped.basis[:, :count].contiguous())
 
-    def _refresh_basis(self, preferences: Sequence[Preference]) -> None:
-        """A basis of the person's own pairs, answered or skipped: it needs no labels."""
-        some = preferences[: pairs_for_basis(len(preferences))]
+    def _refresh_basis(self, preferences: Sequence[Preference], orders: Sequence[Ordered]) -> None:
+        """A basis of the person's own pairs, answered or skipped: it needs no labels.
+
+        Of a ranking the neighbours on the page count, whatever their order.
+        """
+        pairs: list[tuple[object, Completion, Completion]] = [
+            (p.comparison.id, p.comparison.first.completion, p.comparison.second.completion)
+            for p in preferences
+        ]
+        pairs += [(one.at, a, b) for one in orders for a, b in pairwise(one.completions)]
+        some = pairs[: pairs_for_basis(len(pairs))]
 
         def differences() -> Float[Tensor, "n H"]:
-            pairs = [(p.comparison.first.completion, p.comparison.second.completion) for p in some]
-            return torch.stack([torch.from_numpy(_hidden(a) - _hidden(b)) for a, b in pairs])
+            return torch.stack([torch.from_numpy(_hidden(a) - _hidden(b)) for _, a, b in some])
 
-        self._set_basis(tuple(p.comparison.id for p in some), differences)
+        self._set_basis(tuple(name for name, _, _ in some), differences)
 
     def _set_basis(self, of: object, differences: Callable[[], Float[Tensor, "n H"]]) -> None:
         if self._shipped_basis() is not None or of == self._basis_of:

@@ -5,6 +5,7 @@
     edit, ...     φ(better) - φ(worse)                                   weight by its source
     both bad      φ̄ - φ(first) and φ̄ - φ(second)                         weight ``both_bad_weight``
     thumb         ±(φ - φ̄), thumb offset ±1                              weight ``thumb_weight``
+    ranking       φ(better) - φ(worse) of all C(N, 2) pairs, or a tie     ``ranking_weight``, shared
 
 φ̄ is the mean of all replies shown before: what replies usually are. It is taken at the time of the
 verdict, so that what comes later does not change what was said.
@@ -20,8 +21,9 @@ from jaxtyping import Float
 
 from learner.config import RewardConfig
 from learner.reward.laplace import Rows
-from learner.reward.signals import Better, Signal, Source, Thumb
+from learner.reward.signals import Better, Ordered, Signal, Source, Thumb
 from storage.records import Choice, Completion, Message, Preference
+from storage.slates import ranked_pairs
 
 Phi = Float[np.ndarray, " F"]
 """Features of one reply: style, then hidden components."""
@@ -66,6 +68,8 @@ class RowWriter:
                     self._better(what)
                 case Thumb():
                     self._thumb(what)
+                case Ordered():
+                    self._ordered(what)
         self._written = keys
         return self._rows()
 
@@ -111,6 +115,19 @@ class RowWriter:
         sign = 1.0 if thumb.up else -1.0
         self._add(sign * (phi - usual), self.config.thumb_weight, offset=sign)
         self._show(phi)
+
+    def _ordered(self, said: Ordered) -> None:
+        phis = [self.phi_of(said.prompt, one) for one in said.completions]
+        pairs = ranked_pairs(said.ranks)
+        for pair in pairs:
+            self._add(
+                phis[pair.better] - phis[pair.worse],
+                self.config.ranking_weight / len(pairs),
+                tie=pair.tied,
+                may_tie=True,
+            )
+        for phi in phis:
+            self._show(phi)
 
     def _show(self, phi: Phi) -> None:
         self._seen += 1

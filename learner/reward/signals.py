@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from storage import records
 from storage.records import Completion, Message
+from storage.slates import Criterion, Ranking, Ranks
 
 
 class Source(StrEnum):
@@ -43,7 +44,34 @@ class Thumb:
     at: datetime
 
 
-Signal = Better | Thumb
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ordered:
+    """Several replies to one message in an order; 1 is the best, ties share a rank."""
+
+    prompt: tuple[Message, ...]
+    completions: tuple[Completion, ...]
+    ranks: Ranks
+    at: datetime
+
+
+Signal = Better | Thumb | Ordered
+
+
+def orders_of(
+    rankings: Sequence[Ranking], criterion: Criterion = Criterion.OVERALL
+) -> list[Ordered]:
+    """The stored rankings on one criterion; one with replies the model has not read waits."""
+    return [
+        Ordered(
+            prompt=one.slate.prompt,
+            completions=tuple(answer.completion for answer in one.slate.answers),
+            ranks=one.orders.on(criterion),
+            at=one.decided_at,
+        )
+        for one in rankings
+        if one.orders is not None
+        and all(answer.completion.feature is not None for answer in one.slate.answers)
+    ]
 
 
 def thumbs_of(rated: Sequence[records.RatedReply]) -> list[Thumb]:

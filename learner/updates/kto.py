@@ -22,7 +22,7 @@ from learner.updates.groves import Reply
 from learner.updates.lesson import Lesson, Prompt
 from learner.updates.passes import Passes
 from learner.updates.tuning import AdapterTuning
-from storage.records import Candidate, PolicyVersion
+from storage.records import Completion, PolicyVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,21 +104,22 @@ class Kto:
         return torch.where(desirable, up, down)
 
     def _examples(self, lesson: Lesson) -> list[_Example]:
-        judged: list[tuple[Prompt, Candidate, bool]] = [
-            (v.prompt, v.candidate, v.desirable) for v in lesson.verdicts
+        judged: list[tuple[Prompt, Completion, bool]] = [
+            (v.prompt, v.completion, v.desirable) for v in lesson.verdicts
         ]
         for pair in lesson.pairs:
-            judged += [(pair.prompt, pair.chosen, True), (pair.prompt, pair.rejected, False)]
+            both = ((pair.chosen.completion, True), (pair.rejected.completion, False))
+            judged += [(pair.prompt, completion, desirable) for completion, desirable in both]
         return [
             _Example(
                 Reply(
                     name=i,
                     prompt_ids=self._passes.prompt_ids(prompt),
-                    reply_ids=supervised_ids(self._backbone, candidate.completion),
+                    reply_ids=supervised_ids(self._backbone, completion),
                 ),
                 desirable,
             )
-            for i, (prompt, candidate, desirable) in enumerate(judged)
+            for i, (prompt, completion, desirable) in enumerate(judged)
         ]
 
     @torch.no_grad()

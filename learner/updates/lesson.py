@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from learner.updates.pairs import TrainingPair
-from storage.records import Author, Candidate, Message, Preference
+from storage.records import Author, Completion, Message, Preference
 
 Prompt = tuple[Message, ...]
 
@@ -17,7 +17,7 @@ class Verdict:
     """A reply that somebody judged by itself."""
 
     prompt: Prompt
-    candidate: Candidate
+    completion: Completion
     desirable: bool
 
 

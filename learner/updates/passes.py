@@ -53,13 +53,19 @@ class Passes:
             found.update(zip(grove.names, parts, strict=True))
         return [found[i] for i in range(len(rollouts))]
 
-    def add_nll_gradients(self, demonstrations: Sequence[Demonstration], weight: float) -> float:
-        """Add ``weight`` times the gradient of the NLL per token; returns that NLL."""
+    def add_nll_gradients(
+        self, demonstrations: Sequence[Demonstration], weight: float, *, tokens: int | None = None
+    ) -> float:
+        """Add ``weight`` times the gradient of the NLL per token; returns that NLL.
+
+        ``tokens`` None: as many as these have; else those of a whole that these are a share of.
+        """
         replies = [
             Reply(name=i, prompt_ids=self.prompt_ids(one.prompt), reply_ids=one.reply_ids)
             for i, one in enumerate(demonstrations)
         ]
-        total, nll = sum(len(one.reply_ids) for one in replies), 0.0
+        nll = 0.0
+        total = tokens or sum(len(one.reply_ids) for one in replies)
         for grove in self.rows(replies):
             loss = -tree_logps(self._backbone, grove.trees).sum() / total
             (weight * loss).backward()

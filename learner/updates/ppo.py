@@ -37,7 +37,7 @@ from learner.updates.kl_control import steered
 from learner.updates.lesson import Demonstration, Lesson, Prompt
 from learner.updates.passes import Passes
 from learner.updates.rollouts import RewardScale, Rollout, sample_rollouts
-from learner.updates.tuning import AdapterTuning, new_adamw
+from learner.updates.tuning import AdapterTuning, Team, new_adamw
 from learner.updates.value_head import ValueHead
 from storage.records import BASE_VERSION, PolicyVersion, PolicyVersionId
 
@@ -80,8 +80,10 @@ class Ppo:
         *,
         max_prompt_tokens: int,
         reference: PolicyVersion | None = None,
+        team: Team | None = None,
     ) -> None:
-        """``reference`` None: the base, adapters off."""
+        """``reference`` None: the base, adapters off. ``team`` None: this process alone."""
+        self._team = team or Team()
         self._engine = engine
         self._backbone = engine.backbone
         self._reward = reward
@@ -137,7 +139,9 @@ class Ppo:
         self, prompts: Sequence[Prompt], demonstrations: Sequence[Demonstration], seed: int
     ) -> dict[str, float]:
         """One batch of rollouts and the optimizer steps on it; returns metrics."""
-        rollouts = sample_rollouts(self._engine, self._reward, prompts, self._config.rollout, seed)
+        rollouts = self._team.agree(
+            lambda: sample_rollouts(self._engine, self._reward, prompts, self._config.rollout, seed)
+        )
         experience, metrics = self._experience(rollouts, seed)
         generator = torch.Generator().manual_seed(seed)
         steps: list[dict[str, float]] = []
@@ -217,7 +221,7 @@ class Ppo:
         value_optimizer.zero_grad(set_to_none=True)
         total = sum(experience.lengths[i] for i in replies)
         sums = dict.fromkeys(("policy_loss", "value_loss", "clip_frac", "approx_kl"), 0.0)
-        for grove in self._passes.rows_of(experience.rollouts, replies):
+        for grove in self._team.share(self._passes.rows_of(experience.rollouts, replies)):
             tokens = experience.tokens_of(grove.names)
             logprobs, values = self._run_grove(grove)
             old, advantages = experience.logprobs[tokens], experience.advantages[tokens]
@@ -235,8 +239,14 @@ class Ppo:
                 ("approx_kl", (ratio - 1.0 - ratio.log()).sum()),
             ):
                 sums[name] += float(amount) / total
+        some = self._team.share(demonstrations)
         if demonstrations and c.ptx_weight > 0:
-            sums["ptx_loss"] = self._passes.add_nll_gradients(demonstrations, c.ptx_weight)
+            sums["ptx_loss"] = self._passes.add_nll_gradients(
+                some, c.ptx_weight, tokens=sum(len(one.reply_ids) for one in demonstrations)
+            )
+        self._team.sum_gradients([*self._tuning.parameters, *value.parameters()])
+        totals = self._team.sum(torch.tensor(list(sums.values()), dtype=torch.float64))
+        sums = dict(zip(sums, totals.tolist(), strict=True))
         value_optimizer.step()
         return sums | {"grad_norm": self._tuning.step()}
 

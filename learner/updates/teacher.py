@@ -4,10 +4,14 @@ import torch
 
 from learner.config import OnlineConfig
 from learner.reward.head import BayesianRewardHead
-from learner.updates.lesson import Lesson, written_by_people
+from learner.reward.signals import Signal, orders_of, thumbs_of
+from learner.update_config import UpdateRuleName
+from learner.updates.lesson import Lesson, Verdict, written_by_people
 from learner.updates.pairs import human_pairs, reward_pairs
 from storage.feedback import FeedbackReader
-from storage.records import Preference
+from storage.opinions import OpinionReader
+from storage.rankings import RankingReader
+from storage.records import Preference, Thumb
 
 POOLS = 64
 """Newest prompts whose stored candidates the reward ensemble may label."""
@@ -15,29 +19,53 @@ PROMPTS = 8
 """Different prompts that a rule which samples gets: of the new picks, then the newest ones."""
 
 
+THUMBS = 16
+"""Newest thumbs that a rule of single verdicts gets."""
+
+
 class Teacher:
-    def __init__(self, feedback: FeedbackReader, config: OnlineConfig, *, eos_id: int) -> None:
+    def __init__(
+        self,
+        feedback: FeedbackReader,
+        opinions: OpinionReader,
+        rankings: RankingReader,
+        config: OnlineConfig,
+        *,
+        eos_id: int,
+    ) -> None:
         self._feedback = feedback
+        self._opinions = opinions
+        self._rankings = rankings
         self._config = config
         self._eos_id = eos_id
+
+    def signals(self) -> list[Signal]:
+        """What was said beside picks, for the reward ensemble: thumbs and rankings."""
+        return [*thumbs_of(self._opinions.rated()), *orders_of(self._rankings.rankings())]
 
     def lesson(self, picks: list[Preference], reward: BayesianRewardHead, seed: int) -> Lesson:
         """What may be learned from new ``picks`` and from what the ensemble thinks of old replies.
 
         Human pairs come once on a lineage of versions, with these picks; pairs labelled by the
-        ensemble are drawn anew from the newest prompts.
+        ensemble are drawn anew from the newest prompts, and the newest thumbs come each time.
         """
-        dpo = self._config.dpo
+        dpo, rule = self._config.dpo, self._config.update.rule
         pairs = human_pairs(picks, dpo.label_smoothing)
         pools = self._feedback.pools(limit=POOLS)
         if len(self._feedback.preferences()) >= dpo.reward_pairs_after:
             generator = torch.Generator().manual_seed(seed)
-            pairs += reward_pairs(pools, reward, dpo.reward_pairs, generator)
+            depth = 2 if rule is UpdateRuleName.NPG else 1
+            pairs += reward_pairs(pools, reward, dpo.reward_pairs, generator, depth=depth)
         prompts = dict.fromkeys(
             [pick.comparison.prompt for pick in picks] + [pool.prompt for pool in pools]
         )
+        verdicts = [
+            Verdict(prompt=one.prompt, completion=one.completion, desirable=one.thumb is Thumb.UP)
+            for one in self._opinions.rated()[-THUMBS:]
+        ]
         return Lesson(
             pairs=tuple(pairs),
+            verdicts=tuple(verdicts),
             prompts=tuple(prompts)[:PROMPTS],
             demonstrations=written_by_people(picks, self._eos_id),
         )

@@ -3,8 +3,9 @@
 The optimizer's moments travel with the adapter, so that a chain of small rounds is one long run.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -16,6 +17,28 @@ from learner.update_config import TuningConfig
 from storage.records import PolicyVersion
 
 OPTIMIZER_FILE = "optimizer.safetensors"
+
+
+T = TypeVar("T")
+
+
+class Team:
+    """Processes that train together: this one alone. ``learner/phases/world.py`` has more."""
+
+    def share(self, rows: Sequence[T]) -> list[T]:
+        """This process's rows; together the processes have each row once."""
+        return list(rows)
+
+    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Make every process's gradients the sum over all."""
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum of ``values`` over all processes."""
+        return values
+
+    def agree(self, make: Callable[[], T]) -> T:
+        """What ``make`` returns on the main process, on all."""
+        return make()
 
 
 class AdapterTuning:

@@ -194,9 +194,13 @@ def test_a_thumb_alone_teaches_kto(engine, base):
     tokenizer = backbone.tokenizer
     pairs = make_pairs(tokenizer, 2)
     verdicts = (
-        Verdict(prompt=pairs[0].prompt, candidate=pairs[0].chosen, desirable=True),
-        Verdict(prompt=pairs[1].prompt, candidate=pairs[1].rejected, desirable=False),
-        Verdict(prompt=user("Another?"), candidate=candidate(9, "well", tokenizer), desirable=True),
+        Verdict(prompt=pairs[0].prompt, completion=pairs[0].chosen.completion, desirable=True),
+        Verdict(prompt=pairs[1].prompt, completion=pairs[1].rejected.completion, desirable=False),
+        Verdict(
+            prompt=user("Another?"),
+            completion=candidate(9, "well", tokenizer).completion,
+            desirable=True,
+        ),
     )
     before = margin_now(backbone, pairs)
     rule = make("kto", engine)

@@ -1,0 +1,130 @@
+"""The Bayesian head, one for each criterion, on the same frozen features.
+
+It is fitted to differences of features (``head.fit_differences``), so it needs no log: a file of
+them is the whole model, and reading it is refitting it, in milliseconds.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from learner.config import RewardConfig
+from learner.protocols import FeatureExtractor
+from learner.reward.criteria import CriteriaWeights, combined
+from learner.reward.head import BayesianRewardHead
+from learner.reward.style import style_features
+from learner.reward.taste import Taste
+from storage.records import Completion, Message
+from storage.slates import Criterion
+
+HEAD_FILE = "differences.safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Differences:
+    """Better minus worse of many pairs, oldest first; of a tie first minus second."""
+
+    style: Float[Tensor, "n S"]
+    hidden: Float[Tensor, "n H"]
+    weight: Float[Tensor, " n"]
+    tie: Bool[Tensor, " n"]
+
+    def __len__(self) -> int:
+        return len(self.tie)
+
+
+class CriteriaHead:
+    def __init__(
+        self, criteria: Sequence[Criterion], config: RewardConfig, *, seed: int, taste: Taste | None
+    ) -> None:
+        self.criteria = tuple(criteria)
+        self._heads = {c: BayesianRewardHead(config, seed=seed, taste=taste) for c in criteria}
+
+    def fit(
+        self,
+        differences: Mapping[Criterion, Differences],
+        usual: tuple[Float[Tensor, " S"], Float[Tensor, " H"]],
+    ) -> None:
+        """Fit each criterion to its own; ``usual`` is the mean reply, whose reward shall be 0."""
+        self._usual = usual
+        for criterion, rows in differences.items():
+            self._heads[criterion].fit_differences(
+                style=rows.style,
+                hidden=rows.hidden,
+                position=torch.zeros(len(rows)),
+                weight=rows.weight,
+                tie=rows.tie,
+                may_tie=bool(rows.tie.any()),
+            )
+
+    def rewards(
+        self, style: Float[Tensor, "N S"], hidden: Float[Tensor, "N H"]
+    ) -> Float[Tensor, "E C N"]:
+        """Rewards in logits above the usual reply's, by criterion."""
+        style, hidden = style - self._usual[0], hidden - self._usual[1]
+        return torch.stack(
+            [self._heads[c].margin_draws(style, hidden) for c in self.criteria], dim=1
+        )
+
+    def flip_rate(self, criterion: Criterion) -> float:
+        """Estimated share of answers on it that were given at random."""
+        return self._heads[criterion].flip_rate
+
+
+def save_differences(
+    folder: Path,
+    differences: Mapping[Criterion, Differences],
+    usual: tuple[Float[Tensor, " S"], Float[Tensor, " H"]],
+) -> None:
+    kept = {"usual.style": usual[0], "usual.hidden": usual[1]}
+    for criterion, rows in differences.items():
+        for name in ("style", "hidden", "weight", "tie"):
+            kept[f"{criterion.value}.{name}"] = getattr(rows, name)
+    save_file({name: t.contiguous() for name, t in kept.items()}, folder / HEAD_FILE)
+
+
+def read_differences(
+    folder: Path,
+) -> tuple[dict[Criterion, Differences], tuple[Tensor, Tensor]]:
+    """Raises OSError, KeyError and SafetensorError where there is none."""
+    kept = load_file(folder / HEAD_FILE)
+    found = {
+        criterion: Differences(
+            **{n: kept[f"{criterion.value}.{n}"] for n in ("style", "hidden", "weight", "tie")}
+        )
+        for criterion in Criterion
+        if f"{criterion.value}.tie" in kept
+    }
+    return found, (kept["usual.style"], kept["usual.hidden"])
+
+
+class HeadReward:
+    """A ``RewardModel`` read from a folder of differences."""
+
+    def __init__(
+        self,
+        features: FeatureExtractor,
+        differences: Mapping[Criterion, Differences],
+        usual: tuple[Float[Tensor, " S"], Float[Tensor, " H"]],
+        weights: CriteriaWeights,
+        *,
+        taste: Taste | None,
+    ) -> None:
+        self._features = features
+        self._weights = weights
+        config = RewardConfig(picks_between_changes=None)  # of many people, none of whom changed
+        self._head = CriteriaHead(tuple(differences), config, seed=0, taste=taste)
+        self._head.fit(differences, usual)
+
+    def score(
+        self, prompt: Sequence[Message], completions: Sequence[Completion]
+    ) -> Float[Tensor, "E N"]:
+        """Rewards in logits, the criteria taken together as they are weighed."""
+        hidden = self._features.extract(prompt, [c.token_ids for c in completions]).half().float()
+        style = torch.tensor([style_features(prompt, c.text) for c in completions])
+        return combined(self._head.rewards(style, hidden), self._head.criteria, self._weights)
