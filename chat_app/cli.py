@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from chat_app import data_commands, safety_commands
+from chat_app import data_commands, safety_commands, train_commands
 from chat_app import options as o
 from chat_app.environment import environment
 from chat_app.errors import ChatError
@@ -24,7 +24,15 @@ from chat_app.saved_settings import read_saved, with_saved
 from chat_app.settings import Learning, ServeOptions, Settings
 from chat_app.simulate.errors import SimulationError
 from chat_app.simulate.plan import SimulatedAsk, SimulationPlan
-from learner.config import AskConfig, AskMode, Decoder, EngineConfig, OnlineConfig, QueryRule
+from learner.config import (
+    AskConfig,
+    AskMode,
+    Decoder,
+    EngineConfig,
+    OnlineConfig,
+    Prompting,
+    QueryRule,
+)
 from learner.errors import LearnerError
 from learner.evaluation.options import RewardEvalError, RewardEvalOptions
 from learner.model_source import resolve_model
@@ -64,6 +72,8 @@ cli.command("export")(data_commands.export)
 cli.command("import")(data_commands.import_)
 cli.command("backup")(data_commands.backup)
 cli.command("refusals")(safety_commands.refusals)
+cli.command("train", context_settings=train_commands.SETTINGS_FOLLOW)(train_commands.train)
+cli.command("phases")(train_commands.runs)
 cli.add_typer(database, name="db")
 
 
@@ -104,6 +114,7 @@ def serve(
     dtype: o.Dtype = "auto",
     threads: o.Threads = 0,
     decoder: o.DecoderChoice = Decoder.AUTO,
+    prompting: o.PromptingChoice = Prompting.AUTO,
 ) -> None:
     """Chat in the browser; the default command."""
     if host not in LOCAL_NAMES:
@@ -128,6 +139,7 @@ def serve(
                 dtype=dtype,
                 threads=threads,
                 decoder=decoder,
+                prompting=prompting,
             ),
             online=OnlineConfig(
                 seed=seed, min_preferences=min_picks, update=UpdateConfig(rule=update)

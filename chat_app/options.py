@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from chat_app.settings import Learning
-from learner.config import AskConfig, AskMode, Decoder, OnlineConfig, QueryRule
+from learner.config import AskConfig, AskMode, Decoder, OnlineConfig, Prompting, QueryRule
 from learner.update_config import UpdateRuleName
 from storage.records import Sampling
 
@@ -127,6 +127,15 @@ DecoderChoice = Annotated[
         "--decoder",
         envvar="TWOFOLD_DECODER",
         help="native is compiled for this processor; auto takes it where it fits the model.",
+    ),
+]
+PromptingChoice = Annotated[
+    Prompting,
+    typer.Option(
+        "--prompting",
+        envvar="TWOFOLD_PROMPTING",
+        help="few-shot has the model go on writing a dialogue, as a base model reads it; auto does "
+        "so where a model has no chat template.",
     ),
 ]
 Threads = Annotated[

@@ -167,4 +167,5 @@ class LearnerBuild:
             config=self.online,
             base_sha256=self.model.sha256,
             announce=announce,
+            refer_to=engine.backbone.refer_to,
         )

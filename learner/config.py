@@ -242,6 +242,14 @@ class OnlineConfig:
     gate: GateConfig = field(default_factory=GateConfig)
 
 
+class Prompting(StrEnum):
+    AUTO = "auto"
+    """The model's chat template; few-shot where it has none."""
+    TEMPLATE = "template"
+    FEW_SHOT = "few-shot"
+    """A dialogue after some examples, as a base model reads it (``few_shot.py``)."""
+
+
 class Decoder(StrEnum):
     AUTO = "auto"
     """The native step where model and machine allow it, else transformers."""
@@ -254,7 +262,7 @@ class EngineConfig:
     """How replies are drawn."""
 
     decoder: Decoder = Decoder.AUTO
-
+    prompting: Prompting = Prompting.AUTO
     sampling: Sampling = field(default_factory=Sampling)
     max_prompt_tokens: int = 2048
     """Longer contexts drop their oldest turns."""

@@ -130,7 +130,7 @@ class FrozenFeatures:
             ids[row, : len(completion)] = torch.tensor(completion, dtype=torch.long)
             mask[row, : len(completion)] = 1
         ids, mask = ids.to(backbone.device), mask.to(backbone.device)
-        with backbone.reference():
+        with backbone.bare():
             cache = self._prompt_cache(prompt)
             P = cache.get_seq_length()
             cache.batch_repeat_interleave(N)

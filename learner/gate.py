@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from importlib.resources import files
 
 from learner.config import GateConfig
+from learner.engine.backbone import Backbone
 from learner.engine.local import LocalEngine
 from learner.measures import (
     ScoredText,
@@ -56,10 +57,9 @@ class Gate:
         self._prompts = [
             (Message(role=Role.USER, content=line),) for line in lines[: config.prompts]
         ]
-        neutral = texts.joinpath("neutral.txt").read_text(encoding="utf-8")
-        self._neutral: list[int] = backbone.tokenizer(neutral)["input_ids"][:NEUTRAL_TOKENS]
-        with backbone.reference():
-            self._base_perplexity = perplexity(backbone, self._neutral)
+        self._neutral = neutral_ids(backbone)
+        self._perplexity_of: dict[PolicyVersionId, float] = {}
+        self._reference_perplexity()
         # Known before the first round waits for it.
         engine.load(_BASE)
         self._base_length = max(1.0, _mean_length(self._sample()))
@@ -68,7 +68,7 @@ class Gate:
         self._base_rates = self._rates()
 
     def judge(self, parent: PolicyVersion) -> Verdict:
-        """Measure the adapter in training against the base and its parent."""
+        """Measure the adapter in training against the reference policy and its parent."""
         if not self._engine.backbone.training_is_finite():
             return Verdict(accepted=False, reason="its weights are not finite", metrics={})
         self._engine.load_training()
@@ -155,12 +155,21 @@ class Gate:
         ]
         n = len(completions)
         return {
-            "perplexity_ratio": perplexity(backbone, self._neutral) / self._base_perplexity,
+            "perplexity_ratio": perplexity(backbone, self._neutral) / self._reference_perplexity(),
             "kl_per_token": sum(kl_to_reference(backbone, texts)) / n,
             "mean_length_tokens": _mean_length(completions),
             "empty_share": sum(not c.text.strip() for c in completions) / n,
             "repetition": sum(repetition(c.token_ids) for c in completions) / n,
         }
+
+    def _reference_perplexity(self) -> float:
+        """Of the neutral text under the reference policy, measured once for each."""
+        backbone = self._engine.backbone
+        if backbone.reference_id not in self._perplexity_of:
+            with backbone.reference():
+                found = perplexity(backbone, self._neutral)
+            self._perplexity_of[backbone.reference_id] = found
+        return self._perplexity_of[backbone.reference_id]
 
     def _mean_length(self, parent: PolicyVersion) -> float:
         """The parent's mean length on the same prompts and seeds, in tokens, at least 1."""
@@ -192,6 +201,12 @@ class Gate:
 
     def _sampling(self) -> Sampling:
         return Sampling(max_new_tokens=self._config.max_new_tokens)
+
+
+def neutral_ids(backbone: Backbone) -> list[int]:
+    """The fixed neutral text whose perplexity is watched, as tokens."""
+    text = files("learner.guard").joinpath("neutral.txt").read_text(encoding="utf-8")
+    return backbone.tokenizer(text)["input_ids"][: min(NEUTRAL_TOKENS, backbone.context_tokens)]
 
 
 def _mean_length(completions: list[Completion]) -> float:

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.utils.checkpoint import checkpoint
 
 from learner.engine.backbone import Backbone
 from learner.engine.trees import Row, Tree
@@ -32,12 +33,12 @@ class ScoredText:
 
 
 def supervised_ids(backbone: Backbone, completion: Completion) -> tuple[int, ...]:
-    """The reply's tokens, with the end-of-sequence token where the policy itself ended it.
+    """The reply's tokens, and what ends a reply where the policy itself ended it.
 
     A reply cut by the length limit gets none: the policy never chose to stop there.
     """
     ended = completion.finish_reason is FinishReason.STOP
-    return completion.token_ids + ((backbone.pad_id,) if ended else ())
+    return completion.token_ids + (backbone.end_ids if ended else ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +107,26 @@ def _sums(values: Float[Tensor, " R"], lengths: Sequence[int]) -> Float[Tensor, 
 def token_logprobs(
     hidden: Float[Tensor, "R d"], head: nn.Linear, tokens: Int[Tensor, " R"]
 ) -> Float[Tensor, " R"]:
-    """log P(token) in nats after each hidden state, float32; gradients flow into ``hidden``."""
+    """log P(token) in nats after each hidden state, float32; gradients flow into ``hidden``.
+
+    And into the head where it trains too.
+    """
+    if head.weight.requires_grad and torch.is_grad_enabled():
+        parts = [
+            checkpoint(
+                _slice_logprobs, hidden[rows], head.weight, tokens[rows], use_reentrant=False
+            )
+            for rows in _slices(len(hidden), head.out_features)
+        ]
+        return torch.cat(parts) if parts else hidden.new_zeros(0)
     return _TokenLogprobs.apply(hidden, head, tokens)
+
+
+def _slice_logprobs(
+    hidden: Float[Tensor, "R d"], weight: Float[Tensor, "V d"], tokens: Int[Tensor, " R"]
+) -> Float[Tensor, " R"]:
+    logits = nn.functional.linear(hidden.to(weight.dtype), weight).float()
+    return logits.gather(1, tokens[:, None]).squeeze(1) - logits.logsumexp(dim=1)
 
 
 class _TokenLogprobs(torch.autograd.Function):

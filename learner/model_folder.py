@@ -1,8 +1,8 @@
 """A folder that holds a model twofold may load, and the checks it must pass first.
 
 A model is data here, never code: weights are safetensors (a pickle can run anything), a
-configuration that asks for its own Python is refused, and a tokenizer must bring a chat template,
-since a base model without one does not know when to stop. Knows files only; imports no torch.
+configuration that asks for its own Python is refused. A model without a chat template is prompted
+by example (few_shot.py). Knows files only; imports no torch.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ class ModelError(LearnerError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFolder:
-    """A checked model on disk: safetensors, configuration, tokenizer, chat template."""
+    """A checked model on disk: safetensors, configuration, tokenizer."""
 
     path: Path
     name: str
@@ -51,19 +51,7 @@ def _checked_weights(folder: Path, name: str) -> list[Path]:
             f"{name} has no safetensors weights; pickled ones (.bin, .pt) can run code when loaded,"
             " so twofold does not read them."
         )
-    if not _has_chat_template(folder, name):
-        raise ModelError(
-            f"{name} has no chat template, so it cannot hold a conversation; choose an 'instruct' "
-            "or 'chat' variant."
-        )
     return weights
-
-
-def _has_chat_template(folder: Path, name: str) -> bool:
-    if (folder / "chat_template.jinja").is_file():
-        return True
-    settings = folder / "tokenizer_config.json"
-    return settings.is_file() and "chat_template" in _read_json(settings, name)
 
 
 def _read_json(path: Path, name: str) -> dict[str, object]:

@@ -45,8 +45,12 @@ class OnlineLearner:
         config: OnlineConfig,
         base_sha256: str,
         announce: Callable[[int], None] = lambda _: None,
+        refer_to: Callable[[PolicyVersion], None] = lambda _: None,
     ) -> None:
-        """``announce`` is called with a round's number when it begins."""
+        """``announce`` is called with a round's number when it begins.
+
+        ``refer_to`` is told before each round which version is the reference policy.
+        """
         self._feedback = feedback
         self._policies = policies
         self._round_folder = round_folder
@@ -57,6 +61,7 @@ class OnlineLearner:
         self._config = config
         self._base_sha256 = base_sha256
         self._announce = announce
+        self._refer_to = refer_to
 
     def step(self, at_least: int | None = None) -> RoundReport | None:
         """One round if enough new picks wait, or ``at_least`` so many, else None."""
@@ -73,6 +78,7 @@ class OnlineLearner:
         number = self._policies.next_round()
         seed = self._config.seed + number
         self._announce(number)
+        self._refer_to(self._policies.reference_of(parent))
         signals = self._teacher.signals()
         reward_metrics = self._reward.fit(self._feedback.preferences(), signals)
         lesson = self._teacher.lesson(picks, self._reward, seed)
@@ -112,7 +118,7 @@ class OnlineLearner:
             if not 1.0 < verdict.drift < math.inf:
                 break
             if attempt == 0:
-                share = shorter_step(self._gate.drift(parent.metrics), verdict.drift)
+                share = shorter_step(self._drift_of(parent), verdict.drift)
                 self._rule.shorten(share)
                 kept["shortened"] = share
             else:
@@ -122,6 +128,12 @@ class OnlineLearner:
             verdict = self._gate.judge(parent)
             verdict.metrics.update(kept)
         return verdict
+
+    def _drift_of(self, parent: PolicyVersion) -> float:
+        """How far the parent is from the reference policy; none if it is the reference itself."""
+        if self._policies.reference_of(parent).id == parent.id:
+            return 0.0
+        return self._gate.drift(parent.metrics)
 
     def _leave(self, report: RoundReport, parent: PolicyVersion, verdict: Verdict) -> None:
         rounds.leave(

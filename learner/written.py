@@ -26,7 +26,7 @@ def as_completion(
     Raises PromptTooLongError where prompt and text do not fit the model together.
     """
     backbone = engine.backbone
-    ids = tuple(backbone.tokenizer(text, add_special_tokens=False)["input_ids"])
+    ids = backbone.reply_ids(text)
     sampling = Sampling(max_new_tokens=max(1, len(ids)))
     if len(ids) >= backbone.context_tokens // 2:
         raise PromptTooLongError(

@@ -13,7 +13,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from storage.conversations import random_key
-from storage.database import Store
+from storage.database import Reader, Store
 from storage.errors import StorageError, UnknownTurnError
 from storage.feedback import append_answer, newest_answer, question_of, receipt_of
 from storage.records import (
@@ -58,6 +58,58 @@ class Unread:
     prompt: tuple[Message, ...]
     text: str
     version: PolicyVersionId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenReply:
+    """A reply that a person wrote in an ordinary chat, in place of one of the policy's."""
+
+    prompt: tuple[Message, ...]
+    text: str
+    key: str
+    """Of its conversation."""
+    held_out: bool
+    """It measures, and never trains."""
+
+
+class DemonstrationReader:
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def written(self) -> list[WrittenReply]:
+        """Return the replies of chats that teach, oldest first, but for those taken back.
+
+        Dialogues of which a person wrote both sides are elsewhere (storage/dialogues.py).
+        """
+        db = self._reader.read()
+        found = fetch(
+            db,
+            """
+            SELECT c.prompt_turn_id, body, v.key, v.held_out FROM candidates c
+              JOIN texts USING (text_id)
+              JOIN turns t ON t.turn_id = c.prompt_turn_id
+              JOIN conversations v USING (conversation_id)
+              JOIN users u USING (user_id)
+             WHERE c.author = 'person' AND body IS NOT NULL AND v.learn = 1
+               AND v.purpose = 'chat' AND v.imported = 0 AND u.status = 'active'
+               AND NOT EXISTS (
+                 SELECT 1 FROM comparisons x LEFT JOIN newest n USING (comparison_id)
+                  WHERE c.candidate_id IN (x.first_id, x.second_id)
+                    AND (n.choice = 'withdrawn'
+                         OR x.comparison_id IN (SELECT comparison_id FROM forgotten)))
+             ORDER BY c.candidate_id
+            """,
+        )
+        prompts = messages_to(db, {row["prompt_turn_id"] for row in found})
+        return [
+            WrittenReply(
+                prompt=prompts[TurnId(row["prompt_turn_id"])],
+                text=row["body"],
+                key=row["key"],
+                held_out=bool(row["held_out"]),
+            )
+            for row in found
+        ]
 
 
 class DemonstrationLog:

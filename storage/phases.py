@@ -6,14 +6,14 @@ again are written again.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, NewType
 
 from storage.database import Reader, Store
-from storage.records import CandidateId, PolicyVersionId
+from storage.records import PolicyVersionId
 from storage.rows import insert, moment
 from storage.sqlite import Row, fetch
 
@@ -99,12 +99,6 @@ class PhaseReader:
             curves.setdefault(row["name"], []).append((row["step"], row["value"]))
         return curves
 
-    def candidates(self, run_id: PhaseRunId) -> list[CandidateId]:
-        """Return the demonstrations that a run trained on."""
-        sql = "SELECT candidate_id FROM phase_candidates WHERE run_id = ? ORDER BY candidate_id"
-        found = fetch(self._reader.read(), sql, [run_id])
-        return [CandidateId(row["candidate_id"]) for row in found]
-
 
 class PhaseLog(PhaseReader):
     """Each method is one transaction."""
@@ -113,8 +107,8 @@ class PhaseLog(PhaseReader):
         super().__init__(store)
         self._store = store
 
-    def begin(self, start: PhaseStart, candidates: Iterable[CandidateId] = ()) -> PhaseRunId:
-        """Open a run that trains on these demonstrations, beside what its digest stands for."""
+    def begin(self, start: PhaseStart) -> PhaseRunId:
+        """Open a run."""
         with self._store.write() as db:
             run_id = insert(
                 db,
@@ -130,8 +124,6 @@ class PhaseLog(PhaseReader):
                     "created_ms": self._store.now_ms(),
                 },
             )
-            for candidate_id in candidates:
-                insert(db, "phase_candidates", {"run_id": run_id, "candidate_id": candidate_id})
         return PhaseRunId(run_id)
 
     def record(self, run_id: PhaseRunId, rows: Mapping[int, Mapping[str, float]]) -> None:

@@ -97,6 +97,27 @@ class PolicyReader:
         )
         return {PolicyVersionId(row["version"]) for row in found}
 
+    def reference_of(self, version: PolicyVersion) -> PolicyVersion:
+        """Return the version that lessons on ``version`` are held near.
+
+        That is the newest one on its line that pretraining or fine-tuning made, the base if none
+        did: what a person trained on purpose is no drift.
+        """
+        found = fetch(
+            self._reader.read(),
+            """
+            WITH RECURSIVE l (version) AS (
+              SELECT ?
+              UNION ALL
+              SELECT v.parent FROM policy_versions v JOIN l USING (version)
+               WHERE v.parent IS NOT NULL)
+            SELECT coalesce(max(number), 0) AS version FROM rounds
+             WHERE number IN (SELECT version FROM l) AND update_rule IN ('pretrain', 'sft')
+            """,
+            [version.id],
+        )
+        return self.get(PolicyVersionId(found[0]["version"]))
+
     def lineage(self) -> tuple[PolicyVersionId, ...]:
         """Return the serving version and its ancestors, the base last."""
         found = fetch(self._reader.read(), "SELECT version FROM lineage ORDER BY version DESC")

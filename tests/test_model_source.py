@@ -69,11 +69,9 @@ def test_remote_code_is_refused(folder: Path, tmp_path: Path):
     assert "Python code of its own" in refusal(folder, tmp_path)
 
 
-def test_a_model_without_chat_template_is_refused(folder: Path, tmp_path: Path):
+def test_a_base_model_without_chat_template_is_taken(folder: Path, tmp_path: Path):
     (folder / "chat_template.jinja").unlink()
-    assert "no chat template" in refusal(folder, tmp_path)
-    change_json(folder / "tokenizer_config.json", chat_template="{{ messages }}")
-    assert resolve_model(str(folder), cache=tmp_path / "cache"), "the older place counts, too"
+    assert resolve_model(str(folder), cache=tmp_path / "cache").path == folder
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path):

@@ -5,7 +5,7 @@ Which adapter is active is global state of the module tree: a backbone belongs t
 whoever runs the model says first, through ``use``, which version speaks.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from learner.config import EngineConfig
+from learner.config import EngineConfig, Prompting
 from learner.engine.adapter import (
     Adapter,
     adapt_linear_layers,
@@ -31,6 +31,7 @@ from learner.engine.lora import LoraTensors, read_adapter
 from learner.engine.trees import Row, Tree
 from learner.engine.trees import register as register_trees
 from learner.errors import AdapterLoadError
+from learner.few_shot import STOP, few_shot_template
 from learner.model_folder import ModelError
 from learner.update_config import LoraSpec
 from storage.records import BASE_VERSION, PolicyVersion, PolicyVersionId
@@ -114,24 +115,38 @@ class Backbone:
             )
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(f"The model in {folder} can't be loaded: {error}") from error
-        if self.tokenizer.chat_template is None:
+        self._own_template = self.tokenizer.chat_template
+        if self._own_template is None and config.prompting is Prompting.TEMPLATE:
             raise ModelError(
-                f"The model in {folder} has no chat template; choose a model made for chat."
+                f"The model in {folder} has no chat template: choose a model made for chat, or "
+                "--prompting few-shot."
             )
+        self.few_shot = self._own_template is None or config.prompting is Prompting.FEW_SHOT
+        """Whether the model goes on writing a dialogue, and ends a reply in words (few_shot.py)."""
+        if self.few_shot:
+            self.tokenizer.chat_template = few_shot_template(self.tokenizer)
         self.base = model.to(self.device).eval().requires_grad_(False)
         self.eos_ids = self._eos_ids()
         self.pad_id = self.eos_ids[0]
+        self.end_ids = self.reply_ids(STOP, follows=True) if self.few_shot else (self.pad_id,)
+        """What stands after a reply that is over."""
         self.context_tokens: int = self.base.config.max_position_embeddings
         self._linears = adapt_linear_layers(self.base, self.lm_head)
         self._resident: dict[PolicyVersionId, Adapter] = {}  # in order of use, oldest first
         self._training: Adapter | None = None
         self._active = BASE_VERSION
+        self._reference = BASE_VERSION
 
     def _eos_ids(self) -> tuple[int, ...]:
         configured = self.base.generation_config.eos_token_id
         ids = configured if isinstance(configured, list) else [configured]
         found = dict.fromkeys([self.tokenizer.eos_token_id, *ids])  # ordered, without doubles
         return tuple(i for i in found if i is not None)
+
+    def reply_ids(self, text: str, *, follows: bool = False) -> tuple[int, ...]:
+        """Tokens of a reply as the model would write it; ``follows``: of what stands after one."""
+        begun = f" {text}" if self.few_shot and not follows else text
+        return tuple(self.tokenizer(begun, add_special_tokens=False)["input_ids"])
 
     @property
     def decoder(self) -> nn.Module:
@@ -179,7 +194,7 @@ class Backbone:
     def carries_float32(self) -> bool:
         """Whether the model takes float32 embeddings over weights of its own type."""
         ids = self._some_ids(_CHECKED_TOKENS)
-        with torch.no_grad(), self.reference():
+        with torch.no_grad(), self.bare():
             try:
                 embeddings = self.base.get_input_embeddings()(ids).float()
                 wide = self.decoder(inputs_embeds=embeddings, use_cache=False).last_hidden_state
@@ -202,7 +217,7 @@ class Backbone:
         prompt, *replies = self._some_ids(3 * n)[0].view(3, n)
         tree = Tree(tuple(prompt.tolist()), tuple(tuple(r.tolist()) for r in replies))
         row = Row([tree], self.device)
-        with torch.no_grad(), self.reference():
+        with torch.no_grad(), self.bare():
             plain = [self.hidden_states(torch.cat([prompt, r])[None])[:, n:] for r in replies]
             try:
                 register_trees(self.base)
@@ -240,7 +255,11 @@ class Backbone:
         self._resident[version.id] = adapter
         while len(self._resident) > RESIDENT_ADAPTERS:
             del self._resident[
-                next(v for v in self._resident if v not in (version.id, self._active))
+                next(
+                    v
+                    for v in self._resident
+                    if v not in (version.id, self._active, self._reference)
+                )
             ]
 
     def use(self, version: PolicyVersionId) -> None:
@@ -252,9 +271,24 @@ class Backbone:
 
     @contextmanager
     def reference(self) -> Generator[None]:
-        """Within it the base speaks, adapters disabled: the reference policy."""
+        """Within it the reference policy speaks: the base, or whom ``refer_to`` named."""
+        with self.speaking(self._reference):
+            yield
+
+    @contextmanager
+    def bare(self) -> Generator[None]:
+        """Within it the base speaks, adapters disabled."""
         with self.speaking(BASE_VERSION):
             yield
+
+    @property
+    def reference_id(self) -> PolicyVersionId:
+        return self._reference
+
+    def refer_to(self, version: PolicyVersion) -> None:
+        """Make ``version`` the reference policy; it stays resident. Raises AdapterLoadError."""
+        self.ensure_resident(version)
+        self._reference = version.id
 
     @contextmanager
     def speaking(self, version: PolicyVersionId) -> Generator[None]:
@@ -291,9 +325,42 @@ class Backbone:
         self.use(TRAINING_VERSION)
         return [parameter.requires_grad_(True) for parameter in adapter.parameters()]
 
+    def open_full_training(self) -> dict[str, nn.Parameter]:
+        """Let the base's own weights train, by the names they are saved under.
+
+        What the process calls the base or the reference changes with them. Raises ModelError
+        unless the model is in float32: steps this small are lost in rounding otherwise.
+        """
+        if self.dtype != torch.float32:
+            raise ModelError("All weights can be trained in float32 only: add --dtype float32.")
+        self.close_training()
+        self.base.requires_grad_(True)
+        # A weight that is used twice is named once.
+        return {
+            name.replace(".base_layer.", "."): parameter
+            for name, parameter in self.base.named_parameters()
+        }
+
+    def save_model(self, folder: Path) -> None:
+        """Write base and tokenizer as a model folder."""
+        weights = {
+            name.replace(".base_layer.", "."): tensor
+            for name, tensor in self.base.state_dict().items()
+        }
+        self.base.save_pretrained(folder, state_dict=weights)
+        spoken, self.tokenizer.chat_template = self.tokenizer.chat_template, self._own_template
+        self.tokenizer.save_pretrained(folder)
+        self.tokenizer.chat_template = spoken
+
     def training_is_finite(self) -> bool:
         """Whether every weight of the adapter in training is a finite number."""
         return all(p.isfinite().all() for p in self._trained().parameters())
+
+    @torch.no_grad()
+    def restore_training(self, tensors: Mapping[str, Tensor]) -> None:
+        """Give the adapter in training these weights, named as ``training_lora`` names them."""
+        for name, parameter in self._trained().tensors().items():
+            parameter.copy_(tensors[name])
 
     def training_lora(self) -> LoraTensors:
         """The weights of the adapter in training, under the names a saved one has."""
@@ -303,6 +370,22 @@ class Backbone:
     def save_training(self, folder: Path) -> None:
         """Write the adapter in training as a PEFT safetensors folder."""
         write_adapter(self._trained(), folder)
+
+    @torch.no_grad()
+    def pull_in(self, share: float) -> None:
+        """Leave the adapter in training this share of its distance to the reference policy.
+
+        Of the base's: B A times ``share``. Of another version's: both matrices part of the way,
+        which is the same to first order in what changed since.
+        """
+        adapter = self._trained()
+        if self._reference == BASE_VERSION:
+            for parameter in adapter.parameters():
+                parameter.mul_(share**0.5)
+            return
+        reference = self._resident[self._reference].parameters()
+        for parameter, fixed in zip(adapter.parameters(), reference, strict=True):
+            parameter.lerp_(fixed.to(parameter.dtype), 1.0 - share)
 
     def close_training(self) -> None:
         """Forget the adapter in training; the base speaks afterwards."""

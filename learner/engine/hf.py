@@ -180,6 +180,7 @@ class HfEngine:
             sampling,
             [seed + i for seed in seeds for i in range(n)],
             [*[None] * plain, *(style.name for style in styles)] * len(prompts),
+            few_shot=self.backbone.few_shot,
         )
         return HfBatch(
             self.backbone,

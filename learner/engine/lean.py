@@ -215,6 +215,7 @@ class LeanEngine:
             sampling,
             [seed + i for seed in seeds for i in range(n)],
             [*[None] * plain, *(style.name for style in styles)] * len(prompts),
+            few_shot=self.backbone.few_shot,
         )
         adapter = self._adapters.get(self._version)
         return LeanBatch(

@@ -11,7 +11,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from learner.few_shot import STOP, before_stop, shown
 from storage.records import Completion, FinishReason, PolicyVersionId, Sampling
+
+_TAIL = 12
+"""Newest tokens that may hold the end of a reply."""
 
 
 @dataclass(slots=True)
@@ -35,9 +39,15 @@ class CandidateRows:
         sampling: Sampling,
         seeds: Sequence[int],
         styles: Sequence[str | None] | None = None,
+        *,
+        few_shot: bool = False,
     ) -> None:
-        """``styles`` names the hidden instruction of each row, None where it has none."""
+        """``styles`` names the hidden instruction of each row, None where it has none.
+
+        ``few_shot``: a reply ends in words (few_shot.py), not only by a token.
+        """
         self.sampling = sampling
+        self._few_shot = few_shot
         self._tokenizer = tokenizer
         self._eos_ids = frozenset(eos_ids)
         self._version = version
@@ -72,7 +82,9 @@ class CandidateRows:
                 continue
             row.token_ids.append(t)
             row.logprobs.append(p)
-            if len(row.token_ids) == self.sampling.max_new_tokens:
+            if self._few_shot and self._ended_in_words(row):
+                row.finish_reason = FinishReason.STOP
+            elif len(row.token_ids) == self.sampling.max_new_tokens:
                 row.finish_reason = FinishReason.LENGTH
             else:
                 going.append(place)
@@ -86,7 +98,21 @@ class CandidateRows:
         return kept
 
     def text(self, row: int) -> str:
-        return decode_text(self._tokenizer, self._rows[row].token_ids)
+        text = decode_text(self._tokenizer, self._rows[row].token_ids)
+        if not self._few_shot:
+            return text
+        # Its tokens begin with the blank after "Assistant:".
+        return (text if self.done(row) else shown(text)).lstrip()
+
+    def _ended_in_words(self, row: _Row) -> bool:
+        """Whether the reply's end is written; the tokens that write it are taken away again."""
+        if STOP not in decode_text(self._tokenizer, row.token_ids[-_TAIL:]):
+            return False
+        said = before_stop(decode_text(self._tokenizer, row.token_ids)) or ""
+        while row.token_ids and len(decode_text(self._tokenizer, row.token_ids)) > len(said):
+            row.token_ids.pop()
+            row.logprobs.pop()
+        return True
 
     def completions(self) -> list[Completion]:
         return [

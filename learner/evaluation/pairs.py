@@ -112,10 +112,10 @@ def _pair(row: dict[str, Any]) -> RecordedPair | None:
         prompt=prompt,
         chosen=chosen,
         rejected=rejected,
-        family=str(row.get("group") or row.get("tree") or _family(prompt[0].content)),
+        family=str(row.get("group") or row.get("tree") or family_of(prompt[0].content)),
     )
 
 
-def _family(opening: str) -> str:
+def family_of(opening: str) -> str:
     """The first 70 letters of what opened the conversation: near-copies of a prompt share them."""
     return re.sub(r"\W+", " ", opening.lower()).strip()[:70]

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from learner.errors import LearnerError
-from storage.records import CandidateId, PolicyVersionId
+from storage.records import PolicyVersionId
 
 
 class PhaseError(LearnerError):
@@ -94,8 +94,6 @@ class Phase(Protocol):
     config: PhaseConfig
     data_sha256: str
     """Of everything it trains and measures on."""
-    candidates: Sequence[CandidateId]
-    """The stored demonstrations among that; a person may have them forgotten later."""
     steps: int
     """At most so many; 0 is allowed and publishes what there is."""
     aims: Sequence[Aim]

@@ -1,13 +1,17 @@
-"""What a phase made, made known: an adapter as a policy version, through the gate."""
+"""What a phase made, made known: an adapter as a policy version, a whole model as a folder."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import mkdtemp
 
 from learner.config import GateConfig
 from learner.gate import Gate
 from learner.phases.place import Place
 from learner.phases.protocol import Product, RunFacts
 from storage import rounds
+from storage.files import sync, sync_all
 from storage.records import PolicyVersionId, RoundReport, RoundStatus
 
 
@@ -60,6 +64,59 @@ def publish_adapter(
         version=kept.version,
         metrics=verdict.metrics,
     )
+
+
+LINEAGE = "twofold.json"
+"""In a model folder: what it was made from, and how."""
+
+BEFORE_PERPLEXITY, PERPLEXITY = "before.neutral_perplexity", "neutral_perplexity"
+
+
+def publish_model(
+    place: Place, run: RunFacts, *, kind: str, gate: GateConfig, make_live: bool
+) -> Product:
+    """The base as it is now becomes a model folder under ``DataFolder.models``.
+
+    Refused where its perplexity on neutral text rose above the gate's limit; a phase that measures
+    none of it (a model from scratch has nothing to lose) is not refused. It cannot go live by
+    itself: adapters fit one base only, so it is served from a data folder of its own.
+    """
+    final = place.folder.models / f"{kind}-{run.run_key[:8]}"
+    told = f"a model in {final}: `twofold serve --model {final} --data ANOTHER_FOLDER` runs it"
+    if make_live:
+        told += "; it cannot go live here, since this folder's versions fit another base"
+    if final.is_dir():
+        return Product(accepted=True, reason=told, folder=final)
+    ratio = run.metrics.get(PERPLEXITY, 1.0) / run.metrics.get(BEFORE_PERPLEXITY, float("inf"))
+    if ratio > gate.max_perplexity_ratio:
+        return Product(
+            accepted=False,
+            reason=f"refused: perplexity on neutral text rose to {ratio:.2f} of what it was, "
+            f"{gate.max_perplexity_ratio:.2f} is the limit",
+        )
+    place.folder.models.mkdir(exist_ok=True)
+    draft = Path(mkdtemp(prefix=".tmp-", dir=place.folder.models))
+    try:
+        place.engine.backbone.save_model(draft)
+        (draft / LINEAGE).write_text(lineage_of(place, run), encoding="utf-8")
+        sync_all(draft)
+        draft.rename(final)
+        sync(place.folder.models)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    return Product(accepted=True, reason=told, folder=final)
+
+
+def lineage_of(place: Place, run: RunFacts) -> str:
+    """What a folder says of where it comes from, as JSON."""
+    said = {
+        "base": {"name": place.model.name, "sha256": place.model.sha256},
+        "parent": place.parent.id,
+        "run": json.loads(run.config_json),
+        "metrics": dict(run.metrics),
+    }
+    return json.dumps(said, indent=1)
 
 
 def _told(version: PolicyVersionId, place: Place) -> str:

@@ -123,7 +123,7 @@ class PhaseRun:
             config=plain(self._phase.config),
             seed=self._phase.config.seed,
         )
-        return self._place.phases.begin(start, self._phase.candidates)
+        return self._place.phases.begin(start)
 
     def _abandon(self, found: PhaseRecord) -> None:
         end = PhaseEnd(status=PhaseStatus.ABANDONED, reason="begun afresh", seconds=0.0)

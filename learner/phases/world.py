@@ -70,7 +70,8 @@ class AcceleratedWorld(World):
     def sum(self, values: Tensor) -> Tensor:
         from accelerate.utils import reduce  # noqa: PLC0415
 
-        return reduce(values, reduction="sum")
+        total = reduce(values.to(self._state.device), reduction="sum")
+        return total.to(values.device)
 
     def agree(self, make: Callable[[], T]) -> T:
         from accelerate.utils import broadcast_object_list  # noqa: PLC0415

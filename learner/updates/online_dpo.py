@@ -21,7 +21,7 @@ from learner.updates.groves import Grove, Reply, groves
 from learner.updates.lesson import Lesson
 from learner.updates.pairs import TrainingPair
 from learner.updates.tuning import AdapterTuning
-from storage.records import CandidateId, PolicyVersion
+from storage.records import CandidateId, PolicyVersion, PolicyVersionId
 
 
 class OnlineDpo:
@@ -33,7 +33,8 @@ class OnlineDpo:
         self._backbone = backbone
         self._config = config
         self._max_prompt_tokens = max_prompt_tokens
-        self._ref_logp: dict[CandidateId, float] = {}
+        self._ref_logp: dict[tuple[PolicyVersionId, CandidateId], float] = {}
+        """Of each candidate under the reference policy of that version."""
         self._tuning = AdapterTuning(backbone, config)
         self.shorten = self._tuning.shorten
         self.pull_in = self._tuning.pull_in
@@ -82,8 +83,9 @@ class OnlineDpo:
         place = {candidate: i for i, candidate in enumerate(grove.names)}
         chosen = logps[[place[pair.chosen.id] for pair in pairs]]
         rejected = logps[[place[pair.rejected.id] for pair in pairs]]
-        ref_chosen = logps.new_tensor([self._ref_logp[pair.chosen.id] for pair in pairs])
-        ref_rejected = logps.new_tensor([self._ref_logp[pair.rejected.id] for pair in pairs])
+        known, version = self._ref_logp, self._backbone.reference_id
+        ref_chosen = logps.new_tensor([known[version, pair.chosen.id] for pair in pairs])
+        ref_rejected = logps.new_tensor([known[version, pair.rejected.id] for pair in pairs])
         prob = logps.new_tensor([pair.chosen_prob for pair in pairs])
         loss = dpo_loss(chosen, rejected, ref_chosen, ref_rejected, prob, self._config.beta)
         margins = (chosen - ref_chosen) - (rejected - ref_rejected)
@@ -91,16 +93,18 @@ class OnlineDpo:
 
     @torch.no_grad()
     def _cache_reference(self, pairs: Sequence[TrainingPair]) -> None:
-        """Reference log-probabilities never change: computed once per candidate."""
+        """Log-probabilities of a reference policy never change: computed once per candidate."""
+        version = self._backbone.reference_id
         unknown = [
             pair
             for pair in pairs
-            if not {pair.chosen.id, pair.rejected.id} <= self._ref_logp.keys()
+            if not {(version, pair.chosen.id), (version, pair.rejected.id)} <= self._ref_logp.keys()
         ]
         with self._backbone.reference():
             for grove in self._groves(unknown):
                 logps = tree_logps(self._backbone, grove.trees).tolist()
-                self._ref_logp.update(zip(grove.names, logps, strict=True))
+                names = [(version, name) for name in grove.names]
+                self._ref_logp.update(zip(names, logps, strict=True))
 
     def _groves(self, pairs: Sequence[TrainingPair]) -> list[Grove]:
         """Both replies of all pairs in rows; those of one prompt are never apart."""

@@ -39,7 +39,7 @@ from learner.updates.passes import Passes
 from learner.updates.rollouts import RewardScale, Rollout, sample_rollouts
 from learner.updates.tuning import AdapterTuning, Team, new_adamw
 from learner.updates.value_head import ValueHead
-from storage.records import BASE_VERSION, PolicyVersion, PolicyVersionId
+from storage.records import PolicyVersion, PolicyVersionId
 
 STATE_FILE = "ppo.safetensors"
 OPTIMIZER_FILE = "ppo_optimizer.safetensors"
@@ -277,7 +277,7 @@ class Ppo:
 
     @property
     def _reference_id(self) -> PolicyVersionId:
-        return BASE_VERSION if self._reference is None else self._reference.id
+        return self._backbone.reference_id if self._reference is None else self._reference.id
 
     # -- the value head and what else is kept --------------------------------------------------
 

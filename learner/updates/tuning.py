@@ -89,11 +89,9 @@ class AdapterTuning:
         for parameter, began in zip(self._parameters, self._began, strict=True):
             torch.lerp(began, parameter, share, out=parameter)
 
-    @torch.no_grad()
     def pull_in(self, share: float) -> None:
-        """Leave this share of the adapter's distance to the reference: B A times ``share``."""
-        for parameter in self._parameters:
-            parameter.mul_(share**0.5)
+        """Leave this share of the adapter's distance to the reference."""
+        self._backbone.pull_in(share)
 
     def save(self, folder: Path) -> None:
         """Write the adapter in training and its optimizer's moments."""

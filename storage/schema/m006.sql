@@ -35,14 +35,6 @@ CREATE TABLE phase_metrics (
   PRIMARY KEY (run_id, step, name)
 ) STRICT, WITHOUT ROWID;
 
--- The demonstrations a run trained on.
-CREATE TABLE phase_candidates (
-  run_id       INTEGER NOT NULL REFERENCES phase_runs (run_id) ON DELETE RESTRICT,
-  candidate_id INTEGER NOT NULL REFERENCES candidates (candidate_id) ON DELETE RESTRICT,
-  PRIMARY KEY (run_id, candidate_id)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX phase_candidates_candidate ON phase_candidates (candidate_id);
-
 CREATE TRIGGER phase_runs_no_update BEFORE UPDATE ON phase_runs
 BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TRIGGER phase_runs_no_delete BEFORE DELETE ON phase_runs
@@ -51,9 +43,4 @@ CREATE TRIGGER phase_ends_no_update BEFORE UPDATE ON phase_ends
 BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TRIGGER phase_ends_no_delete BEFORE DELETE ON phase_ends
 BEGIN SELECT RAISE(ABORT, 'append-only'); END;
-CREATE TRIGGER phase_candidates_no_update BEFORE UPDATE ON phase_candidates
-BEGIN SELECT RAISE(ABORT, 'append-only'); END;
-CREATE TRIGGER phase_candidates_no_delete BEFORE DELETE ON phase_candidates
-BEGIN SELECT RAISE(ABORT, 'append-only'); END;
-
 PRAGMA user_version = 6;

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from learner.config import LoraSpec
 from learner.phases.optimiser import OptimiserConfig, Schedule
 from learner.phases.protocol import PhaseError
 from learner.phases.settings import build, merged, plain, read_flags, read_yaml
+from learner.update_config import LoraSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,7 +44,6 @@ class ToyPhase:
 
     kind = "toy"
     data_sha256 = "d" * 64
-    candidates = ()
 
     def __init__(self, place: Place, config: ToyConfig, *, die_at: int | None = None) -> None:
         self.config = config

@@ -1,0 +1,183 @@
+"""Demonstrations to fine-tune on: stored ones, and files of dialogues; cleaned and split.
+
+A file has JSON lines, gzipped or not, each ``{"messages": [...]}`` (every reply of the assistant
+is learned) or ``{"prompt": ..., "response": ...}``, perhaps with ``history`` (the response is).
+Rows of one prompt family, or of one ``tree``, stay on one side of the split: their replies are
+near-copies of each other.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from learner.engine.backbone import Backbone
+from learner.evaluation.pairs import family_of
+from learner.phases.packing import TokenSequence
+from learner.phases.protocol import PhaseError
+from learner.phases.texts import json_rows
+from learner.rendering import prompt_ids
+from storage.records import Message, Role
+
+_ROW = '{"messages": [...]} or {"prompt": "...", "response": "..."}'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialogue:
+    messages: tuple[Message, ...]
+    learned: tuple[int, ...]
+    """Places of the assistant's messages that are learned."""
+    family: str
+    held_out: bool = False
+    """It comes from a chat that only measures."""
+
+    @property
+    def prompt(self) -> tuple[Message, ...]:
+        """All before the last reply that is learned."""
+        return self.messages[: self.learned[-1]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadDialogues:
+    dialogues: list[Dialogue]
+    left_out: int
+    """Rows with an empty or torn-off reply, or the same as an earlier one."""
+
+
+def read_dialogues(
+    files: Sequence[Path], *, sets: Sequence[str] = (), clean: bool = True
+) -> ReadDialogues:
+    """Read files of dialogues; ``sets`` takes rows of these sets only.
+
+    ``clean`` mends and leaves out what ``cleaned`` says. Raises PhaseError naming the line.
+    """
+    found: dict[str, Dialogue] = {}
+    rows = 0
+    for path in files:
+        try:
+            for number, row in json_rows(path):
+                if sets and row.get("set") not in sets:
+                    continue
+                rows += 1
+                one = _dialogue(row, f"{path}, line {number}", clean=clean)
+                if one is not None:
+                    found.setdefault(_text_of(one), one)
+        except OSError as error:
+            raise PhaseError(f"{path} cannot be read ({error.strerror or error}).") from error
+        except UnicodeDecodeError as error:
+            raise PhaseError(f"{path} is no text in UTF-8.") from error
+    return ReadDialogues(dialogues=list(found.values()), left_out=rows - len(found))
+
+
+def cleaned(text: str) -> str | None:
+    """A reply without two defects of the Dolly rows in circulation, None where it was torn off.
+
+    A line break follows almost every sentence there, and numbers of a list are torn from their
+    items; replies of 350 characters and more that end without punctuation were cut at a length
+    limit, and would teach the model to stop in mid-sentence.
+    """
+    if re.search(r"(?:^|\s)1\.\n", text):
+        text = re.sub(r"(?:^|\s)(\d{1,2})\.\n(?=\S)", r"\n\1. ", text)
+    text = re.sub(r"(?<=[.!?])\n(?!\d{1,2}\. )", " ", text).strip()
+    if not text or (len(text) >= 350 and text[-1] not in ".!?)\"'`:"):
+        return None
+    return text
+
+
+def split(
+    dialogues: Iterable[Dialogue], *, held_out_share: float, salt: str = "v1"
+) -> tuple[list[Dialogue], list[Dialogue]]:
+    """Those to train on and those that measure, whole families each; stable under ``salt``."""
+    training: list[Dialogue] = []
+    held_out: list[Dialogue] = []
+    for one in dialogues:
+        number = int(hashlib.sha256((salt + one.family).encode()).hexdigest(), 16) % 10_000
+        measures = one.held_out or number < 10_000 * held_out_share
+        (held_out if measures else training).append(one)
+    return training, held_out
+
+
+def digest_of(dialogues: Iterable[Dialogue], beside: str = "") -> str:
+    """Hex digest of all texts, in order, of what is learned of them, and of ``beside``."""
+    digest = hashlib.sha256(beside.encode())
+    for one in dialogues:
+        digest.update(_text_of(one).encode() + b"\0")
+    return digest.hexdigest()
+
+
+def sequences_of(backbone: Backbone, dialogue: Dialogue, max_tokens: int) -> list[TokenSequence]:
+    """Tokens with the learned replies marked, each with its end; nothing that is too long.
+
+    A reply stands behind exactly what the model is given when it replies: the chat template's
+    rendering of the messages before it, with the generation prompt. Where the rendering of a later
+    turn begins with the tokens so far, as with most templates, one sequence holds several replies;
+    elsewhere (a template that drops earlier turns' thoughts, say) each has its own.
+    """
+    made: list[tuple[list[int], list[bool]]] = []
+    for place in dialogue.learned:
+        before = list(prompt_ids(backbone.tokenizer, dialogue.messages[:place]))
+        reply = [*backbone.reply_ids(dialogue.messages[place].content), *backbone.end_ids]
+        if made and before[: len(made[-1][0])] == made[-1][0]:
+            ids, marks = made[-1]
+            marks += [False] * (len(before) - len(ids)) + [True] * len(reply)
+            ids += before[len(ids) :] + reply
+        else:
+            made.append((before + reply, [False] * len(before) + [True] * len(reply)))
+    return [
+        TokenSequence(ids=tuple(ids), supervised=tuple(marks))
+        for ids, marks in made
+        if len(ids) <= max_tokens
+    ]
+
+
+def _dialogue(row: dict[str, object], where: str, *, clean: bool) -> Dialogue | None:
+    try:
+        messages, learned = _messages(row)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise PhaseError(f"{where}: expected {_ROW}.") from error
+    if messages[-1].role is not Role.ASSISTANT or not learned:
+        raise PhaseError(f"{where}: a dialogue ends with a reply of the assistant.")
+    mended: list[Message] = []
+    for place, message in enumerate(messages):
+        text = message.content.strip()
+        if clean and place in learned:
+            text = cleaned(text) or ""
+        if not text:
+            return None
+        mended.append(Message(role=message.role, content=text))
+    opening = next(m.content for m in mended if m.role is Role.USER)
+    tree = row.get("tree")
+    return Dialogue(
+        messages=tuple(mended),
+        learned=learned,
+        family=family_of(opening) if tree is None else str(tree),
+    )
+
+
+def _messages(row: dict[str, object]) -> tuple[list[Message], tuple[int, ...]]:
+    said = row.get("messages")
+    if said is None:
+        said = [
+            *row.get("history", []),  # type: ignore[misc]
+            {"role": "user", "content": row["prompt"]},
+            {"role": "assistant", "content": row["response"]},
+        ]
+        learned: tuple[int, ...] = (len(said) - 1,)
+    else:
+        learned = tuple(i for i, m in enumerate(said) if m["role"] == "assistant")  # type: ignore[arg-type]
+    messages = [Message(role=Role(m["role"]), content=_text(m["content"])) for m in said]  # type: ignore[union-attr]
+    if not any(m.role is Role.USER for m in messages):
+        raise ValueError("nobody asks")
+    return messages, learned
+
+
+def _text(content: object) -> str:
+    if not isinstance(content, str):
+        raise TypeError(f"{content!r} is no text")
+    return content
+
+
+def _text_of(one: Dialogue) -> str:
+    lines = [f"{m.role.value}:{m.content}" for m in one.messages]
+    return "\1".join([*lines, ",".join(map(str, one.learned))])

@@ -1,0 +1,206 @@
+"""Supervised fine-tuning on demonstrations: learn the assistant's tokens, and only those.
+
+InstructGPT's first step (arXiv 2203.02155, section 3.5), on what a person wrote in their chats and
+on files of dialogues. It stops when neither the held-out loss nor the reward score improves, and
+keeps the weights with the best score among those whose loss is near its lowest: the paper chose by
+score alone, after sixteen epochs; held-out loss alone would have stopped it after one.
+
+Departures: LoRA unless ``lora`` is null; the loss is the mean over the tokens of a step, so that a
+long reply counts as often as it has tokens.
+"""
+
+from dataclasses import dataclass, field
+from math import ceil
+from pathlib import Path
+
+import torch
+
+from learner.config import GateConfig
+from learner.engine.backbone import Backbone
+from learner.phases.dialogues import (
+    Dialogue,
+    digest_of,
+    read_dialogues,
+    sequences_of,
+    split,
+)
+from learner.phases.likelihood import LikelihoodTrainer
+from learner.phases.optimiser import Optimiser, OptimiserConfig
+from learner.phases.order import batch
+from learner.phases.packing import TokenSequence
+from learner.phases.place import Place
+from learner.phases.pretrain import neutral_perplexity
+from learner.phases.protocol import Aim, LoopConfig, PhaseError, PhaseState, Product, RunFacts
+from learner.phases.reward_score import RewardScore, RewardScoreConfig
+from learner.phases.trainee import open_trainee
+from learner.update_config import LoraSpec
+from storage.demonstrations import DemonstrationReader
+from storage.dialogues import DialogueReader
+from storage.records import Message, Role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SftConfig:
+    files: tuple[Path, ...] = ()
+    """JSON lines of dialogues, beside what is stored."""
+    sets: tuple[str, ...] = ()
+    """Rows of these sets only, by their ``set``; none named: all."""
+    stored: bool = True
+    """Take the replies that were written in the chats of the data folder."""
+    clean: bool = True
+    """Mend broken lines and leave torn-off replies of files out."""
+    max_dialogues: int | None = None
+    """At most so many, the first ones by a hash of their text."""
+    max_tokens: int = 512
+    """Longer sequences are left out."""
+    dialogues_per_step: int = 16
+    row_tokens: int = 512
+    """Tokens run at once."""
+    epochs: float = 3.0
+    max_steps: int | None = None
+    held_out_share: float = 0.05
+    """Share of prompt families that measure and never train."""
+    held_out_dialogues: int = 128
+    """At most so many of them are measured."""
+    reward: RewardScoreConfig = field(default_factory=RewardScoreConfig)
+    lora: LoraSpec | None = field(default_factory=LoraSpec)
+    """None (`null`) trains all weights: the result is a model of its own."""
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    gate: GateConfig = field(
+        default_factory=lambda: GateConfig(max_kl_per_token=1.0, max_perplexity_ratio=1.25)
+    )
+    """Limits for the version; wider than for a lesson, since a phase is there to change much."""
+    make_live: bool = False
+    """Let the version speak at once, if the gate lets it through."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.dialogues_per_step < 1 or self.epochs <= 0 or self.max_tokens < 2:
+            raise ValueError("dialogues_per_step, epochs and max_tokens must be positive")
+        if not 0.0 < self.held_out_share < 1.0:
+            raise ValueError(f"held_out_share must lie in (0, 1), got {self.held_out_share}")
+
+
+class FineTuning:
+    kind = "sft"
+
+    def __init__(self, place: Place, config: SftConfig) -> None:
+        """Raises PhaseError where there is nothing to learn or to measure on."""
+        self.config = config
+        self._place = place
+        backbone = place.engine.backbone
+        dialogues = _gather(place, config)
+        training, held_out = split(dialogues, held_out_share=config.held_out_share)
+        held_out = _some(held_out, config.held_out_dialogues)
+        self._training = _tokenised(backbone, training, config.max_tokens)
+        self._held_out = [
+            sequence
+            for group in _tokenised(backbone, held_out, config.max_tokens)
+            for sequence in group
+        ]
+        if not self._training or not self._held_out:
+            raise PhaseError(
+                f"{len(training)} demonstrations to learn and {len(held_out)} to measure on are "
+                "too few: write some in a chat, or name dialogues with --files."
+            )
+        self.steps = ceil(config.epochs * len(self._training) / config.dialogues_per_step)
+        if config.max_steps is not None:
+            self.steps = min(self.steps, config.max_steps)
+        self._score: RewardScore | None = None
+        if config.lora is not None:  # its features are the base's, which must not train, too
+            prompts = [one.prompt for one in held_out]
+            self._score = RewardScore.of_picks(place, config.reward, prompts, seed=config.seed)
+        self.aims = _aims(config, scored=self._score is not None)
+        picks = self._score.sha256 if self._score else ""
+        self.data_sha256 = digest_of([*training, *held_out], picks)
+        self._trainee = open_trainee(place, config.lora, config.seed)
+        optimiser = Optimiser(self._trainee.parameters, config.optimiser, self.steps, place.world)
+        self._trainer = LikelihoodTrainer(
+            place, self._trainee, optimiser, row_tokens=config.row_tokens
+        )
+
+    def step(self, number: int) -> dict[str, float]:
+        size = self.config.dialogues_per_step
+        places = batch(number, count=len(self._training), size=size, seed=self.config.seed)
+        return self._trainer.step(number, [one for p in places for one in self._training[p]])
+
+    @torch.no_grad()
+    def measure(self) -> dict[str, float]:
+        metrics = {
+            "held_out_loss": self._trainer.mean_loss(self._held_out),
+            "neutral_perplexity": neutral_perplexity(self._place.engine.backbone),
+        }
+        if self._score is not None:
+            self._trainee.speak()
+            metrics |= self._place.world.agree(self._score.measure)
+        return metrics
+
+    def state(self) -> PhaseState:
+        return self._trainer.state()
+
+    def restore(self, state: PhaseState) -> None:
+        self._trainer.restore(state)
+
+    def publish(self, run: RunFacts) -> Product:
+        return self._trainee.publish(
+            run, kind=self.kind, gate=self.config.gate, make_live=self.config.make_live
+        )
+
+    def close(self) -> None:
+        self._trainee.close()
+
+
+def _aims(config: SftConfig, *, scored: bool) -> tuple[Aim, ...]:
+    if not scored:
+        return (Aim(metric="held_out_loss"),)
+    return (
+        Aim(metric="held_out_loss", slack=config.reward.loss_slack),
+        Aim(metric="reward_score", higher_is_better=True),
+    )
+
+
+def _gather(place: Place, config: SftConfig) -> list[Dialogue]:
+    """What is stored, then what the files hold."""
+    found = stored_dialogues(place) if config.stored else []
+    read = read_dialogues(config.files, sets=config.sets, clean=config.clean).dialogues
+    return found + (read if config.max_dialogues is None else _some(read, config.max_dialogues))
+
+
+def stored_dialogues(place: Place) -> list[Dialogue]:
+    """Dialogues of which a person wrote both sides, and replies they wrote in their chats."""
+    dialogues = DialogueReader(place.store)
+    found = [
+        Dialogue(
+            messages=one.messages,
+            learned=tuple(
+                i for i, message in enumerate(one.messages) if message.role is Role.ASSISTANT
+            ),
+            family=one.key,
+            held_out=one.held_out,
+        )
+        for one in (*dialogues.demonstrations(), *dialogues.held_out())
+    ]
+    written = DemonstrationReader(place.store).written()
+    return found + [
+        Dialogue(
+            messages=(*one.prompt, Message(role=Role.ASSISTANT, content=one.text)),
+            learned=(len(one.prompt),),
+            family=one.key,
+            held_out=one.held_out,
+        )
+        for one in written
+    ]
+
+
+def _some(dialogues: list[Dialogue], count: int) -> list[Dialogue]:
+    """The first ``count`` by a hash of their texts: a sample that does not move with the rest."""
+    return sorted(dialogues, key=lambda one: digest_of([one]))[:count]
+
+
+def _tokenised(
+    backbone: Backbone, dialogues: list[Dialogue], max_tokens: int
+) -> list[list[TokenSequence]]:
+    """For each dialogue that fits its sequences."""
+    made = (sequences_of(backbone, one, max_tokens) for one in dialogues)
+    return [sequences for sequences in made if sequences]

@@ -1,0 +1,115 @@
+"""Plain text for pretraining: files or folders of it, cut into sections, some of them held out.
+
+A section is a stretch of one document, cut at blank lines where it can be. Whether it is held out
+follows from its own text, so the split is stable and a repeated section stays on one side.
+"""
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from learner.phases.protocol import PhaseError
+
+SECTION_CHARS = 8000
+_PLAIN = (".txt", ".md", ".rst")
+_ROWS = (".jsonl", ".json.gz", ".jsonl.gz")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corpus:
+    training: list[str]
+    held_out: list[str]
+    sha256: str
+
+
+def read_corpus(files: Sequence[Path], *, field: str, held_out_share: float) -> Corpus:
+    """Read text files, folders of them, and JSON lines, whose ``field`` is a text.
+
+    Raises PhaseError where there is nothing to read, or not enough to hold some out.
+    """
+    if not files:
+        raise PhaseError("Name text to train on: --files FILE_OR_FOLDER.")
+    training: list[str] = []
+    held_out: list[str] = []
+    digest = hashlib.sha256()
+    for path in files:
+        for document in _documents(path, field):
+            for section in _sections(document):
+                sealed = hashlib.sha256(section.encode()).digest()
+                digest.update(sealed)
+                side = held_out if _share(sealed) < held_out_share else training
+                side.append(section)
+    if not training:
+        raise PhaseError(f"There is no text in {', '.join(map(str, files))}.")
+    if held_out_share and not held_out:
+        raise PhaseError(
+            f"{len(training)} sections of text are too few to hold some out of: add text, or raise "
+            "--held-out-share."
+        )
+    return Corpus(training=training, held_out=held_out, sha256=digest.hexdigest())
+
+
+def _documents(path: Path, field: str) -> Iterator[str]:
+    if path.is_dir():
+        inner = sorted(one for one in path.rglob("*") if one.name.endswith(_PLAIN + _ROWS))
+        if not inner:
+            raise PhaseError(f"{path} holds no {', '.join(_PLAIN)} or {', '.join(_ROWS)} files.")
+        for one in inner:
+            yield from _documents(one, field)
+        return
+    try:
+        if path.name.endswith(_ROWS):
+            yield from _texts_of_rows(path, field)
+        else:
+            yield path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise PhaseError(f"{path} is no text in UTF-8.") from error
+    except OSError as error:
+        raise PhaseError(f"{path} cannot be read ({error.strerror or error}).") from error
+
+
+def _texts_of_rows(path: Path, field: str) -> Iterator[str]:
+    for number, row in json_rows(path):
+        text = row.get(field)
+        if not isinstance(text, str):
+            raise PhaseError(f'{path}, line {number}: expected {{"{field}": "..."}}.')
+        yield text
+
+
+def json_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
+    """The objects of a file of JSON lines, gzipped by name or not, with their line numbers."""
+    with (
+        gzip.open(path, "rt", encoding="utf-8")
+        if path.suffix == ".gz"
+        else path.open(encoding="utf-8") as lines
+    ):
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise PhaseError(f"{path}, line {number}: this is no JSON.") from error
+            if not isinstance(row, dict):
+                raise PhaseError(f"{path}, line {number}: expected an object.")
+            yield number, row
+
+
+def _sections(document: str) -> Iterator[str]:
+    text = document.strip()
+    while len(text) > SECTION_CHARS:
+        cut = text.rfind("\n\n", SECTION_CHARS // 2, SECTION_CHARS)
+        cut = cut if cut > 0 else text.rfind("\n", SECTION_CHARS // 2, SECTION_CHARS)
+        cut = cut if cut > 0 else SECTION_CHARS
+        yield text[:cut].strip()
+        text = text[cut:].strip()
+    if text:
+        yield text
+
+
+def _share(digest: bytes) -> float:
+    """A number in [0, 1) that follows from the digest."""
+    return int.from_bytes(digest[:8], "big") / 2**64
