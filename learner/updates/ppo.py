@@ -37,7 +37,7 @@ from learner.updates.kl_control import steered
 from learner.updates.lesson import Demonstration, Lesson, Prompt
 from learner.updates.passes import Passes
 from learner.updates.rollouts import RewardScale, Rollout, sample_rollouts
-from learner.updates.tuning import AdapterTuning, Team, new_adamw
+from learner.updates.tuning import AdapterTuning, Alone, Team, new_adamw
 from learner.updates.value_head import ValueHead
 from storage.records import PolicyVersion, PolicyVersionId
 
@@ -83,7 +83,7 @@ class Ppo:
         team: Team | None = None,
     ) -> None:
         """``reference`` None: the base, adapters off. ``team`` None: this process alone."""
-        self._team = team or Team()
+        self._team = team or Alone()
         self._engine = engine
         self._backbone = engine.backbone
         self._reward = reward

@@ -5,7 +5,7 @@ The optimizer's moments travel with the adapter, so that a chain of small rounds
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -22,22 +22,40 @@ OPTIMIZER_FILE = "optimizer.safetensors"
 T = TypeVar("T")
 
 
-class Team:
-    """Processes that train together: this one alone. ``learner/phases/world.py`` has more."""
+@runtime_checkable
+class Team(Protocol):
+    """Processes that train together (``learner/phases/world.py``)."""
 
     def share(self, rows: Sequence[T]) -> list[T]:
         """This process's rows; together the processes have each row once."""
-        return list(rows)
+        ...
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Make every process's gradients the sum over all."""
+        ...
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum of ``values`` over all processes."""
-        return values
+        ...
 
     def agree(self, make: Callable[[], T]) -> T:
         """What ``make`` returns on the main process, on all."""
+        ...
+
+
+class Alone:
+    """A team of this process."""
+
+    def share(self, rows: Sequence[T]) -> list[T]:
+        return list(rows)
+
+    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """They are the sum."""
+
+    def sum(self, values: Tensor) -> Tensor:
+        return values
+
+    def agree(self, make: Callable[[], T]) -> T:
         return make()
 
 
