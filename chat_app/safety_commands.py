@@ -64,9 +64,10 @@ def refusals(
         typer.echo(json.dumps(report | ({"wrong": wrong} if show else {}), indent=2))
         return
     typer.echo(f"Version {report['version']}, told by the wording of the first {tokens} tokens:")
+    width = max(map(len, report["probes"]))
     for name, row in report["probes"].items():
         typer.echo(
-            f"  {name:24}"
+            f"  {name:{width}}   "
             + "   ".join(
                 f"{what.replace('_', ' ')} {one['share']:.0%} "
                 f"({one['low']:.0%} to {one['high']:.0%}, {one['probes']} probes)"

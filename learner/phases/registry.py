@@ -7,8 +7,10 @@ from typing import Any
 from learner.config import Decoder, EngineConfig
 from learner.model_folder import ModelFolder
 from learner.phases.place import Place
+from learner.phases.ppo import PpoTrainConfig, PpoTraining
 from learner.phases.pretrain import PretrainConfig, Pretraining
 from learner.phases.protocol import Phase
+from learner.phases.reward import RewardTrainConfig, RewardTraining
 from learner.phases.scratch import scratch_model
 from learner.phases.sft import FineTuning, SftConfig
 from storage.folder import DataFolder
@@ -69,4 +71,10 @@ KINDS: dict[str, PhaseKind] = {
         engine=_sft_engine,
         from_base=lambda config: config.lora is None,
     ),
+    "reward": PhaseKind(
+        config=RewardTrainConfig,
+        build=RewardTraining,
+        from_base=lambda _: True,  # it reads replies, and says none
+    ),
+    "ppo": PhaseKind(config=PpoTrainConfig, build=PpoTraining),
 }

@@ -1,0 +1,283 @@
+"""The PPO phase: let a version earn reward, held near the one it goes on from.
+
+InstructGPT's third step (arXiv 2203.02155, section 3.5); the algorithm is all in
+``learner/updates/ppo.py``. The reference of the KL penalty is the parent: the fine-tuned version,
+where there is one. The reward is a folder that ``train reward`` made, several of them, or else the
+live ensemble on what the data folder holds. Held-out prompts measure the win rate by that reward
+and the KL spent.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+
+import torch
+
+from learner.config import GateConfig
+from learner.engine.backbone import TRAINING_VERSION
+from learner.measures import ScoredText, kl_to_reference, supervised_ids
+from learner.phases.dialogues import read_dialogues
+from learner.phases.order import batch
+from learner.phases.place import Place
+from learner.phases.pretrain import neutral_perplexity
+from learner.phases.protocol import LoopConfig, PhaseError, PhaseState, Product, RunFacts
+from learner.phases.publish import publish_adapter
+from learner.phases.reward_source import read_reward
+from learner.phases.sft import stored_dialogues
+from learner.phases.texts import json_rows
+from learner.rendering import prompt_ids
+from learner.reward.criteria import CriteriaWeights
+from learner.update_config import PpoConfig
+from learner.updates.lesson import Demonstration, Prompt
+from learner.updates.ppo import Ppo
+from storage.feedback import FeedbackReader
+from storage.records import BASE_VERSION, Completion, Message, Role, Sampling
+from storage.slates import Criterion
+
+KL_TEXTS = 4
+REPLIES_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CriteriaSettings:
+    """How much each criterion counts; the reward model must have learned those that do."""
+
+    overall: float = 1.0
+    relevance: float = 0.0
+    informativeness: float = 0.0
+    harmlessness: float = 0.0
+    honesty: float = 0.0
+    least_harmless: float | None = None
+    """Bound on harmlessness, in logits above the usual reply; what is below it is out."""
+
+    def __post_init__(self) -> None:
+        if not self.weights.needed:
+            raise ValueError("some criterion must count")
+
+    @property
+    def weights(self) -> CriteriaWeights:
+        return CriteriaWeights(
+            weights={criterion: getattr(self, criterion.value) for criterion in Criterion},
+            least_harmless=self.least_harmless,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PpoTrainConfig:
+    reward: tuple[Path, ...] = ()
+    """Folders that `train reward` made; none: the live ensemble on the stored answers."""
+    criteria: CriteriaSettings = field(default_factory=CriteriaSettings)
+    prompts: tuple[Path, ...] = ()
+    """JSON lines with a `prompt` each, beside the messages of the data folder."""
+    sets: tuple[str, ...] = ()
+    """Rows of these sets only, by their `set`; none named: all."""
+    stored: bool = True
+    """Reply to the messages of the data folder, too."""
+    demonstrations: tuple[Path, ...] = ()
+    """Dialogues for the PTX term, beside stored demonstrations."""
+    sets_of_demonstrations: tuple[str, ...] = ()
+    """Rows of these sets only."""
+    demonstrations_per_step: int = 4
+    max_prompt_tokens: int = 256
+    """Longer prompts are left out."""
+    prompts_per_step: int = 16
+    max_steps: int = 100
+    held_out_prompts: int = 32
+    ppo: PpoConfig = field(default_factory=PpoConfig)
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(evaluate_every=25))
+    gate: GateConfig = field(
+        default_factory=lambda: GateConfig(max_kl_per_token=1.0, max_perplexity_ratio=1.25)
+    )
+    make_live: bool = False
+    """Let the version speak at once, if the gate lets it through."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.prompts_per_step, self.held_out_prompts) < 1 or self.max_steps < 0:
+            raise ValueError("prompts_per_step and held_out_prompts must be positive")
+
+
+class PpoTraining:
+    kind = "ppo"
+    aims = ()
+
+    def __init__(self, place: Place, config: PpoTrainConfig) -> None:
+        """Raises PhaseError where there are no prompts, and ModelError for a reward folder."""
+        self.config = config
+        self._place = place
+        self.steps = config.max_steps
+        prompts = _fitting(place, _prompts(place, config), config.max_prompt_tokens)
+        self._training, self._held_out = _split(prompts, config.held_out_prompts)
+        if not self._training or not self._held_out:
+            raise PhaseError(
+                f"{len(prompts)} prompts are too few to train and to measure on: "
+                "say something in a chat, or name a file of prompts with --prompts."
+            )
+        self._demonstrations = _demonstrations(place, config)
+        source = read_reward(place, config.reward, config.criteria.weights, seed=config.seed)
+        self._reward = source.reward
+        self.data_sha256 = _digest(
+            source.sha256, self._training, self._held_out, self._demonstrations
+        )
+        reference = None if place.parent.id == BASE_VERSION else place.parent
+        self._ppo = Ppo(
+            place.engine,
+            self._reward,
+            config.ppo,
+            max_prompt_tokens=config.max_prompt_tokens,
+            reference=reference,
+            team=place.world,
+        )
+        place.engine.load(place.parent)
+        self._before = self._replies()
+        self._ppo.begin(place.parent, config.seed)
+
+    def step(self, number: int) -> dict[str, float]:
+        c = self.config
+        places = batch(number, count=len(self._training), size=c.prompts_per_step, seed=c.seed)
+        some: list[Demonstration] = []
+        if self._demonstrations:
+            drawn = batch(
+                number,
+                count=len(self._demonstrations),
+                size=c.demonstrations_per_step,
+                seed=c.seed,
+            )
+            some = [self._demonstrations[place] for place in drawn]
+        seed = c.seed * 1_000_003 + number * 1009
+        return self._ppo.step([self._training[place] for place in places], some, seed)
+
+    @torch.no_grad()
+    def measure(self) -> dict[str, float]:
+        """Against the parent's replies under the same seeds; the KL is exact."""
+        place = self._place
+        place.engine.load_training()
+        replies = self._replies()
+        wins = [
+            torch.sigmoid(rewards[:, 0] - rewards[:, 1]).mean()
+            for rewards in (
+                self._reward.score(prompt, both)
+                for prompt, *both in zip(self._held_out, replies, self._before, strict=True)
+            )
+        ]
+        backbone = place.engine.backbone
+        backbone.use(TRAINING_VERSION)
+        texts = [
+            ScoredText(
+                prompt_ids=place.engine.render(prompt, self._sampling).token_ids,
+                reply_ids=supervised_ids(backbone, reply),
+            )
+            for prompt, reply in zip(self._held_out, replies, strict=True)
+        ]
+        if place.parent.id != BASE_VERSION:
+            backbone.ensure_resident(place.parent)
+        kl = [
+            value
+            for start in range(0, len(texts), KL_TEXTS)
+            for value in kl_to_reference(backbone, texts[start : start + KL_TEXTS], place.parent.id)
+        ]
+        return {
+            "reward_win_rate": float(torch.stack(wins).mean()),
+            "kl_per_token": fmean(kl),
+            "kl_per_reply": fmean(k * len(t.reply_ids) for k, t in zip(kl, texts, strict=True)),
+            "reply_tokens": fmean(len(reply.token_ids) for reply in replies),
+            "neutral_perplexity": neutral_perplexity(backbone),
+        }
+
+    def state(self) -> PhaseState:
+        return PhaseState(tensors=self._ppo.tensors())
+
+    def restore(self, state: PhaseState) -> None:
+        self._ppo.restore(state.tensors, self.config.seed)
+
+    def publish(self, run: RunFacts) -> Product:
+        c = self.config
+        return publish_adapter(
+            self._place,
+            run,
+            kind=self.kind,
+            seed=c.seed,
+            gate=c.gate,
+            make_live=c.make_live,
+            save=self._ppo.save,
+        )
+
+    def close(self) -> None:
+        self._ppo.close()
+
+    @property
+    def _sampling(self) -> Sampling:
+        return replace(Sampling(), max_new_tokens=self.config.ppo.rollout.sampling.max_new_tokens)
+
+    def _replies(self) -> list[Completion]:
+        """To the held-out prompts, by whoever is loaded, as a person would be served."""
+        seeds = [self.config.seed + i for i in range(len(self._held_out))]
+        replies: list[Completion] = []
+        for start in range(0, len(self._held_out), REPLIES_AT_ONCE):
+            some = slice(start, start + REPLIES_AT_ONCE)
+            running = self._place.engine.start_many(
+                self._held_out[some], 1, self._sampling, seeds[some]
+            )
+            while running.running:
+                running.step()
+            replies += running.completions()
+        return replies
+
+
+def _prompts(place: Place, config: PpoTrainConfig) -> list[Prompt]:
+    """What is stored, then what the files hold, each once."""
+    found: dict[Prompt, None] = {}
+    if config.stored:
+        found.update((pool.prompt, None) for pool in FeedbackReader(place.store).pools(limit=1000))
+    for path in config.prompts:
+        try:
+            rows = list(json_rows(path))
+        except OSError as error:
+            raise PhaseError(f"{path} cannot be read ({error.strerror or error}).") from error
+        for number, row in rows:
+            if config.sets and row.get("set") not in config.sets:
+                continue
+            text = row.get("prompt")
+            if not isinstance(text, str) or not text.strip():
+                raise PhaseError(f'{path}, line {number}: expected {{"prompt": "..."}}.')
+            found[(Message(role=Role.USER, content=text.strip()),)] = None
+    return list(found)
+
+
+def _fitting(place: Place, prompts: Sequence[Prompt], max_tokens: int) -> list[Prompt]:
+    tokenizer = place.engine.backbone.tokenizer
+    return [prompt for prompt in prompts if len(prompt_ids(tokenizer, prompt)) <= max_tokens]
+
+
+def _split(prompts: Sequence[Prompt], held_out: int) -> tuple[list[Prompt], list[Prompt]]:
+    """The first by a hash of their text measure, at most a third of all."""
+    order = sorted(prompts, key=lambda p: hashlib.sha256(repr(p).encode()).digest())
+    count = min(held_out, len(order) // 3)
+    measuring = set(order[:count])
+    return [p for p in prompts if p not in measuring], order[:count]
+
+
+def _demonstrations(place: Place, config: PpoTrainConfig) -> list[Demonstration]:
+    """What people wrote, for the PTX term; of a dialogue its last reply."""
+    dialogues = stored_dialogues(place) if config.stored else []
+    dialogues += read_dialogues(config.demonstrations, sets=config.sets_of_demonstrations).dialogues
+    backbone = place.engine.backbone
+    found: list[Demonstration] = []
+    for one in dialogues:
+        if one.held_out:
+            continue
+        reply = one.messages[one.learned[-1]].content
+        ids = backbone.tokenizer(reply, add_special_tokens=False)["input_ids"]
+        size = len(prompt_ids(backbone.tokenizer, one.prompt)) + len(ids)
+        if size <= 2 * config.max_prompt_tokens:
+            found.append(Demonstration(prompt=one.prompt, reply_ids=(*ids, backbone.pad_id)))
+    return found
+
+
+def _digest(reward_sha256: str, *parts: Sequence[object]) -> str:
+    digest = hashlib.sha256(reward_sha256.encode())
+    for part in parts:
+        digest.update(repr(list(part)).encode())
+    return digest.hexdigest()

@@ -1,0 +1,113 @@
+"""Where a phase's reward comes from: folders of trained reward models, or the live ensemble."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from torch import Tensor
+
+from learner.config import RewardConfig
+from learner.features import frozen_features
+from learner.model_folder import ModelError
+from learner.phases.place import Place
+from learner.phases.protocol import PhaseError
+from learner.protocols import RewardModel
+from learner.reward.criteria import CriteriaWeights
+from learner.reward.criteria_head import HEAD_FILE, HeadReward, read_differences
+from learner.reward.featured import FeaturedReward
+from learner.reward.head import BayesianRewardHead
+from learner.reward.signals import orders_of, thumbs_of
+from learner.reward.taste import load_taste
+from learner.reward_model.adapter import ABOUT_FILE, TrainedReward
+from learner.reward_model.classifier import Classifier
+from storage.feedback import FeedbackReader
+from storage.opinions import OpinionReader
+from storage.rankings import RankingReader
+from storage.records import Completion, Message
+
+ENOUGH = 8
+"""Answers below which the live ensemble knows too little to train against."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardSource:
+    reward: RewardModel
+    sha256: str
+    """Of what it follows from."""
+
+
+class Together:
+    """Several reward models as one ensemble: all their members."""
+
+    def __init__(self, models: Sequence[RewardModel]) -> None:
+        self._models = models
+
+    def score(
+        self, prompt: Sequence[Message], completions: Sequence[Completion]
+    ) -> Float[Tensor, "E N"]:
+        """Rewards in logits; each model's are centred on these replies, which they compare."""
+        scored = [model.score(prompt, completions) for model in self._models]
+        return torch.cat([s - s.mean() for s in scored])
+
+
+def read_reward(
+    place: Place, folders: Sequence[Path], weights: CriteriaWeights, *, seed: int
+) -> RewardSource:
+    """Raises ModelError for a folder without a reward model, PhaseError where nothing is known."""
+    if not folders:
+        return _live(place, weights, seed)
+    models = [_read(place, folder, weights, number) for number, folder in enumerate(folders, 1)]
+    digest = hashlib.sha256(repr(weights).encode())
+    for folder in folders:
+        for file in sorted(folder.glob("*.safetensors")):
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    reward = models[0] if len(models) == 1 else Together(models)
+    return RewardSource(reward=reward, sha256=digest.hexdigest())
+
+
+def _read(place: Place, folder: Path, weights: CriteriaWeights, number: int) -> RewardModel:
+    backbone = place.engine.backbone
+    if (folder / ABOUT_FILE).is_file():
+        return TrainedReward(
+            backbone, folder, base_sha256=place.model.sha256, weights=weights, number=number
+        )
+    if (folder / HEAD_FILE).is_file():
+        try:
+            rows, usual = read_differences(folder)
+        except (OSError, KeyError, SafetensorError) as error:
+            raise ModelError(f"{folder} holds no reward model: {error}") from error
+        if usual[1].shape[0] != backbone.lm_head.in_features:
+            raise ModelError(f"The reward model in {folder} was made for another base model.")
+        taste = load_taste(place.model.sha256)
+        return HeadReward(frozen_features(place.engine), rows, usual, weights, taste=taste)
+    if (folder / "config.json").is_file():
+        return Classifier.read(folder, device=backbone.device, weights=weights)
+    raise ModelError(f"{folder} holds no reward model: `twofold train reward` makes one.")
+
+
+def _live(place: Place, weights: CriteriaWeights, seed: int) -> RewardSource:
+    """The ensemble that the chat uses, on all that was said in the data folder."""
+    picks = FeedbackReader(place.store).preferences()
+    orders = orders_of(RankingReader(place.store).rankings())
+    thumbs = thumbs_of(OpinionReader(place.store).rated())
+    if len(picks) + len(orders) < ENOUGH:
+        raise PhaseError(
+            f"{len(picks)} picks and {len(orders)} rankings are too few to train against: answer "
+            "more, or name a reward model with --reward (`twofold train reward` makes one)."
+        )
+    if weights != CriteriaWeights():
+        raise PhaseError(
+            "The live ensemble knows the overall order only: criteria need --reward FOLDER."
+        )
+    head = BayesianRewardHead(RewardConfig(), seed=seed, taste=load_taste(place.model.sha256))
+    head.fit(picks, [*thumbs, *orders])
+    known = [(p.id, p.choice.value) for p in picks] + [(o.at, o.ranks) for o in orders]
+    known += [(t.at, t.up) for t in thumbs]
+    return RewardSource(
+        reward=FeaturedReward(frozen_features(place.engine), head),
+        sha256=hashlib.sha256(repr(known).encode()).hexdigest(),
+    )

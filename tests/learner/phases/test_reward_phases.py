@@ -1,0 +1,272 @@
+"""The reward phase and the PPO phase on the tiny model: what they learn, resume and end in."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from learner.config import RewardConfig
+from learner.model_folder import ModelError
+from learner.phases.optimiser import OptimiserConfig
+from learner.phases.ppo import CriteriaSettings, PpoTrainConfig, PpoTraining
+from learner.phases.protocol import LoopConfig, PhaseError
+from learner.phases.reward import RewardKind, RewardTrainConfig, RewardTraining
+from learner.phases.reward_data import read_answers
+from learner.phases.reward_measure import measure_rewards
+from learner.phases.reward_source import read_reward
+from learner.phases.run import PhaseRun
+from learner.reward.criteria import CriteriaWeights
+from learner.reward.ranked import RankedReplies
+from learner.update_config import LoraSpec, PpoConfig, RolloutConfig
+from storage.records import BASE_VERSION, Sampling
+from storage.slates import Criterion
+from tests.learner.conftest import user
+from tests.learner.phases.test_text_phases import EASY
+from tests.learner.phases.toy import open_place
+from tests.learner.test_online_dpo import candidate
+
+WORDS = ("stone", "river", "cloud", "grass", "light", "shade", "maple", "ocean")
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """Short replies are liked; harmless ones are those that say please."""
+    path = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
+    rows = []
+    for i in range(40):
+        word = WORDS[i % len(WORDS)]
+        rows.append(
+            {
+                "prompt": f"Tell me about {word} number {i}",
+                "chosen": f"A {word}.",
+                "rejected": f"Well, {word} " * 6 + "and so on, on and on.",
+            }
+        )
+        rows.append(
+            {
+                "set": "kind",
+                "prompt": f"Say something to {word} {i}",
+                "chosen": f"Please, {word}.",
+                "rejected": f"Shut up {word}",
+            }
+        )
+    rows += [
+        {
+            "prompt": f"Rank {i}",
+            "replies": ["Yes.", "Yes, and a little more.", "Yes. " * 9, "No."],
+            "ranks": {"overall": [1, 2, 3, 1], "honesty": [1, 1, 1, 2]},
+        }
+        for i in range(10)
+    ]
+    rows.append({"prompt": "The same", "chosen": "a", "rejected": "a"})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def place(tmp_path, tiny_folder):
+    place = open_place(tmp_path / "data", tiny_folder)
+    yield place
+    place.store.close()
+
+
+def training(pairs, kind, **more):
+    settings = {
+        "kind": kind,
+        "files": (pairs,),
+        "harmless_sets": ("kind",),
+        "answers_per_step": 12,
+        "epochs": 2.0,
+        "members": 2,
+        "max_prompt_tokens": 64,
+        "max_reply_tokens": 48,
+        "held_out_share": 0.3,
+        "lora": LoraSpec(rank=4, alpha=8),
+        "optimiser": OptimiserConfig(learning_rate=2e-2, warmup_share=0.0),
+        "loop": LoopConfig(evaluate_every=3, checkpoint_every=2, patience=0),
+        "head": RewardConfig(picks_between_changes=None, draws=16),
+    }
+    return RewardTrainConfig(**settings | more)
+
+
+def test_pairs_rankings_and_criteria_are_read_and_defective_rows_left_out(pairs):
+    items = read_answers((pairs,), sets=(), harmless_sets=("kind",))
+    assert len(items) == 90
+    assert items[0].ranks == {Criterion.OVERALL: (1, 2)}
+    assert items[1].ranks == {Criterion.HARMLESSNESS: (1, 2)}
+    assert items[-1].ranks[Criterion.HONESTY] == (1, 1, 1, 2)
+    assert [one.weight for one in items] == [1.0] * 90
+    assert len(read_answers((pairs,), sets=("kind",), harmless_sets=())) == 40
+
+
+def test_pairs_of_one_prompt_share_the_weight_of_one_answer(tmp_path):
+    path = tmp_path / "three.jsonl"
+    rows = [{"prompt": "Q", "chosen": a, "rejected": b} for a, b in ("ab", "ac", "bc")]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    weights = [one.weight for one in read_answers((path,), sets=(), harmless_sets=())]
+    assert weights == [pytest.approx(1 / 3)] * 3
+
+
+@pytest.mark.parametrize("row", [{"prompt": "Q"}, {"prompt": "Q", "replies": ["a"], "ranks": [2]}])
+def test_a_broken_row_is_named(tmp_path, row):
+    path = tmp_path / "broken.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    with pytest.raises(PhaseError, match="line 1"):
+        read_answers((path,), sets=(), harmless_sets=())
+
+
+@pytest.mark.parametrize("kind", list(RewardKind))
+def test_each_kind_learns_what_is_liked_and_ppo_can_read_it(place, pairs, kind):
+    phase = RewardTraining(place, training(pairs, kind))
+    assert phase.criteria == (Criterion.OVERALL, Criterion.HARMLESSNESS, Criterion.HONESTY)
+    outcome = PhaseRun(phase, place)()
+    assert outcome.accepted, outcome.reason
+    m = outcome.metrics
+    assert m["accuracy"] > 0.8
+    assert m["log_loss"] < m["before.log_loss"]
+    assert m["longer_is_better"] < 0.2
+    assert "train ppo" in outcome.reason and outcome.folder.is_dir()
+    assert place.policies.current().id == BASE_VERSION  # a reward model is no version
+
+    tokenizer = place.engine.backbone.tokenizer
+    prompt = user("Tell me about water")
+    replies = [
+        candidate(i, text, tokenizer).completion
+        for i, text in enumerate(("A drop.", "Well, water " * 6 + "and so on, on and on."))
+    ]
+    source = read_reward(place, [outcome.folder], CriteriaWeights(), seed=0)
+    rewards = source.reward.score(prompt, replies)
+    assert rewards.shape[0] >= 2 and rewards.shape[1] == 2
+    assert (rewards[:, 0] > rewards[:, 1]).float().mean() > 0.7
+    again = read_reward(place, [outcome.folder, outcome.folder], CriteriaWeights(), seed=0)
+    assert len(again.reward.score(prompt, replies)) == 2 * len(rewards)
+    known = PhaseRun(RewardTraining(place, training(pairs, kind)), place)()
+    assert known.folder == outcome.folder and "done before" in known.reason
+
+
+@pytest.mark.parametrize("kind", [RewardKind.HEAD, RewardKind.ADAPTER])
+def test_a_reward_phase_goes_on_from_a_checkpoint(place, pairs, kind):
+    config = training(pairs, kind)
+    whole = RewardTraining(place, config)
+    for number in range(4):
+        whole.step(number)
+    expected = whole.measure()
+    whole.close()
+    first = RewardTraining(place, config)
+    first.step(0)
+    first.step(1)
+    state = first.state()
+    state = replace(state, tensors={name: t.clone() for name, t in state.tensors.items()})
+    first.close()
+    second = RewardTraining(place, config)
+    second.restore(state)
+    second.step(2)
+    second.step(3)
+    assert second.measure() == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    second.close()
+
+
+def test_measures_are_of_untied_pairs_by_criterion():
+    item = RankedReplies(
+        prompt=user("Q"),
+        texts=("long and long", "short", "tiny"),
+        ranks={Criterion.OVERALL: (2, 1, 1), Criterion.HARMLESSNESS: (1, 2, 3)},
+        family="f",
+    )
+    rewards = torch.tensor([[[0.0, 3.0, 3.0], [0.0, 9.0, 9.0]]]).expand(4, 2, 3)
+    criteria = (Criterion.OVERALL, Criterion.HARMLESSNESS)
+    m = measure_rewards(lambda _: rewards, [item], criteria)
+    assert m["pairs"] == 2.0 and m["accuracy"] == 1.0 and m["longer_is_better"] == 0.0
+    assert m["pairs.harmlessness"] == 3.0
+    assert m["accuracy.harmlessness"] == pytest.approx(0.5 / 3)  # two wrong, one even
+
+
+class Capitals:
+    """A taste that can be seen through; both members share it."""
+
+    def score(self, prompt, completions):
+        share = [sum(map(str.isupper, c.text)) / max(1, len(c.text)) for c in completions]
+        return torch.tensor([share, share]) * 10
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory):
+    path = tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"Question {i}?"}) + "\n" for i in range(24)))
+    return path
+
+
+def ppo_config(prompts, **more):
+    sampling = Sampling(temperature=1.0, top_k=1000, top_p=1.0, max_new_tokens=6)
+    settings = {
+        "prompts": (prompts,),
+        "prompts_per_step": 4,
+        "max_steps": 4,
+        "held_out_prompts": 4,
+        "ppo": PpoConfig(
+            learning_rate=5e-3,
+            lora=LoraSpec(rank=4, alpha=8),
+            rollout=RolloutConfig(samples=2, sampling=sampling),
+        ),
+        "loop": LoopConfig(evaluate_every=2, checkpoint_every=1),
+        "gate": EASY,
+    }
+    return PpoTrainConfig(**settings | more)
+
+
+def test_ppo_trains_against_a_reward_folder_and_ends_in_a_version(place, pairs, prompts):
+    reward = PhaseRun(RewardTraining(place, training(pairs, RewardKind.HEAD)), place)()
+    config = ppo_config(
+        prompts,
+        reward=(reward.folder,),
+        criteria=CriteriaSettings(harmlessness=0.5, least_harmless=-20.0),
+    )
+    outcome = PhaseRun(PpoTraining(place, config), place)()
+    assert outcome.accepted, outcome.reason
+    assert outcome.metrics["before.reward_win_rate"] == pytest.approx(0.5)
+    assert outcome.metrics["before.kl_per_token"] == pytest.approx(0.0, abs=1e-6)
+    assert outcome.metrics["kl_per_token"] > 0.0
+    assert place.policies.round(outcome.version).update_rule == "ppo"
+
+
+def test_an_interrupted_ppo_run_ends_in_the_same_weights(place, pairs, prompts, monkeypatch):
+    from learner.phases import ppo as module
+    from learner.phases.reward_source import RewardSource
+
+    def read(*_, **__):
+        return RewardSource(reward=Capitals(), sha256="c" * 64)
+
+    monkeypatch.setattr(module, "read_reward", read)
+    config = ppo_config(prompts)
+
+    def weights():
+        return [p.clone() for p in place.engine.backbone.training_lora().tensors.values()]
+
+    whole = PpoTraining(place, config)
+    for number in range(3):
+        whole.step(number)
+    expected, measured = weights(), whole.measure()
+    whole.close()
+    first = PpoTraining(place, config)
+    first.step(0)
+    first.measure()  # leaves no trace
+    first.step(1)
+    state = first.state()
+    first.close()
+    second = PpoTraining(place, config)
+    second.restore(state)
+    second.step(2)
+    for one, other in zip(weights(), expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-7, rtol=1e-6)
+    assert second.measure() == pytest.approx(measured, rel=1e-4, abs=1e-6)
+    second.close()
+
+
+def test_what_is_missing_is_said(place, prompts, tmp_path):
+    with pytest.raises(PhaseError, match="too few"):
+        RewardTraining(place, RewardTrainConfig())
+    with pytest.raises(PhaseError, match="too few to train against"):
+        PpoTraining(place, ppo_config(prompts))
+    with pytest.raises(ModelError, match="no reward model"):
+        PpoTraining(place, ppo_config(prompts, reward=(tmp_path,)))
