@@ -169,7 +169,7 @@ class DataService:
         """The versions that deleting its chat, with what was learned, would end."""
         with sentences():
             chat = self._picks.detail(pick).comparison.conversation_id
-            return self._forgetting.versions_that_saw(self._forgetting.questions_in(chat))
+            return self._forgetting.versions_that_saw_chat(chat)
 
     def forget(self, pick: ComparisonId) -> Forgotten:
         """Never use the pick again, and let no version speak that has seen it."""
@@ -183,8 +183,7 @@ class DataService:
     def delete_chat(self, conversation_id: ConversationId, *, unlearn: bool) -> Forgotten:
         """Erase a conversation; with ``unlearn`` also what versions have learned from it."""
         with sentences():
-            questions = self._forgetting.questions_in(conversation_id) if unlearn else []
-            seen = self._forgetting.versions_that_saw(questions)
+            seen = self._forgetting.versions_that_saw_chat(conversation_id) if unlearn else []
         self._hooks.delete_chat(conversation_id, unlearn=unlearn)
         self._hooks.version_changed()
         return Forgotten(versions=tuple(seen), live=self._policies.current().id)

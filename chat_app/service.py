@@ -21,6 +21,7 @@ from chat_app.core import Core
 from chat_app.errors import ChatError, sentences
 from chat_app.loop import Loop
 from chat_app.progress import LearnerStatus
+from chat_app.ranking import RankingDesk
 from chat_app.reading import read_conversation
 from chat_app.replying import Replying
 from chat_app.shelf import Shelf
@@ -66,6 +67,7 @@ class ChatService:
         self._replying = Replying(self._core)
         self._loop = Loop(self._core, learner_status, self._replying.prepare_soon)
         self._choosing = Choosing(self._core, self.teaching, clock, self._loop.heed_duels)
+        self.ranking = RankingDesk(self._core)
         self._logs = logs
         self._lock = self._core.lock
         logs.conversations.erase_temporary()
@@ -263,6 +265,7 @@ class ChatService:
     def close(self) -> None:
         """Stop what is being written, keep its text, and end both threads."""
         self._replying.stop_all()
+        self.ranking.stop()
         self._loop.close()
         self._core.model.close()
         self._logs.conversations.erase_temporary()

@@ -52,8 +52,7 @@ class Shelf:
             messages = self._log.all_turns(conversation_id)
             asked = [turn.id for turn in messages if turn.message.role is Role.USER]
             answers = self._core.logs.receipts.of(asked)
-            forgetting = self._core.logs.forgetting
-            versions = forgetting.versions_that_saw(forgetting.questions_in(conversation_id))
+            versions = self._core.logs.forgetting.versions_that_saw_chat(conversation_id)
         return DeletionView(
             title=chat.title or "New chat",
             messages=sum(turn.message.role is Role.USER for turn in messages),
