@@ -42,6 +42,8 @@ from storage.slates import (
 
 log = logging.getLogger(__name__)
 
+ANSWERS = 4
+"""So many are written where nobody says how many."""
 TOO_ALIKE = (
     "The model said the same each time, so there is nothing to put in order. "
     "Ask something with more than one good answer."

@@ -13,6 +13,7 @@ import gradio as gr
 
 from chat_app.errors import ChatError
 from chat_app.markup import typed
+from chat_app.ranking import ANSWERS
 from chat_app.service import ChatService
 from chat_app.ui_choices import ChoiceEvents
 from chat_app.ui_layout import ChatLayout, messages_of
@@ -25,6 +26,7 @@ from storage.records import Role, Thumb, TurnId
 READ_KEY = "() => [new URLSearchParams(location.search).get('c') ?? '', '', '']"
 WRITE_KEY = "(key) => { window.twofold.showKey(key) }"
 BEGIN = "() => { window.twofold.closeSidebar(); window.twofold.focusBox() }"
+OPEN_RANK = "(refused) => { if (!refused) window.twofold.openTab('rank') }"
 CLOSE_SIDEBAR = "() => { window.twofold.closeSidebar() }"
 
 
@@ -76,6 +78,9 @@ class ChatPage:
         left.then(self.open_new, [parts.list.search, parts.key], **draws)
 
         parts.transcript.like(self.rate, [parts.turns, *here], **draws)
+        parts.reply.rank.click(self.rank_more, here, **draws).then(
+            None, [parts.note], None, js=OPEN_RANK
+        )
         parts.stop.click(self.end_reply, [parts.key], None, **QUIET)
         for pager in (parts.reply.replies, parts.reply.branches):
             pager.before.click(self.show, [pager.before_turn, *here], **draws)
@@ -215,6 +220,22 @@ class ChatPage:
             self._service.teaching.rate(self._page.id(key), _turn(turns, liked.index), thumb)
 
         return self._page.done(keep, key, words)
+
+    def rank_more(self, key: str, words: str) -> Update:
+        """Put the answers to the last message, and more of them, on the ranking desk."""
+
+        def put() -> None:
+            conversation_id = self._page.id(key)
+            said = [
+                turn
+                for turn in self._service.view(conversation_id).turns
+                if turn.message.role is Role.USER
+            ]
+            if not said:
+                raise ChatError("There is no message here whose answers could be ranked.")
+            self._service.ranking.begin_more(conversation_id, said[-1].id, ANSWERS)
+
+        return self._page.done(put, key, words)
 
     def show(self, turn: str, key: str, words: str) -> Update:
         if not turn:

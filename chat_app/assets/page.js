@@ -225,5 +225,9 @@
     focusBox: () => box()?.focus(),
     focus,
     closeSidebar,
+    keysOn,
+    openTab: (name) => byId(`${name}-tab-button`)?.click(),
+    press,
+    writing,
   };
 }
