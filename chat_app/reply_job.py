@@ -76,13 +76,16 @@ class ReplyJob(WritingJob):
         may_ask: bool = True,
         begun: str = "",
         versions: Versions | None = None,
+        suggests: bool = False,
     ) -> None:
-        """``versions``: two that reply side by side, in place of the live one."""
+        """``versions``: two that reply side by side, in place of the live one. ``suggests``: what
+        is written is kept for the person to use, and not shown as the reply."""
         super().__init__(seed)
         self.conversation_id = conversation_id
         self.prompt_turn_id = prompt_turn_id
         self.may_ask = may_ask
         self.begun = begun
         self.versions = versions
+        self.suggests = suggests
         self.settle = Event()
         self.started = False

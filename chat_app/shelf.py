@@ -3,7 +3,7 @@
 from chat_app.core import Core
 from chat_app.errors import ChatError, sentences
 from chat_app.views import DeletionView
-from storage.records import Choice, Conversation, ConversationId, Role
+from storage.records import Choice, Conversation, ConversationId, Purpose, Role
 
 LISTED = 200
 
@@ -19,13 +19,22 @@ class Shelf:
             return self._log.search(words, limit=limit)
 
     def begin(
-        self, *, learn: bool = True, temporary: bool = False, instructions: str = ""
+        self,
+        *,
+        learn: bool = True,
+        temporary: bool = False,
+        instructions: str = "",
+        purpose: Purpose = Purpose.CHAT,
     ) -> Conversation:
         """Begin a conversation. Raises ChatError where the instructions are too long."""
+        if purpose is Purpose.TEACHING and (temporary or not learn):
+            raise ChatError("A chat that is not learned from cannot teach: choose one of the two.")
         if instructions.strip():
             instructions = self._core.check(instructions)
         with sentences():
-            return self._log.start(learn=learn, temporary=temporary, instructions=instructions)
+            return self._log.start(
+                learn=learn, temporary=temporary, instructions=instructions, purpose=purpose
+            )
 
     def rename(self, conversation_id: ConversationId, title: str) -> None:
         if not title.strip():

@@ -5,6 +5,7 @@ from typing import Any
 import gradio as gr
 
 from chat_app import wording
+from chat_app.dialogue import teaches
 from chat_app.teaching import REASONS_BETTER, REASONS_WORSE
 from chat_app.ui_parts import Update, hidden, show, small_button
 from chat_app.views import ConversationView, Place, Status
@@ -85,8 +86,9 @@ class ReplyBar:
                 self.token: "",
             }
         mark = wording.reply_mark(view)
-        last = view.turns[-1].message.role is Role.ASSISTANT
-        ranks = last and view.question is None and view.conversation.learn
+        chat = view.conversation
+        replied = view.turns[-1].message.role is Role.ASSISTANT and view.question is None
+        ranks = replied and chat.learn and not teaches(chat)
         paged = view.question is None and (view.replies.of > 1 or view.branches.of > 1)
         return {
             self.bar: show(visible=bool(mark) or paged or ranks),

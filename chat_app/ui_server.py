@@ -38,7 +38,7 @@ HOST = "127.0.0.1"
 PORT = 7860
 SCRIPTS = ("page.js", "rank.js")
 """Functions without arguments, run in this order once a page has loaded."""
-STYLES = ("style.css", "tabs.css", "rank.css")
+STYLES = ("style.css", "tabs.css", "rank.css", "teach.css")
 
 
 class PageServer:

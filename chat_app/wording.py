@@ -15,6 +15,7 @@ from storage.records import (
     Conversation,
     FinishReason,
     PolicyVersionId,
+    Purpose,
     Question,
     RoundStatus,
     Strength,
@@ -59,6 +60,10 @@ ANSWERS_HELP = """
 
 You can take back or change an answer later.
 """
+TEACHING = (
+    "**A teaching chat**: you write both sides, and what you finish is an example. "
+    "I suggest replies; what you write in their place counts as better."
+)
 READY = "Two replies are ready. Press 1 or 2."
 OFFLINE = (
     "twofold does not answer: it was ended, or it is starting again. Your text is kept; "
@@ -245,6 +250,8 @@ def deletion(view: DeletionView) -> str:
 
 def about_chat(chat: Conversation) -> str:
     """What a person should know of what this chat is used for; empty where it is as usual."""
+    if chat.purpose is Purpose.TEACHING:
+        return TEACHING
     if chat.temporary:
         return "A temporary chat: it is never learned from, and erased as soon as you leave it."
     if not chat.learn:

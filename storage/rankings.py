@@ -146,6 +146,15 @@ class RankingReader:
         )
         return RankingCounts(**dict(row))
 
+    def meta_of(self, slates: Iterable[SlateId]) -> dict[SlateId, str]:
+        """Return what the file said of each of these slates that came out of one."""
+        sql = """
+            SELECT slate_id, meta_json FROM imported_slates
+             WHERE slate_id IN (SELECT value FROM json_each(?))
+        """
+        found = fetch(self._reader.read(), sql, [json.dumps(list(slates))])
+        return {SlateId(row["slate_id"]): row["meta_json"] for row in found}
+
     def _rankings(self, sql: str, values: dict[str, Any] | None = None) -> list[Ranking]:
         db = self._reader.read()
         return rankings_of(db, fetch(db, sql, values or {}))

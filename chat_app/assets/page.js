@@ -23,6 +23,8 @@
     arrowleft: "reply-before",
     arrowright: "reply-after",
   };
+  // In a teaching chat, which never asks.
+  const TEACHING_KEYS = { 1: "teach-use", 2: "teach-another", u: "teach-undo" };
   const CHORDS = {
     "ctrl+shift+o": () => press("new-chat"),
     "ctrl+k": () => focus("search"),
@@ -87,7 +89,8 @@
     const wanted = event.altKey ? (key === "1" || key === "2") : !writing(event.target);
     // An arrow belongs to whatever list of choices it moves in.
     if (key.startsWith("arrow") && event.target.closest?.("[role=tab], input, [role=radiogroup]")) return;
-    if (wanted && KEYS[key] && press(KEYS[key])) event.preventDefault();
+    const buttons = [TEACHING_KEYS[key], KEYS[key]].filter(Boolean);
+    if (wanted && buttons.some(press)) event.preventDefault();
   });
   document.addEventListener("click", (event) => {
     if (event.target.closest?.("#open-keys")) toggleKeys();
