@@ -134,7 +134,7 @@ class RankingDesk:
                 slate=slate,
                 ranking=self._log.answer_of(slate.id) if slate else None,
                 held_out=held_out,
-                failed=self._failed,
+                failed="" if token else self._failed,
                 notice=self._notice if slate and slate.token == self._token else "",
             )
 

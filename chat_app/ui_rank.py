@@ -48,19 +48,18 @@ class RankPage:
                 elem_id="rank-text",
                 scale=3,
             )
-            self.count = gr.Radio(
-                choices=[(str(n), n) for n in range(MIN_ANSWERS, MAX_ANSWERS + 1)],
-                value=ANSWERS,
-                label="Answers",
-                elem_id="rank-count",
-                scale=1,
-            )
             self.write = gr.Button(
-                "Write answers", variant="primary", elem_id="rank-write", min_width=130, scale=0
+                "Write answers", variant="primary", elem_id="rank-write", min_width=150, scale=0
             )
             self.stop = gr.Button(
-                "Stop", visible=False, elem_id="rank-stop", min_width=130, scale=0
+                "Stop", visible=False, elem_id="rank-stop", min_width=150, scale=0
             )
+        self.count = gr.Radio(
+            choices=[(str(n), n) for n in range(MIN_ANSWERS, MAX_ANSWERS + 1)],
+            value=ANSWERS,
+            label="How many answers?",
+            elem_id="rank-count",
+        )
         self.failed = gr.Markdown(visible=False, elem_id="rank-failed")
         self.stage = gr.Markdown(visible=False, elem_id="rank-stage")
         with gr.Row(
