@@ -192,7 +192,10 @@ class RankPage:
                 for pane, text in zip(self.panes, draft.texts, strict=False):
                     update |= pane.draw_draft(text)
             yield update
-        yield self.draw("" if task else token, saved)
+        end = self.draw("" if task else token, saved)
+        if not self._desk.view().failed:
+            end.pop(self.failed)  # what the event before this one had to say stays
+        yield end
 
     def end(self) -> None:
         self._desk.stop()
