@@ -96,8 +96,12 @@ class ReplyBar:
             self.mark: mark,
             **self.replies.draw(view.replies, "Reply", shown=view.question is None),
             **self.branches.draw(view.branches, "Branch", shown=view.question is None),
-            **self._draw_receipt(view, status),
+            **(self._no_receipt() if teaches(chat) else self._draw_receipt(view, status)),
         }
+
+    def _no_receipt(self) -> Update:
+        """A teaching chat says itself what became of what was written."""
+        return {self.saved_row: show(visible=False), self.more: show(visible=False), self.token: ""}
 
     def _draw_receipt(self, view: ConversationView, status: Status) -> Update:
         last = view.turns[-1].id

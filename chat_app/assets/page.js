@@ -126,6 +126,14 @@
       const part = byId(id);
       if (part && part.getAttribute("aria-label") !== label) part.setAttribute("aria-label", label);
     }
+    // In a teaching chat the box belongs to either side in turn; its heading says to which.
+    const message = box();
+    if (message) {
+      const turn = document.querySelector("#teach-turn h3");
+      message.dataset.plain ??= message.placeholder;
+      const wanted = turn?.offsetParent ? turn.textContent : message.dataset.plain;
+      if (message.placeholder !== wanted) message.placeholder = wanted;
+    }
     // Two pairs of thumbs look alike to a screen reader unless they say whether they are pressed.
     for (const thumb of document.querySelectorAll("#transcript button[aria-label$=ike], #transcript button[aria-label$=iked]")) {
       const pressed = String(thumb.getAttribute("aria-label").endsWith("d"));

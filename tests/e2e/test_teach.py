@@ -32,6 +32,7 @@ def begin(person, site):
     expect(person.part("about-chat")).to_contain_text("A teaching chat")
     expect(person.part("teach-turn")).to_contain_text("You are the assistant")
     expect(person.part("send")).to_have_text("Add reply")
+    expect(person.box).to_have_attribute("placeholder", "You are the assistant: write the reply")
     expect(person.part("teach-use")).to_be_visible()
 
 
