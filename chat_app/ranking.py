@@ -149,7 +149,7 @@ class RankingDesk:
                 receipt = self._log.rank(token, orders, decision_ms=max(0, decision_ms))
             else:
                 receipt = self._log.change(token, orders, decision_ms=0)
-        self._core.changed(slate.conversation_id)
+        self._core.answered(slate.conversation_id)
         return receipt
 
     def skip(self, token: str) -> RankingReceipt:
@@ -160,7 +160,10 @@ class RankingDesk:
     def undo(self, token: str) -> RankingReceipt:
         """Take an order, or a skip, back: it teaches nothing any more."""
         with self._core.lock, sentences():
-            return self._log.withdraw(token)
+            slate = self._log.slate(token)
+            receipt = self._log.withdraw(token)
+        self._core.answered(slate.conversation_id)
+        return receipt
 
     def list(self, before: RankingId | None = None, limit: int = 20) -> list[Ranking]:
         """What was ranked, skipped and taken back, newest first."""
@@ -184,7 +187,7 @@ class RankingDesk:
             done = self._core.logs.forgetting.forget_ranking(
                 slate.id, reason="learned from a ranking that was forgotten"
             )
-        self._core.revisions.status_changed()
+        self._core.answered(slate.conversation_id)
         return done
 
     # --- Private -----------------------------------------------------------------------------

@@ -74,7 +74,7 @@ def receipt(ranking: Ranking, *, held_out: bool) -> str:
     if held_out:
         return "One in ten only checks what I learned, and this is one: nothing is trained on it."
     pairs = count_of(len(ranking.pairs()), "pair")
-    return f"It makes {pairs}. The next reward model that is trained learns from them."
+    return f"It makes {pairs}, which my judges know from the next reply on."
 
 
 def order_line(ranking: Ranking) -> str:

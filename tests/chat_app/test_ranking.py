@@ -10,7 +10,7 @@ from learner.engine.scripted import ScriptedReplyMaker
 from learner.errors import AdapterLoadError
 from storage.records import Purpose
 from storage.slates import Criterion, Orders, RankingState
-from tests.chat_app.makers import scripted
+from tests.chat_app.makers import GatedReplyMaker, scripted
 from tests.storage.builders import World, completion
 
 SKY = "Why is the sky blue?"
@@ -160,6 +160,25 @@ def test_too_few_different_answers_and_failures_are_told(serve) -> None:
     for text, answers, said in (("", 4, "empty"), (SKY, 1, "2 to 9"), (SKY, 10, "2 to 9")):
         with pytest.raises(ChatError, match=said):
             service.ranking.begin(text, answers)
+
+
+def test_the_judges_know_a_ranking_at_once_and_forget_it_as_fast(serve, world: World) -> None:
+    replies = GatedReplyMaker()
+    service = serve(replies)
+    turn = world.prompt(text=SKY)  # of a chat that is not held out
+    service.ranking.begin_more(turn.conversation_id, turn.id, 3)
+    service.drain()
+    slate = service.ranking.view().slate
+    service.ranking.save(slate.token, order(1, 2, 3))
+    service.drain()
+    assert replies.orders[-1] == [order(1, 2, 3)]
+    service.ranking.undo(slate.token)
+    service.drain()
+    assert replies.orders[-1] == []
+    service.ranking.save(slate.token, order(3, 2, 1))
+    service.ranking.forget(slate.token)
+    service.drain()
+    assert replies.orders[-1] == []
 
 
 def test_a_forgotten_ranking_teaches_nothing(serve, world: World) -> None:
