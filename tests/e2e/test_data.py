@@ -148,7 +148,7 @@ def test_an_export_is_previewed_downloaded_and_taken_in_again(asking, person, se
     expect(person.part("export-said")).to_contain_text("3 rows")
     person.part("export-format").get_by_role("radio", name="Liked or not").check()
     expect(person.part("export-said")).to_contain_text("6 rows")
-    person.part("export-format").get_by_role("radio", name="Preference pairs (TRL").check()
+    person.part("export-format").get_by_role("radio", name="Preference pairs (TRL: DPO").check()
     expect(person.part("export-said")).to_contain_text("3 rows")
     with person.page.expect_download() as saved:
         person.page.get_by_role("link", name="Download twofold").click()

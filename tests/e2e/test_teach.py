@@ -26,6 +26,8 @@ def site(serve):
 
 def begin(person, site):
     person.visit(site.address)
+    # What is ticked before the first drawing would be drawn over.
+    expect(person.part("seen").locator("textarea, input")).not_to_have_value("")
     person.part("teaching").get_by_role("checkbox").check()
     expect(person.part("temporary")).to_be_hidden()
     person.say(SKY)
