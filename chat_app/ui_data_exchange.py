@@ -83,6 +83,7 @@ class ExchangePanels:
             self.preview_export,
             [self.format, self.options, *query],
             export,
+            trigger_mode="always_last",  # two at once may answer in the wrong order
             **quiet,
         )
         reading = [self.file, self.import_key, self.import_said, self.start, self.progress]

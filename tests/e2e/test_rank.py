@@ -25,6 +25,7 @@ def site(serve):
 
 def open_rank(person, app):
     person.visit(app.address)
+    person.settled()
     person.open_tab("Rank")
     expect(person.part("rank-intro")).to_be_visible()
 
@@ -177,11 +178,13 @@ def test_a_reload_keeps_the_slate_and_the_order_begun(site, person):
     person.page.keyboard.press("4")
     expect_order(person, [2], [4])
     person.reload()
+    person.settled()
     person.open_tab("Rank")
     expect_order(person, [2], [4])
     person.part("rank-skip").click()
     expect(person.part("rank-saved")).to_contain_text("Skipped. It teaches nothing.")
     person.reload()
+    person.settled()
     person.open_tab("Rank")
     expect(person.part("rank-slate")).to_be_hidden()
 

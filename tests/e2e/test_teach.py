@@ -26,8 +26,7 @@ def site(serve):
 
 def begin(person, site):
     person.visit(site.address)
-    # What is ticked before the first drawing would be drawn over.
-    expect(person.part("seen").locator("textarea, input")).not_to_have_value("")
+    person.settled()
     person.part("teaching").get_by_role("checkbox").check()
     expect(person.part("temporary")).to_be_hidden()
     person.say(SKY)
@@ -104,6 +103,7 @@ def test_dialogues_of_a_file_are_examples_with_a_chat_to_open(site, person, tmp_
     messages = [{"role": "user", "content": SKY}, {"role": "assistant", "content": "The air."}]
     file.write_text(json.dumps({"messages": messages}) + "\n")
     person.visit(site.address)
+    person.settled()
     person.open_tab("Data")
     person.part("import").get_by_role("button").first.click()
     person.part("import-file").locator("input[type=file]").set_input_files(file)
@@ -114,6 +114,7 @@ def test_dialogues_of_a_file_are_examples_with_a_chat_to_open(site, person, tmp_
     person.open_tab("Data")
     expect(person.part("beside-picks")).to_contain_text("1 example dialogue (1 reply)")
     person.part("export").get_by_role("button").first.click()
+    expect(person.part("export-said")).to_contain_text("no row of this format")
     person.part("export-format").get_by_role("radio", name="Example dialogues").check()
     expect(person.part("export-said")).to_contain_text("1 row")
     person.part("examples-box").get_by_role("button").first.click()
