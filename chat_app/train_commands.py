@@ -133,6 +133,57 @@ def runs(data: o.Data = None, as_json: o.AsJson = False) -> None:
         )
 
 
+def speedrun(
+    plan: Annotated[
+        str, typer.Option(help="full (under an hour on two cores), short, or a YAML file.")
+    ] = "full",
+    shared: Annotated[
+        Path, typer.Option(envvar="TWOFOLD_DATA", help="Folder of the shared preference data.")
+    ] = Path("../shared/data"),
+    data: Annotated[
+        Path, typer.Option(help="Folder of its own; the same command goes on in it.")
+    ] = Path("speedrun"),
+    out: Annotated[Path, typer.Option(help="Folder for speedrun.md and speedrun.json.")] = Path(
+        "docs"
+    ),
+    model: o.Model = None,
+    device: o.Device = "auto",
+    dtype: o.Dtype = "auto",
+    threads: o.Threads = 0,
+) -> None:
+    """All phases in a row on the shared data, pretrain to ppo, and a report on each."""
+    from learner.machine import machine_report  # noqa: PLC0415 - torch, seconds
+    from learner.phases.speedrun.plan import read_plan  # noqa: PLC0415
+    from learner.phases.speedrun.report import as_json, as_markdown  # noqa: PLC0415
+    from learner.phases.speedrun.run import speedrun as run  # noqa: PLC0415
+    from learner.phases.watchers import TerminalWatcher  # noqa: PLC0415
+
+    settings = read_plan(plan)
+    if not out.is_dir():
+        raise ChatError(f"There is no folder {out} for the report: make it, or name another.")
+    engine = EngineConfig(device=device, dtype=dtype, threads=threads)
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    result = run(
+        settings,
+        shared=shared,
+        data=data,
+        model=resolve_model(model, progress=say),
+        engine=engine,
+        watchers=[TerminalWatcher()],
+        say=say,
+    )
+    command = f"twofold speedrun --plan {plan}"
+    machine = machine_report(engine)
+    text = as_markdown(result, command, machine)
+    (out / "speedrun.md").write_text(text, encoding="utf-8")
+    (out / "speedrun.json").write_text(as_json(result, command, machine), encoding="utf-8")
+    typer.echo(f"The report is in {out / 'speedrun.md'}.")
+    typer.echo(f"Chat with what it made: twofold serve --data {data}")
+
+
 def _launch(processes: int) -> None:
     """The same command line in several processes that train together.
 

@@ -36,9 +36,6 @@ from chat_app.ui import ASSETS, THEME, build_ui
 
 HOST = "127.0.0.1"
 PORT = 7860
-SCRIPTS = ("page.js", "rank.js")
-"""Functions without arguments, run in this order once a page has loaded."""
-STYLES = ("style.css", "tabs.css", "rank.css", "teach.css")
 
 
 class PageServer:
@@ -96,15 +93,15 @@ def page_app(
     add_downloads(api, tabs)
     page = build_ui(service, tabs, candidates=candidates)
     page.queue(default_concurrency_limit=None)
-    scripts = [(ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS]
+    script = (ASSETS / "page.js").read_text(encoding="utf-8")
     return gr.mount_gradio_app(
         api,
         page,
         path="/",
         server_name=HOST,
         theme=THEME,
-        css_paths=[ASSETS / name for name in STYLES],
-        js="() => {" + "".join(f"({one})();" for one in scripts) + "}",
+        css_paths=[ASSETS / "style.css", ASSETS / "tabs.css"],
+        js=script,
         footer_links=[],
         run_history=False,
         ssr_mode=False,

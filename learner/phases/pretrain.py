@@ -25,6 +25,7 @@ from learner.phases.order import batch
 from learner.phases.packing import TokenSequence
 from learner.phases.place import Place
 from learner.phases.protocol import Aim, LoopConfig, PhaseError, PhaseState, Product, RunFacts
+from learner.phases.publish import WIDE_GATE
 from learner.phases.scratch import ScratchConfig
 from learner.phases.texts import read_corpus
 from learner.phases.trainee import open_trainee
@@ -54,9 +55,7 @@ class PretrainConfig:
     """Begin from random weights of this size, with the base's tokenizer. Implies ``lora`` null."""
     optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(weight_decay=0.1))
     loop: LoopConfig = field(default_factory=LoopConfig)
-    gate: GateConfig = field(
-        default_factory=lambda: GateConfig(max_kl_per_token=1.0, max_perplexity_ratio=1.25)
-    )
+    gate: GateConfig = WIDE_GATE
     """Limits for the version; wider than for a lesson, since a phase is there to change much."""
     make_live: bool = False
     """Let the version speak at once, if the gate lets it through."""

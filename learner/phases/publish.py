@@ -66,6 +66,11 @@ def publish_adapter(
     )
 
 
+WIDE_GATE = GateConfig(
+    max_kl_per_token=1.0, max_perplexity_ratio=1.25, min_length_ratio=0.2, max_length_ratio=4.0
+)
+"""Limits for what a phase makes: demonstrations may be much shorter than what the base says."""
+
 LINEAGE = "twofold.json"
 """In a model folder: what it was made from, and how."""
 

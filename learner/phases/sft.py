@@ -31,6 +31,7 @@ from learner.phases.packing import TokenSequence
 from learner.phases.place import Place
 from learner.phases.pretrain import neutral_perplexity
 from learner.phases.protocol import Aim, LoopConfig, PhaseError, PhaseState, Product, RunFacts
+from learner.phases.publish import WIDE_GATE
 from learner.phases.reward_score import RewardScore, RewardScoreConfig
 from learner.phases.trainee import open_trainee
 from learner.update_config import LoraSpec
@@ -67,9 +68,7 @@ class SftConfig:
     """None (`null`) trains all weights: the result is a model of its own."""
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
-    gate: GateConfig = field(
-        default_factory=lambda: GateConfig(max_kl_per_token=1.0, max_perplexity_ratio=1.25)
-    )
+    gate: GateConfig = WIDE_GATE
     """Limits for the version; wider than for a lesson, since a phase is there to change much."""
     make_live: bool = False
     """Let the version speak at once, if the gate lets it through."""

@@ -36,7 +36,9 @@ class TerminalWatcher:
     def began(self, kind: str, step: int, steps: int) -> None:
         self._kind, self._steps = kind, steps
         if step:
-            self._console.print(f"{kind}: going on from step {step} of {steps}", highlight=False)
+            self._console.print(
+                f"{kind}: going on from step {step} of {steps}", highlight=False, soft_wrap=True
+            )
         if not self._console.is_terminal:
             return
         self._progress = Progress(
@@ -64,12 +66,14 @@ class TerminalWatcher:
     def ended(self, line: str) -> None:
         if self._progress is not None:
             self._progress.stop()
-        self._console.print(f"{self._kind}: {line}", highlight=False)
+        self._console.print(f"{self._kind}: {line}", highlight=False, soft_wrap=True)
 
     def _line(self, step: int, metrics: Mapping[str, float]) -> None:
         self._said_at = self._clock()
         self._console.print(
-            f"{self._kind} {step}/{self._steps}  {_figures(metrics)}", highlight=False
+            f"{self._kind} {step}/{self._steps}  {_figures(metrics)}",
+            highlight=False,
+            soft_wrap=True,
         )
 
 
