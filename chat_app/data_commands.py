@@ -13,6 +13,7 @@ from chat_app.data_service import DataHooks, DataService
 from chat_app.dataset_zip import file_bytes
 from chat_app.errors import ChatError
 from chat_app.exports import (
+    BESIDE_PICKS,
     BINARY,
     ExportFormat,
     ExportOptions,
@@ -22,6 +23,7 @@ from chat_app.exports import (
     wanted,
 )
 from chat_app.pick_query import PickQuery
+from chat_app.record_exports import record_rows
 from chat_app.wording_data import import_line
 from learner.config import AskConfig, EngineConfig, OnlineConfig
 from learner.model_source import resolve_model
@@ -73,9 +75,12 @@ def export(
         raise ChatError(f"The format {format_} cannot be printed: name a file with --out.")
     folder = DataFolder(data or DataFolder.default_root())
     with Reader(folder.database) as reader:
-        only = wanted(query.filter(), chosen)
-        picks = iter(()) if only is None else PickReader(reader).answered(only)
-        rows = export_rows(picks, chosen)
+        if format_ in BESIDE_PICKS:
+            rows = record_rows(reader, chosen)
+        else:
+            only = wanted(query.filter(), chosen)
+            picks = iter(()) if only is None else PickReader(reader).answered(only)
+            rows = export_rows(picks, chosen)
         if out is None:
             for line in json_lines(rows):
                 sys.stdout.write(line)
@@ -168,6 +173,7 @@ def _service(folder: DataFolder, store: Store, model: str | None, *, reads: bool
         replies = ScriptedReplyMaker()
     logs = Logs.over(store, folder.rounds)
     return DataService(
+        reader=store,
         picks=PickReader(store),
         logs=logs,
         imports=ImportLog(store),

@@ -6,7 +6,7 @@ learner finds it in the log by itself.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -14,22 +14,40 @@ from threading import Lock
 from typing import Protocol
 
 from chat_app.errors import ChatError, sentences
-from chat_app.exports import ExportOptions, Row, export_rows, rows_a_pick, wanted
-from chat_app.import_file import FilePair, FileProblem, read_pairs
+from chat_app.exports import BESIDE_PICKS, ExportOptions, Row, export_rows, rows_a_pick, wanted
+from chat_app.import_file import (
+    FileDialogue,
+    FilePair,
+    FileProblem,
+    FileRanking,
+    FileRecord,
+    read_records,
+)
+from chat_app.record_exports import record_rows
 from learner.errors import LearnerError
 from learner.protocols import ReplyMaker
 from storage.conversations import random_key
+from storage.database import Reader
+from storage.dialogues import Demonstration, DemonstrationCounts, DialogueReader
 from storage.errors import StorageError
 from storage.forgetting import Forgotten
-from storage.imports import ImportedPair, ImportLog
+from storage.imports import (
+    Imported,
+    ImportedDialogue,
+    ImportedPair,
+    ImportedRanking,
+    ImportLog,
+)
 from storage.logs import Logs
 from storage.pick_list import PickDetail, PickFilter, PickReader, PickRow
+from storage.rankings import RankingCounts, RankingReader
 from storage.records import (
     BASE_VERSION,
     Choice,
     ComparisonId,
     Completion,
     ConversationId,
+    Message,
     PolicyVersionId,
 )
 
@@ -41,6 +59,11 @@ MAX_PROBLEMS = 8
 """So many bad lines of a file are told; the rest is counted."""
 MAX_FILE_BYTES = 64 * 2**20
 
+KINDS: dict[type[FileRecord], type[Imported]] = {
+    FilePair: ImportedPair,
+    FileRanking: ImportedRanking,
+    FileDialogue: ImportedDialogue,
+}
 KEPT_PREVIEWS = 4
 """Files that were looked at and may be imported; an older one has to be chosen again."""
 
@@ -82,9 +105,9 @@ class ImportPreview:
     key: str
     """Names it in ``start_import``."""
     name: str
-    new: tuple[FilePair, ...]
+    new: tuple[FileRecord, ...]
     known: int
-    """Pairs that are here already."""
+    """Records that are here already."""
     problems: tuple[FileProblem, ...]
     """The first few."""
     bad_lines: int
@@ -109,6 +132,7 @@ class DataService:
     def __init__(
         self,
         *,
+        reader: Reader,
         picks: PickReader,
         logs: Logs,
         imports: ImportLog,
@@ -116,6 +140,7 @@ class DataService:
         hooks: DataHooks,
     ) -> None:
         self._picks = picks
+        self._reader = reader
         self._feedback = logs.feedback
         self._forgetting = logs.forgetting
         self._imports = imports
@@ -147,6 +172,16 @@ class DataService:
         with sentences():
             return self._picks.versions()
 
+    def beside(self) -> tuple[RankingCounts, DemonstrationCounts]:
+        """What is kept beside choices."""
+        with sentences():
+            return RankingReader(self._reader).counts(), DialogueReader(self._reader).counts()
+
+    def examples(self, limit: int = 50) -> list[Demonstration]:
+        """The newest dialogues that train or measure."""
+        with sentences():
+            return DialogueReader(self._reader).newest(limit=limit)
+
     # --- Changing what is learned ------------------------------------------------------------
 
     def correct(self, pick: ComparisonId, choice: Choice) -> PickDetail:
@@ -169,7 +204,7 @@ class DataService:
         """The versions that deleting its chat, with what was learned, would end."""
         with sentences():
             chat = self._picks.detail(pick).comparison.conversation_id
-            return self._forgetting.versions_that_saw(self._forgetting.questions_in(chat))
+            return self._forgetting.versions_that_saw_chat(chat)
 
     def forget(self, pick: ComparisonId) -> Forgotten:
         """Never use the pick again, and let no version speak that has seen it."""
@@ -183,8 +218,7 @@ class DataService:
     def delete_chat(self, conversation_id: ConversationId, *, unlearn: bool) -> Forgotten:
         """Erase a conversation; with ``unlearn`` also what versions have learned from it."""
         with sentences():
-            questions = self._forgetting.questions_in(conversation_id) if unlearn else []
-            seen = self._forgetting.versions_that_saw(questions)
+            seen = self._forgetting.versions_that_saw_chat(conversation_id) if unlearn else []
         self._hooks.delete_chat(conversation_id, unlearn=unlearn)
         self._hooks.version_changed()
         return Forgotten(versions=tuple(seen), live=self._policies.current().id)
@@ -193,6 +227,10 @@ class DataService:
 
     def preview_export(self, only: PickFilter, options: ExportOptions) -> ExportPreview:
         """How many rows a download would have, and the first of them."""
+        if options.format in BESIDE_PICKS:
+            with sentences():
+                rows = list(record_rows(self._reader, options))
+            return ExportPreview(picks=0, rows=len(rows), sample=tuple(rows[:PREVIEW_ROWS]))
         with sentences():
             narrowed = wanted(only, options)
             return ExportPreview(
@@ -204,7 +242,10 @@ class DataService:
             )
 
     def export(self, only: PickFilter, options: ExportOptions) -> Iterator[Row]:
-        """The rows, oldest pick first."""
+        """The rows, oldest record first; what is not made of picks heeds no filter of them."""
+        if options.format in BESIDE_PICKS:
+            yield from record_rows(self._reader, options)
+            return
         narrowed = wanted(only, options)
         if narrowed is not None:
             yield from export_rows(self._picks.answered(narrowed), options)
@@ -213,22 +254,18 @@ class DataService:
 
     def preview_import(self, path: Path, name: str) -> ImportPreview:
         """What a file would add. Raises ChatError where it cannot be read at all."""
-        pairs, problems = list[FilePair](), list[FileProblem]()
-        for one in read_pairs(_lines(path, name)):
-            (pairs if isinstance(one, FilePair) else problems).append(one)  # type: ignore[arg-type]
-        if not pairs and not problems:
+        records, problems = list[FileRecord](), list[FileProblem]()
+        for one in read_records(_lines(path, name)):
+            (problems if isinstance(one, FileProblem) else records).append(one)  # type: ignore[arg-type]
+        if not records and not problems:
             raise ChatError(f"{name} is empty: choose a file with one JSON object a line.")
         with sentences():
-            tokens = self._imports.known_names(ImportedPair, (pair.id for pair in pairs if pair.id))
-            rows = self._imports.known_rows(ImportedPair, (pair.sha256 for pair in pairs))
-        new = {
-            pair.sha256: pair for pair in pairs if pair.id not in tokens and pair.sha256 not in rows
-        }
+            new = {one.sha256: one for one in records if not self._is_known(one)}
         preview = ImportPreview(
             key=random_key(),
             name=name,
             new=tuple(new.values()),
-            known=len(pairs) - len(new),
+            known=len(records) - len(new),
             problems=tuple(problems[:MAX_PROBLEMS]),
             bad_lines=len(problems),
         )
@@ -239,7 +276,7 @@ class DataService:
         return preview
 
     def start_import(self, key: str) -> None:
-        """Have the model read the new pairs, one after the other, between the replies."""
+        """Have the model read what is new, one after the other, between the replies."""
         with self._lock:
             preview = self._previews.get(key)
             if preview is None:
@@ -251,8 +288,8 @@ class DataService:
             self._import = ImportProgress(
                 name=preview.name, done=0, total=len(preview.new), added=0
             )
-        for pair in preview.new:
-            self._hooks.on_model(lambda pair=pair: self._take_in(pair))
+        for record in preview.new:
+            self._hooks.on_model(lambda record=record: self._take_in(record))
 
     def import_progress(self) -> ImportProgress | None:
         """How far the newest import is; None before the first."""
@@ -274,16 +311,21 @@ class DataService:
         else:
             self._feedback.change(pick.comparison.token, choice, decision_ms=0)
 
-    def _take_in(self, pair: FilePair) -> None:
-        """On the model's thread: let the model read both replies, then keep the pair."""
+    def _is_known(self, record: FileRecord) -> bool:
+        kind = KINDS[type(record)]
+        named = record.id is not None and self._imports.known_names(kind, [record.id])
+        return bool(named or self._imports.known_rows(kind, [record.sha256]))
+
+    def _take_in(self, record: FileRecord) -> None:
+        """On the model's thread: let the model read the replies it learns from, then keep them."""
         progress = self._import
         if progress is None or progress.error:
             return
         try:
-            added = self._imports.add([self._read(pair)])
+            added = self._imports.add([self._read(record)])
             progress = replace(progress, added=progress.added + added)
         except LearnerError as error:
-            log.warning("Line %d of %s: %s", pair.line, progress.name, error)
+            log.warning("Line %d of %s: %s", record.line, progress.name, error)
             progress = replace(progress, failed=progress.failed + 1)
         except StorageError as error:
             progress = replace(progress, error=str(error))
@@ -292,22 +334,42 @@ class DataService:
         if not progress.running:
             self._hooks.refit()
 
-    def _read(self, pair: FilePair) -> ImportedPair:
+    def _read(self, record: FileRecord) -> Imported:
+        said = {"row_sha256": record.sha256, "meta_json": record.meta_json}
+        match record:
+            case FilePair():
+                first, second = self._replies_read(record.prompt, (record.first, record.second))
+                return ImportedPair(
+                    prompt=record.prompt,
+                    first=first,
+                    second=second,
+                    choice=record.choice,
+                    token=record.id,
+                    held_out=record.held_out,
+                    decision_ms=record.decision_ms,
+                    **said,
+                )
+            case FileRanking():
+                return ImportedRanking(
+                    prompt=record.prompt,
+                    answers=self._replies_read(record.prompt, record.answers),
+                    orders=record.orders,
+                    token=record.id,
+                    held_out=record.held_out,
+                    decision_ms=record.decision_ms,
+                    **said,
+                )
+            case FileDialogue():
+                return ImportedDialogue(
+                    messages=record.messages, held_out=record.held_out, key=record.id, **said
+                )
+
+    def _replies_read(
+        self, prompt: Sequence[Message], texts: Sequence[str]
+    ) -> tuple[Completion, ...]:
         base = self._policies.get(BASE_VERSION)
-        first, second = (
-            self._replies.written(pair.prompt, text, base) for text in (pair.first, pair.second)
-        )
-        return ImportedPair(
-            prompt=pair.prompt,
-            first=_as_read(first, pair.first),
-            second=_as_read(second, pair.second),
-            choice=pair.choice,
-            token=pair.id,
-            held_out=pair.held_out,
-            decision_ms=pair.decision_ms,
-            row_sha256=pair.sha256,
-            meta_json=pair.meta_json,
-        )
+        read = (self._replies.written(prompt, text, base) for text in texts)
+        return tuple(_as_read(one, text) for one, text in zip(read, texts, strict=True))
 
 
 def _as_read(completion: Completion, text: str) -> Completion:

@@ -13,7 +13,7 @@ from typing import Any
 
 from chat_app.errors import ChatError
 from storage.pick_list import PickDetail, PickFilter
-from storage.records import Candidate, Choice, Message
+from storage.records import Candidate, Choice, Message, Note
 
 Row = dict[str, Any]
 DECIDED = frozenset({Choice.FIRST, Choice.SECOND})
@@ -33,6 +33,14 @@ class ExportFormat(StrEnum):
     """The same as a folder for ``datasets``, with a test split and a data card, in a ZIP."""
     EVERYTHING = "jsonl"
     """Each pair with whatever was answered and all that is known of both replies."""
+    RANKINGS = "rankings"
+    """Each ranking whole: the answers as they were shown and the ranks on each criterion."""
+    RANKED_PAIRS = "ranked-pairs"
+    """The same as TRL preference pairs, one for each two answers that are not tied."""
+    DIALOGUES = "dialogues"
+    """The finished teaching chats as conversations, for supervised tuning."""
+    THUMBS = "thumbs"
+    """Thumbs on replies, as TRL unpaired preference, for KTO."""
 
 
 SUFFIXES = {ExportFormat.PARQUET: "parquet", ExportFormat.DATASET: "zip"}
@@ -40,6 +48,15 @@ MEDIA_TYPES = {
     ExportFormat.PARQUET: "application/vnd.apache.parquet",
     ExportFormat.DATASET: "application/zip",
 }
+BESIDE_PICKS = frozenset(
+    {
+        ExportFormat.RANKINGS,
+        ExportFormat.RANKED_PAIRS,
+        ExportFormat.DIALOGUES,
+        ExportFormat.THUMBS,
+    }
+)
+"""Formats of other records than choices: what selects choices says nothing about them."""
 BINARY = frozenset(SUFFIXES)
 """Formats that are one file and no lines."""
 
@@ -116,15 +133,19 @@ def parquet_bytes(rows: Iterable[Row]) -> bytes:
 
 def meta_of(pick: PickDetail) -> Row:
     """What is known of a pick beside its texts; of an imported one, what its file said."""
-    answer = pick.answers[-1]
+    answer, note = pick.answers[-1], pick.note
     own: Row = {
         "meta_choice": answer.choice.value,
         "meta_decided_at": answer.decided_at.isoformat(),
         "meta_decision_ms": answer.decision_ms,
+        "meta_strength": note.strength and note.strength.value,
+        "meta_reasons": list(note.reasons),
+        "meta_comment": note.comment,
     }
     if pick.meta_json is not None:
         said = json.loads(pick.meta_json)
-        return said | own if len(pick.answers) > 1 or not said else said
+        changed = len(pick.answers) > 1 or note != Note() or not said
+        return said | own if changed else said
     comparison = pick.comparison
     return {
         "meta_id": comparison.token,
@@ -143,7 +164,7 @@ def meta_of(pick: PickDetail) -> Row:
 
 def _rows_of(pick: PickDetail, format_: ExportFormat) -> Iterator[Row]:
     answer = pick.answers[-1]
-    prompt = [_message(message) for message in pick.comparison.prompt]
+    prompt = [as_row(message) for message in pick.comparison.prompt]
     match format_:
         case ExportFormat.EVERYTHING:
             yield {
@@ -174,7 +195,7 @@ def _labelled(pick: PickDetail) -> Iterator[tuple[list[Row], bool]]:
         yield _reply(pair.second), answer.choice is Choice.SECOND
 
 
-def _message(message: Message) -> Row:
+def as_row(message: Message) -> Row:
     return {"role": message.role.value, "content": message.content}
 
 
@@ -216,5 +237,8 @@ def _schema(pa: Any) -> Any:  # noqa: ANN401 - pyarrow is an extra and carries n
             ("meta_second_version", pa.int64()),
             ("meta_held_out", pa.bool_()),
             ("meta_excluded", pa.bool_()),
+            ("meta_strength", pa.string()),
+            ("meta_reasons", pa.list_(pa.string())),
+            ("meta_comment", pa.string()),
         ]
     )

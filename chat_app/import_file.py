@@ -1,7 +1,8 @@
-"""A file of preferences, line by line: what can be taken in, and what is wrong with the rest.
+"""A file of records, line by line: what can be taken in, and what is wrong with the rest.
 
 It reads what TRL calls a preference dataset, conversational or plain, with the prompt of its own or
-inside both conversations, and what ``twofold export`` writes. Nothing is stored here.
+inside both conversations; dialogues as lists of messages; and what ``twofold export`` writes,
+rankings among it. The kinds may stand in one file. Nothing is stored here.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage.records import Choice, Message, Role
+from storage.slates import Criterion, Orders, Ranks
 from storage.text import clean_text, storable_text
 
 MAX_TEXT_CHARS = 100_000
@@ -37,8 +39,46 @@ class FilePair:
     def sha256(self) -> str:
         """Of the content: the same pair in another file has the same one."""
         messages = [[message.role.value, message.content] for message in self.prompt]
-        content = [messages, self.first, self.second, self.choice.value, self.id]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        return _sha256([messages, self.first, self.second, self.choice.value, self.id])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRanking:
+    """A ranking of a file: answers in the order shown there, and their ranks."""
+
+    line: int
+    prompt: tuple[Message, ...]
+    answers: tuple[str, ...]
+    orders: Orders
+    id: str | None
+    held_out: bool | None
+    decision_ms: int
+    meta_json: str
+
+    @property
+    def sha256(self) -> str:
+        own = {name.value: list(ranks) for name, ranks in sorted(self.orders.criteria.items())}
+        messages = [[message.role.value, message.content] for message in self.prompt]
+        return _sha256([messages, self.answers, self.orders.overall, own, self.id])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileDialogue:
+    """A dialogue of a file: it ends with a reply."""
+
+    line: int
+    messages: tuple[Message, ...]
+    id: str | None
+    held_out: bool | None
+    meta_json: str
+
+    @property
+    def sha256(self) -> str:
+        messages = [[message.role.value, message.content] for message in self.messages]
+        return _sha256([messages, self.id])
+
+
+FileRecord = FilePair | FileRanking | FileDialogue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +91,8 @@ class _BadLineError(Exception):
     """Its text says what is wrong with the line."""
 
 
-def read_pairs(lines: Iterable[str]) -> Iterator[FilePair | FileProblem]:
-    """Yield for every line that is not blank the pair it holds, or what is wrong with it."""
+def read_records(lines: Iterable[str]) -> Iterator[FileRecord | FileProblem]:
+    """Yield for every line that is not blank the record it holds, or what is wrong with it."""
     for number, line in enumerate(lines, start=1):
         if number > MAX_LINES:
             yield FileProblem(
@@ -62,13 +102,79 @@ def read_pairs(lines: Iterable[str]) -> Iterator[FilePair | FileProblem]:
         if not line.strip():
             continue
         try:
-            yield _pair(number, line)
+            yield _record(number, line)
         except _BadLineError as error:
             yield FileProblem(line=number, sentence=str(error))
 
 
-def _pair(number: int, line: str) -> FilePair:
+def _record(number: int, line: str) -> FileRecord:
     row = _row(line)
+    if "messages" in row:
+        return _dialogue(number, row)
+    if "answers" in row or "ranks" in row:
+        return _ranking(number, row)
+    return _pair(number, row)
+
+
+def _dialogue(number: int, row: dict[str, Any]) -> FileDialogue:
+    messages = _messages(row, "messages")
+    if not messages or messages[-1].role is not Role.ASSISTANT:
+        raise _BadLineError("the messages do not end with a reply of the assistant")
+    _check_prompt(messages[:-1])
+    meta = _meta(row)
+    return FileDialogue(
+        line=number,
+        messages=messages,
+        id=_id(meta),
+        held_out=_held_out(meta),
+        meta_json=json.dumps(meta, ensure_ascii=False),
+    )
+
+
+def _ranking(number: int, row: dict[str, Any]) -> FileRanking:
+    prompt = _messages(row, "prompt")
+    _check_prompt(prompt)
+    said, ranks = row.get("answers"), row.get("ranks")
+    if not isinstance(said, list):
+        raise _BadLineError("answers is not a list of texts")
+    answers = tuple(_text(one, "answers", said=Role.ASSISTANT) for one in said)
+    if len(set(answers)) < len(answers):
+        raise _BadLineError("two of the answers are the same")
+    meta = _meta(row)
+    return FileRanking(
+        line=number,
+        prompt=prompt,
+        answers=answers,
+        orders=_orders(ranks, len(answers)),
+        id=_id(meta),
+        held_out=_held_out(meta),
+        decision_ms=_decision_ms(meta),
+        meta_json=json.dumps(meta, ensure_ascii=False),
+    )
+
+
+def _orders(ranks: Any, answers: int) -> Orders:  # noqa: ANN401 - whatever JSON may hold
+    if not isinstance(ranks, dict) or Criterion.OVERALL.value not in ranks:
+        raise _BadLineError("ranks is not an object with ranks for 'overall'")
+    unknown = sorted(set(ranks) - set(Criterion))
+    if unknown:
+        known = ", ".join(Criterion)
+        raise _BadLineError(f"{unknown[0]!r} is no criterion; known are {known}")
+    given: dict[str, Ranks] = {}
+    for name, one in ranks.items():
+        if not isinstance(one, list) or not all(type(rank) is int for rank in one):
+            raise _BadLineError(f"the ranks on {name} are not a list of whole numbers")
+        if len(one) != answers:
+            raise _BadLineError(f"{name} ranks {len(one)} answers, and there are {answers}")
+        given[name] = tuple(one)
+    overall = given.pop(Criterion.OVERALL.value)
+    try:
+        return Orders(overall=overall, criteria={Criterion(k): v for k, v in given.items()})
+    except ValueError as error:
+        raise _BadLineError(str(error)) from error
+
+
+def _pair(number: int, row: dict[str, Any]) -> FilePair:
     if "first" in row and "second" in row:
         prompt = _messages(row, "prompt")
         first, second = _reply(row, "first"), _reply(row, "second")
@@ -82,7 +188,7 @@ def _pair(number: int, line: str) -> FilePair:
     _check_prompt(prompt)
     if first == second:
         raise _BadLineError("both replies are the same")
-    meta = {name: value for name, value in row.items() if name.startswith("meta_")}
+    meta = _meta(row)
     return FilePair(
         line=number,
         prompt=prompt,
@@ -105,6 +211,8 @@ def _row(line: str) -> dict[str, Any]:
         raise _BadLineError("nested too deeply") from error
     if not isinstance(row, dict):
         raise _BadLineError("not a JSON object")
+    if {"messages", "answers", "ranks"} & set(row):
+        return row
     missing = [name for name in ("chosen", "rejected") if name not in row]
     if missing and not ("first" in row and "second" in row):
         raise _BadLineError(f"there is no {' and no '.join(missing)}")
@@ -201,6 +309,14 @@ def _either(prompt: tuple[Message, ...], chosen: str, rejected: str) -> str:
     content = json.dumps([[message.content for message in prompt], chosen, rejected])
     bit = hashlib.sha256(content.encode()).digest()[0] & 1
     return Choice.FIRST.value if bit else Choice.SECOND.value
+
+
+def _meta(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name.startswith("meta_")}
+
+
+def _sha256(content: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _id(meta: dict[str, Any]) -> str | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from chat_app.dialogue import suggestion, teaches
 from chat_app.views import ConversationView, Place
 from storage.logs import Logs
 from storage.receipts import Answered
@@ -27,8 +28,10 @@ def read_conversation(
     answers = _answers(logs, turns)
     last = answers.get(turns[-1].id) if turns else None
     waiting = bool(turns) and turns[-1].message.role is Role.USER
+    conversation = logs.conversations.get(conversation_id)
+    teaching = teaches(conversation)
     return ConversationView(
-        conversation=logs.conversations.get(conversation_id),
+        conversation=conversation,
         mark=mark,
         instructions=path[0].message.content if len(path) > len(turns) else "",
         turns=turns,
@@ -38,9 +41,11 @@ def read_conversation(
         answers=answers,
         note=logs.opinions.note(last.id) if last else Note(),
         written=written,
+        suggestion=suggestion(logs, turns[-1].id) if teaching and waiting else None,
+        example=logs.dialogues.of(conversation_id) if teaching else None,
         question=question,
         running=running,
-        interrupted=waiting and not running and question is None,
+        interrupted=waiting and not running and question is None and not teaching,
         failed=failed,
         notices=notices,
     )

@@ -1,4 +1,4 @@
-"""One reply being written. The server owns it, not a page: any number of pages may watch it, and
+"""What is being written. The server owns it, not a page: any number of pages may watch it, and
 a page that goes away changes nothing."""
 
 from collections.abc import Iterator
@@ -16,29 +16,12 @@ HEARTBEAT_S = 1.0
 Versions = tuple[PolicyVersionId, PolicyVersionId]
 
 
-class ReplyJob:
+class WritingJob:
     """The newest draft, handed from the model thread to the watchers."""
 
-    def __init__(
-        self,
-        conversation_id: ConversationId,
-        prompt_turn_id: TurnId,
-        seed: int,
-        *,
-        may_ask: bool = True,
-        begun: str = "",
-        versions: Versions | None = None,
-    ) -> None:
-        """``versions``: two that reply side by side, in place of the live one."""
-        self.conversation_id = conversation_id
-        self.prompt_turn_id = prompt_turn_id
+    def __init__(self, seed: int) -> None:
         self.seed = seed
-        self.may_ask = may_ask
-        self.begun = begun
-        self.versions = versions
         self.cancel = Event()
-        self.settle = Event()
-        self.started = False
         self._draft = Draft(stage=Stage.WAITING)
         self._changed = Condition()
         self._finished = Event()
@@ -79,3 +62,30 @@ class ReplyJob:
                 seen = self._draft
             yield seen
             self._finished.wait(TICK_S)
+
+
+class ReplyJob(WritingJob):
+    """The reply to one message of a conversation."""
+
+    def __init__(
+        self,
+        conversation_id: ConversationId,
+        prompt_turn_id: TurnId,
+        seed: int,
+        *,
+        may_ask: bool = True,
+        begun: str = "",
+        versions: Versions | None = None,
+        suggests: bool = False,
+    ) -> None:
+        """``versions``: two that reply side by side, in place of the live one. ``suggests``: what
+        is written is kept for the person to use, and not shown as the reply."""
+        super().__init__(seed)
+        self.conversation_id = conversation_id
+        self.prompt_turn_id = prompt_turn_id
+        self.may_ask = may_ask
+        self.begun = begun
+        self.versions = versions
+        self.suggests = suggests
+        self.settle = Event()
+        self.started = False

@@ -48,7 +48,7 @@ class ReplyWriter:
         if plan.dropped_messages:
             notices = (*notices, _left_out(plan.dropped_messages))
         shown(Written(stored=self._store(job, plan), notices=notices))
-        others = plan.finish_others(hurry)
+        others = () if job.suggests else plan.finish_others(hurry)
         if others:
             self._conversations.add_candidates(job.prompt_turn_id, others)
 
@@ -110,6 +110,9 @@ class ReplyWriter:
         (reply,) = plan.shown
         if job.cancel.is_set() and not reply.text.strip():
             return False
+        if job.suggests:
+            self._conversations.add_candidates(job.prompt_turn_id, [reply])
+            return True
         self._conversations.reply(job.prompt_turn_id, reply)
         return True
 

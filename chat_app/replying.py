@@ -15,7 +15,7 @@ from chat_app.reply_writer import ReplyWriter, Written
 from learner.errors import LearnerError
 from learner.protocols import Draft
 from storage.errors import StorageError, UnknownError
-from storage.records import ConversationId, TurnId
+from storage.records import ConversationId, Purpose, TurnId
 
 log = logging.getLogger(__name__)
 
@@ -56,14 +56,16 @@ class Replying:
         self._notices.pop(conversation_id, None)
         seed = reply_seed(self._core.config.seed, prompt_turn_id, attempt)
         # Where nothing may be learned, an answer would be asked for nothing.
-        may_ask = self._core.logs.conversations.get(conversation_id).learn
+        chat = self._core.logs.conversations.get(conversation_id)
+        suggests = chat.purpose is Purpose.TEACHING
         job = ReplyJob(
             conversation_id,
             prompt_turn_id,
             seed,
-            may_ask=may_ask,
+            may_ask=chat.learn and not suggests,
             begun=begun,
             versions=versions,
+            suggests=suggests,
         )
         self._core.jobs[conversation_id] = job
         self._core.changed(conversation_id)

@@ -18,9 +18,11 @@ from datetime import UTC, datetime
 from chat_app.choosing import Choosing
 from chat_app.config import ServiceConfig
 from chat_app.core import Core
+from chat_app.dialogue import Dialogues, teaches
 from chat_app.errors import ChatError, sentences
 from chat_app.loop import Loop
 from chat_app.progress import LearnerStatus
+from chat_app.ranking import RankingDesk
 from chat_app.reading import read_conversation
 from chat_app.replying import Replying
 from chat_app.shelf import Shelf
@@ -66,6 +68,8 @@ class ChatService:
         self._replying = Replying(self._core)
         self._loop = Loop(self._core, learner_status, self._replying.prepare_soon)
         self._choosing = Choosing(self._core, self.teaching, clock, self._loop.heed_duels)
+        self.ranking = RankingDesk(self._core)
+        self.dialogues = Dialogues(self._core, self._replying)
         self._logs = logs
         self._lock = self._core.lock
         logs.conversations.erase_temporary()
@@ -104,8 +108,14 @@ class ChatService:
         return self._core.check(text)
 
     def say(self, conversation_id: ConversationId, text: str) -> Turn:
-        """Store a message and have its reply written; an open question counts as skipped."""
+        """Store a message and have its reply written; an open question counts as skipped.
+
+        In a teaching chat it is the next side's message, and what is written is a suggestion.
+        """
         message = self.check(text)
+        with sentences():
+            if teaches(self._logs.conversations.get(conversation_id)):
+                return self.dialogues.say(conversation_id, message)
         with self._lock, sentences():
             self._core.refuse_while_writing(conversation_id)
             question = self._logs.feedback.open_question(conversation_id)
@@ -263,6 +273,7 @@ class ChatService:
     def close(self) -> None:
         """Stop what is being written, keep its text, and end both threads."""
         self._replying.stop_all()
+        self.ranking.stop()
         self._loop.close()
         self._core.model.close()
         self._logs.conversations.erase_temporary()

@@ -3,7 +3,7 @@
 from chat_app.core import Core
 from chat_app.errors import ChatError, sentences
 from chat_app.views import DeletionView
-from storage.records import Choice, Conversation, ConversationId, Role
+from storage.records import Choice, Conversation, ConversationId, Purpose, Role
 
 LISTED = 200
 
@@ -19,13 +19,22 @@ class Shelf:
             return self._log.search(words, limit=limit)
 
     def begin(
-        self, *, learn: bool = True, temporary: bool = False, instructions: str = ""
+        self,
+        *,
+        learn: bool = True,
+        temporary: bool = False,
+        instructions: str = "",
+        purpose: Purpose = Purpose.CHAT,
     ) -> Conversation:
         """Begin a conversation. Raises ChatError where the instructions are too long."""
+        if purpose is Purpose.TEACHING and (temporary or not learn):
+            raise ChatError("A chat that is not learned from cannot teach: choose one of the two.")
         if instructions.strip():
             instructions = self._core.check(instructions)
         with sentences():
-            return self._log.start(learn=learn, temporary=temporary, instructions=instructions)
+            return self._log.start(
+                learn=learn, temporary=temporary, instructions=instructions, purpose=purpose
+            )
 
     def rename(self, conversation_id: ConversationId, title: str) -> None:
         if not title.strip():
@@ -52,8 +61,7 @@ class Shelf:
             messages = self._log.all_turns(conversation_id)
             asked = [turn.id for turn in messages if turn.message.role is Role.USER]
             answers = self._core.logs.receipts.of(asked)
-            forgetting = self._core.logs.forgetting
-            versions = forgetting.versions_that_saw(forgetting.questions_in(conversation_id))
+            versions = self._core.logs.forgetting.versions_that_saw_chat(conversation_id)
         return DeletionView(
             title=chat.title or "New chat",
             messages=sum(turn.message.role is Role.USER for turn in messages),

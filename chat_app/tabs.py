@@ -54,6 +54,7 @@ def build_tabs(
         ),
         demo=LessonDemo(policies=policies, picks=picks, replies=replies, on_model=service.on_model),
         data=DataService(
+            reader=store,
             picks=picks,
             logs=logs,
             imports=ImportLog(store),

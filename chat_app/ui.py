@@ -14,6 +14,7 @@ from chat_app.ui_data import DataPage
 from chat_app.ui_layout import ChatLayout
 from chat_app.ui_learning import LearningPage
 from chat_app.ui_models import ModelsPage
+from chat_app.ui_rank import RankPage
 from chat_app.ui_settings import SettingsPage
 from chat_app.views import Status
 from learner.progress import LearnerState
@@ -62,6 +63,7 @@ def build_ui(service: ChatService, tabs: Tabs, *, candidates: int) -> gr.Blocks:
     layout = ChatLayout(candidates)
     chat = ChatPage(service, layout)
     learning = LearningPage(service, tabs.learning, tabs.demo, tabs.models, tabs.settings)
+    rank = RankPage(service)
     data = DataPage(tabs.data)
     models = ModelsPage(tabs.models, service)
     settings = SettingsPage(tabs.settings, service.model_name)
@@ -75,6 +77,8 @@ def build_ui(service: ChatService, tabs: Tabs, *, candidates: int) -> gr.Blocks:
                 layout.body()
             with gr.Tab("Learning", id="learning", elem_id="learning-tab") as learning_tab:
                 learning.body()
+            with gr.Tab("Rank", id="rank", elem_id="rank-tab") as rank_tab:
+                rank.body()
             with gr.Tab("Data", id="data", elem_id="data-tab") as data_tab:
                 data.body()
             with gr.Tab("Models", id="models", elem_id="models-tab") as models_tab:
@@ -84,6 +88,7 @@ def build_ui(service: ChatService, tabs: Tabs, *, candidates: int) -> gr.Blocks:
         gr.HTML(FRAME, elem_id="frame")
         chat.bind(page)
         learning.bind(learning_tab)
+        rank.bind(rank_tab)
         data.bind(data_tab)
         models.bind(models_tab)
         settings.bind(page, settings_tab)

@@ -11,20 +11,24 @@ from collections.abc import Iterator
 
 import gradio as gr
 
+from chat_app.dialogue import teaches
 from chat_app.errors import ChatError
 from chat_app.markup import typed
+from chat_app.ranking import ANSWERS
 from chat_app.service import ChatService
 from chat_app.ui_choices import ChoiceEvents
 from chat_app.ui_layout import ChatLayout, messages_of
 from chat_app.ui_page import PageDrawing
 from chat_app.ui_parts import QUIET, Update
 from chat_app.ui_shelf import ShelfEvents
+from chat_app.ui_teach_events import TeachEvents
 from learner.protocols import Stage
-from storage.records import Role, Thumb, TurnId
+from storage.records import Purpose, Role, Thumb, TurnId
 
 READ_KEY = "() => [new URLSearchParams(location.search).get('c') ?? '', '', '']"
 WRITE_KEY = "(key) => { window.twofold.showKey(key) }"
 BEGIN = "() => { window.twofold.closeSidebar(); window.twofold.focusBox() }"
+OPEN_RANK = "(refused) => { if (!refused) window.twofold.openTab('rank') }"
 CLOSE_SIDEBAR = "() => { window.twofold.closeSidebar() }"
 
 
@@ -58,10 +62,13 @@ class ChatPage:
         goes_on = parts.go_on.click(self.go_on, here, **draws)
         edited = parts.transcript.edit(self.edit, [parts.turns, *here], **draws)
         unfinished = [parts.pair.changing, *here]
+        teaching = TeachEvents(
+            self._service, parts.teach, page_, box=parts.box, here=here, draws=draws
+        ).bind()
         news = parts.sync.click(self.catch_up, unfinished, **draws)
         watching = [
             event.then(self.watch, here, **draws)
-            for event in (opened, sent, example, retried, goes_on, edited)
+            for event in (opened, sent, example, retried, goes_on, edited, teaching)
         ]
         watching.append(news.then(self.follow, unfinished, **draws))
         # First let go of the reply that is followed, then draw something else: what is still on
@@ -76,6 +83,9 @@ class ChatPage:
         left.then(self.open_new, [parts.list.search, parts.key], **draws)
 
         parts.transcript.like(self.rate, [parts.turns, *here], **draws)
+        parts.reply.rank.click(self.rank_more, here, **draws).then(
+            None, [parts.note], None, js=OPEN_RANK
+        )
         parts.stop.click(self.end_reply, [parts.key], None, **QUIET)
         for pager in (parts.reply.replies, parts.reply.branches):
             pager.before.click(self.show, [pager.before_turn, *here], **draws)
@@ -110,7 +120,8 @@ class ChatPage:
         except ChatError:  # an empty chat, or one that was deleted meanwhile
             yield gr.skip()  # Gradio empties every output of a generator that never yields
             return
-        before = messages_of(self._service.view(conversation_id))
+        view = self._service.view(conversation_id)
+        before, teaching = messages_of(view), teaches(view.conversation)
         places = 0  # of the draft before: 1 is a reply, 2 are a pair
         for draft in self._service.watch(conversation_id):
             if not self._page.shows(key, request):
@@ -118,7 +129,11 @@ class ChatPage:
                 return
             if draft.stage is not Stage.DONE:
                 begun = 0 < places == len(draft.texts)
-                yield self._layout.draw_draft(before, draft, begun=begun)
+                yield (
+                    self._layout.draw_suggestion(draft)
+                    if teaching
+                    else self._layout.draw_draft(before, draft, begun=begun)
+                )
                 places = len(draft.texts)
         yield self._page.drawn(key, words) if self._page.shows(key, request) else gr.skip()
 
@@ -150,6 +165,7 @@ class ChatPage:
         text: str,
         learn: bool,
         temporary: bool,
+        teach: bool,
         instructions: str,
         key: str,
         words: str,
@@ -159,7 +175,10 @@ class ChatPage:
             message = self._service.check(text)  # before a conversation is begun for it
             if not key:
                 chat = self._service.shelf.begin(
-                    learn=learn, temporary=temporary, instructions=instructions
+                    learn=learn or teach,
+                    temporary=temporary and not teach,
+                    instructions=instructions,
+                    purpose=Purpose.TEACHING if teach else Purpose.CHAT,
                 )
                 key = chat.key
                 self._page.turned_to(key, request)
@@ -174,6 +193,7 @@ class ChatPage:
         self,
         learn: bool,
         temporary: bool,
+        teach: bool,
         instructions: str,
         key: str,
         words: str,
@@ -181,7 +201,7 @@ class ChatPage:
         request: gr.Request,
     ) -> Update:
         text = example.value["text"]
-        update = self.say(text, learn, temporary, instructions, key, words, request)
+        update = self.say(text, learn, temporary, teach, instructions, key, words, request)
         update.pop(self._layout.box, None)  # a draft in the box stays
         return update
 
@@ -215,6 +235,22 @@ class ChatPage:
             self._service.teaching.rate(self._page.id(key), _turn(turns, liked.index), thumb)
 
         return self._page.done(keep, key, words)
+
+    def rank_more(self, key: str, words: str) -> Update:
+        """Put the answers to the last message, and more of them, on the ranking desk."""
+
+        def put() -> None:
+            conversation_id = self._page.id(key)
+            said = [
+                turn
+                for turn in self._service.view(conversation_id).turns
+                if turn.message.role is Role.USER
+            ]
+            if not said:
+                raise ChatError("There is no message here whose answers could be ranked.")
+            self._service.ranking.begin_more(conversation_id, said[-1].id, ANSWERS)
+
+        return self._page.done(put, key, words)
 
     def show(self, turn: str, key: str, words: str) -> Update:
         if not turn:

@@ -24,6 +24,9 @@ class ChatBar:
             self.temporary = gr.Checkbox(
                 value=False, label="Temporary chat", container=False, elem_id="temporary"
             )
+            self.teach = gr.Checkbox(
+                value=False, label="Teach: I write both sides", container=False, elem_id="teaching"
+            )
             self.rename = small_button("Rename", "rename")
             self.delete = small_button("Delete", "delete")
         self.about = gr.Markdown(visible=False, elem_id="about-chat")
@@ -64,13 +67,14 @@ class ChatBar:
     @property
     def wishes(self) -> list[Any]:
         """What a chat begins with."""
-        return [self.learn, self.temporary, self.instructions]
+        return [self.learn, self.temporary, self.teach, self.instructions]
 
     @property
     def drawn(self) -> list[Any]:
         return [
             self.learn,
             self.temporary,
+            self.teach,
             self.rename,
             self.delete,
             self.about,
@@ -91,6 +95,7 @@ class ChatBar:
             return closed | {
                 self.learn: gr.update(value=True, visible=True),
                 self.temporary: gr.update(value=False, visible=True),
+                self.teach: gr.update(value=False, visible=True),
                 self.rename: show(visible=False),
                 self.delete: show(visible=False),
                 self.about: line(""),
@@ -103,6 +108,7 @@ class ChatBar:
         return closed | {
             self.learn: gr.update(value=chat.learn, visible=not chat.temporary),
             self.temporary: gr.update(visible=False),
+            self.teach: gr.update(visible=False),
             self.rename: show(visible=not chat.temporary),
             self.delete: show(visible=True),
             self.about: line(wording.about_chat(chat)),

@@ -16,6 +16,7 @@ from chat_app.data_service import DataService, PickPage
 from chat_app.errors import ChatError
 from chat_app.pick_query import PickQuery
 from chat_app.ui_data_exchange import ExchangePanels
+from chat_app.ui_examples import examples_html
 from chat_app.ui_parts import Update, line
 from chat_app.ui_pick import PickPanel
 from chat_app.wording import CHOICE_NAMES, version_name
@@ -55,6 +56,7 @@ class DataPage:
         self.place = gr.State(Place())
         self._filters()
         self.count = gr.Markdown("", elem_id="picks-count")
+        self.beside = gr.Markdown(visible=False, elem_id="beside-picks")
         self.empty = gr.Markdown(words.NO_PICKS, visible=False, elem_id="no-picks")
         with gr.Row(elem_id="picks-row"):
             with gr.Column(min_width=280, elem_id="picks-column") as self.list_column:
@@ -64,6 +66,10 @@ class DataPage:
                     self.older = gr.Button("Older", elem_id="older", size="md", min_width=90)
             self._pick.body()
         self.note = gr.Markdown(visible=False, elem_id="data-note")
+        with gr.Accordion(
+            "Example dialogues", open=False, visible=False, elem_id="examples-box"
+        ) as self.examples_box:
+            self.examples = gr.HTML(elem_id="examples")
         self._exchange.body()
 
     def _filters(self) -> None:
@@ -124,6 +130,9 @@ class DataPage:
         drawn = [
             self.place,
             self.count,
+            self.beside,
+            self.examples_box,
+            self.examples,
             self.empty,
             self.list_column,
             self.picks,
@@ -188,7 +197,13 @@ class DataPage:
 
     def open(self, *query: str) -> Update:
         """The list as the filters stand, with what has come since."""
-        return self._listed(Place(), query) | {self.version: self._versions(query)}
+        examples = self._data.examples()
+        return self._listed(Place(), query) | {
+            self.version: self._versions(query),
+            self.beside: line(words.beside_line(*self._data.beside())),
+            self.examples_box: gr.update(visible=bool(examples)),
+            self.examples: examples_html(examples, datetime.now(UTC)),
+        }
 
     def find(self, *query: str) -> Update:
         return self._listed(Place(), query)

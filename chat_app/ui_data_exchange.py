@@ -56,7 +56,8 @@ class ExchangePanels:
         with gr.Accordion("Import", open=False, elem_id="import"):
             gr.Markdown(
                 "A file of preferences, one JSON object a line: `prompt`, `chosen` and `rejected`, "
-                "as TRL has them, or an export of twofold's. They teach like your own choices.",
+                "as TRL has them; of dialogues: `messages`; or an export of twofold's, rankings "
+                "among them. They teach like your own.",
                 elem_id="import-hint",
             )
             self.file = gr.File(
@@ -82,6 +83,7 @@ class ExchangePanels:
             self.preview_export,
             [self.format, self.options, *query],
             export,
+            trigger_mode="always_last",  # two at once may answer in the wrong order
             **quiet,
         )
         reading = [self.file, self.import_key, self.import_said, self.start, self.progress]
@@ -123,7 +125,7 @@ class ExchangePanels:
             }
         sample = "\n".join(json.dumps(row, ensure_ascii=False, indent=1) for row in preview.sample)
         return {
-            self.export_said: words.export_line(preview),
+            self.export_said: words.export_line(preview, chosen.format),
             self.sample: gr.update(value=sample, visible=bool(sample)),
             self.link: _download(export_link(asked, chosen), chosen) if preview.sample else "",
         }
@@ -151,7 +153,7 @@ class ExchangePanels:
             self.import_key: preview.key,
             self.import_said: line(words.import_line(preview)),
             self.start: gr.update(
-                visible=bool(new), value=f"Import {new:,} {'choice' if new == 1 else 'choices'}"
+                visible=bool(new), value=f"Import {words.new_ones(preview).replace('new ', '')}"
             ),
             self.progress: line(""),
         }

@@ -10,13 +10,15 @@ from typing import Any
 
 import gradio as gr
 
-from chat_app import wording
+from chat_app import wording, wording_teach
+from chat_app.dialogue import teaches
 from chat_app.markup import displayed
 from chat_app.ui_chat_bar import ChatBar
 from chat_app.ui_pair import PairPanel
 from chat_app.ui_parts import Update, hidden, line, show
 from chat_app.ui_reply_bar import ReplyBar
 from chat_app.ui_sidebar import SidebarLayout
+from chat_app.ui_teach import TeachPanel
 from chat_app.views import ConversationView, Status
 from learner.protocols import Draft
 from storage.records import Conversation, FinishReason, Message, Role, Thumb, TurnState
@@ -70,6 +72,7 @@ class ChatLayout:
         self.stage = gr.Markdown(visible=False, elem_id="stage")
         self.pair = PairPanel()
         self.reply = ReplyBar()
+        self.teach = TeachPanel()
         with gr.Row(visible=False, elem_id="problem-row", elem_classes="strip") as self.problem_row:
             self.problem = gr.Markdown("", elem_id="problem")
             self.go_on = gr.Button("Continue", elem_id="continue", size="sm", min_width=90, scale=0)
@@ -113,6 +116,7 @@ class ChatLayout:
             self.stage,
             *self.pair.drawn,
             *self.reply.drawn,
+            *self.teach.drawn,
             self.problem_row,
             self.problem,
             self.go_on,
@@ -138,6 +142,7 @@ class ChatLayout:
         key = view.conversation.key if view else ""
         temporary = view is not None and view.conversation.temporary
         problem = view and problem_of(view)
+        teaching = view is not None and teaches(view.conversation)
         return {
             self.key: key,
             self.address: "" if temporary else key,
@@ -153,11 +158,14 @@ class ChatLayout:
             self.stage: line(""),
             **self.pair.draw(view.question if view else None),
             **self.reply.draw(view, status),
+            **self.teach.draw(view),
             self.problem_row: show(visible=bool(problem)),
             self.problem: problem or "",
             self.go_on: show(visible=view is not None and cut_off(view)),
             self.note: line(note),
-            **self.draw_buttons(running=view is not None and view.running),
+            **self.draw_buttons(
+                running=view is not None and view.running, teaching=view if teaching else None
+            ),
         }
 
     def unfinished(self, update: Update, *, changing: bool) -> list[Any]:
@@ -168,11 +176,20 @@ class ChatLayout:
             return [*kept, *pair.drawn]
         return [*kept, pair.editor] if update.get(pair.token) else kept
 
-    def draw_buttons(self, *, running: bool) -> Update:
-        return {self.send: show(visible=not running), self.stop: show(visible=running)}
+    def draw_buttons(self, *, running: bool, teaching: ConversationView | None = None) -> Update:
+        """In a teaching chat nobody has to wait for a suggestion."""
+        label = wording_teach.send_label(teaching) if teaching else "Send"
+        return {
+            self.send: gr.update(visible=not running or teaching is not None, value=label),
+            self.stop: show(visible=running),
+        }
 
     def draw_note(self, sentence: str) -> Update:
         return {self.note: line(sentence)}
+
+    def draw_suggestion(self, draft: Draft) -> Update:
+        """What moves while a suggestion is written in a teaching chat."""
+        return {self.stage: line(wording_teach.SUGGESTING), **self.teach.draw_draft(draft)}
 
     def draw_draft(self, before: Messages, draft: Draft, *, begun: bool) -> Update:
         """What moves while a reply is written under the messages ``before``.
@@ -201,6 +218,8 @@ def problem_of(view: ConversationView) -> str:
         return ""
     if view.failed:
         return view.failed
+    if teaches(view.conversation):
+        return ""
     if view.interrupted:
         return "This reply was interrupted."
     if not view.turns:
@@ -215,6 +234,8 @@ def problem_of(view: ConversationView) -> str:
 def cut_off(view: ConversationView) -> bool:
     """Whether the last reply can be written on."""
     last = view.turns[-1] if view.turns else None
+    if teaches(view.conversation):
+        return False
     if last is None or last.candidate_id is None or not last.message.content.strip():
         return False
     finish = view.written[last.candidate_id].completion.finish_reason

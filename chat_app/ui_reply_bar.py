@@ -5,10 +5,11 @@ from typing import Any
 import gradio as gr
 
 from chat_app import wording
+from chat_app.dialogue import teaches
 from chat_app.teaching import REASONS_BETTER, REASONS_WORSE
 from chat_app.ui_parts import Update, hidden, show, small_button
 from chat_app.views import ConversationView, Place, Status
-from storage.records import Choice, Strength
+from storage.records import Choice, Role, Strength
 
 
 class ReplyBar:
@@ -20,6 +21,7 @@ class ReplyBar:
             self.mark = gr.Markdown("", elem_id="mark")
             self.replies.body()
             self.branches.body()
+            self.rank = small_button("Rank more answers", "rank-more", visible=False)
         with gr.Row(visible=False, elem_id="saved-row", elem_classes="strip") as self.saved_row:
             with gr.Column(min_width=0, elem_id="saved-lines"):
                 self.saved = gr.Markdown("", elem_id="saved")
@@ -57,6 +59,7 @@ class ReplyBar:
             self.mark,
             *self.replies.drawn,
             *self.branches.drawn,
+            self.rank,
             self.saved_row,
             self.saved,
             self.receipt,
@@ -83,14 +86,22 @@ class ReplyBar:
                 self.token: "",
             }
         mark = wording.reply_mark(view)
+        chat = view.conversation
+        replied = view.turns[-1].message.role is Role.ASSISTANT and view.question is None
+        ranks = replied and chat.learn and not teaches(chat)
         paged = view.question is None and (view.replies.of > 1 or view.branches.of > 1)
         return {
-            self.bar: show(visible=bool(mark) or paged),
+            self.bar: show(visible=bool(mark) or paged or ranks),
+            self.rank: show(visible=ranks),
             self.mark: mark,
             **self.replies.draw(view.replies, "Reply", shown=view.question is None),
             **self.branches.draw(view.branches, "Branch", shown=view.question is None),
-            **self._draw_receipt(view, status),
+            **(self._no_receipt() if teaches(chat) else self._draw_receipt(view, status)),
         }
+
+    def _no_receipt(self) -> Update:
+        """A teaching chat says itself what became of what was written."""
+        return {self.saved_row: show(visible=False), self.more: show(visible=False), self.token: ""}
 
     def _draw_receipt(self, view: ConversationView, status: Status) -> Update:
         last = view.turns[-1].id

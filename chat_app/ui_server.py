@@ -36,6 +36,9 @@ from chat_app.ui import ASSETS, THEME, build_ui
 
 HOST = "127.0.0.1"
 PORT = 7860
+SCRIPTS = ("page.js", "rank.js")
+"""Functions without arguments, run in this order once a page has loaded."""
+STYLES = ("style.css", "tabs.css", "rank.css", "teach.css")
 
 
 class PageServer:
@@ -93,15 +96,15 @@ def page_app(
     add_downloads(api, tabs)
     page = build_ui(service, tabs, candidates=candidates)
     page.queue(default_concurrency_limit=None)
-    script = (ASSETS / "page.js").read_text(encoding="utf-8")
+    scripts = [(ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS]
     return gr.mount_gradio_app(
         api,
         page,
         path="/",
         server_name=HOST,
         theme=THEME,
-        css_paths=[ASSETS / "style.css", ASSETS / "tabs.css"],
-        js=script,
+        css_paths=[ASSETS / name for name in STYLES],
+        js="() => {" + "".join(f"({one})();" for one in scripts) + "}",
         footer_links=[],
         run_history=False,
         ssr_mode=False,

@@ -30,7 +30,8 @@ class ShelfEvents:
             self.search, here, parts.list.drawn, trigger_mode="always_last", **QUIET
         )
         bar.learn.input(self.set_learn, [bar.learn, *here], **draws)
-        bar.temporary.input(_temporary, [bar.temporary], [bar.learn], **QUIET)
+        bar.temporary.input(_temporary, [bar.temporary], [bar.learn, bar.teach], **QUIET)
+        bar.teach.input(_temporary, [bar.teach], [bar.learn, bar.temporary], **QUIET)
 
         rows = [bar.rename_row, bar.delete_row]
         opened = {bar.rename_row: show(visible=True), bar.delete_row: show(visible=False)}
@@ -84,6 +85,7 @@ class ShelfEvents:
         return empty
 
 
-def _temporary(temporary: bool) -> Update:
-    """Nothing is learned from a temporary chat, so there is nothing to switch."""
-    return show(visible=not temporary)
+def _temporary(chosen: bool) -> tuple[Update, Update]:
+    """Nothing is learned from a temporary chat, and all from one that teaches: the other switches
+    would have nothing to say."""
+    return show(visible=not chosen), show(visible=not chosen)

@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from chat_app.ui_parts import Update, line, small_button
-from storage.records import Conversation
+from storage.records import Conversation, Purpose
 
 
 class SidebarLayout:
@@ -39,9 +39,14 @@ class SidebarLayout:
         listed = {chat.key for chat in chats}
         return {
             self.chats: gr.update(
-                choices=[(chat.title or "New chat", chat.key) for chat in chats],
+                choices=[(_name(chat), chat.key) for chat in chats],
                 value=key if key in listed else None,
                 visible=bool(chats),
             ),
             self.none: line("" if chats else nothing),
         }
+
+
+def _name(chat: Conversation) -> str:
+    title = chat.title or "New chat"
+    return f"✎ {title}" if chat.purpose is Purpose.TEACHING else title

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from chat_app.progress import LearnerStatus
+from storage.dialogues import Demonstration
 from storage.receipts import Answered
 from storage.records import (
     Candidate,
@@ -53,6 +54,10 @@ class ConversationView:
     """What was added to the choice that led to the last reply."""
     written: Mapping[CandidateId, Candidate]
     """How the replies among ``turns`` came about: by whom, and how they ended."""
+    suggestion: Candidate | None
+    """In a teaching chat: what the policy would say to the last message."""
+    example: Demonstration | None
+    """The finished dialogue that a teaching chat is, which may end before its last message."""
     question: Comparison | None
     running: bool
     interrupted: bool

@@ -15,6 +15,7 @@ from storage.records import (
     Conversation,
     FinishReason,
     PolicyVersionId,
+    Purpose,
     Question,
     RoundStatus,
     Strength,
@@ -59,6 +60,10 @@ ANSWERS_HELP = """
 
 You can take back or change an answer later.
 """
+TEACHING = (
+    "**A teaching chat**: you write both sides, and what you finish is an example. "
+    "I suggest replies; what you write in their place counts as better."
+)
 READY = "Two replies are ready. Press 1 or 2."
 OFFLINE = (
     "twofold does not answer: it was ended, or it is starting again. Your text is kept; "
@@ -68,13 +73,19 @@ KEYS = (
     ("Enter", "send"),
     ("Shift+Enter", "new line"),
     ("Esc", "stop writing; else leave the text box; else close"),
-    ("1, 2", "Reply 1 or Reply 2 is better (Alt+1, Alt+2 also while typing)"),
+    (
+        "1, 2",
+        "Reply 1 or Reply 2 is better (Alt+1, Alt+2 also while typing); when teaching: use "
+        "the suggestion, another one",
+    ),
     ("0", "about the same"),
     ("9", "both are bad"),
     ("E", "write a better one"),
     ("S", "skip"),
     ("U", "undo"),
     ("Left, Right", "previous, next reply to your last message"),
+    ("1 to 9, =, R, C", "on the Rank tab: the next best, tie, tie the rest, next criterion"),
+    ("Enter, S, U, N", "on the Rank tab: save, skip, undo, new message"),
     ("Ctrl+Shift+O", "new chat"),
     ("Ctrl+K", "search chats"),
     ("Ctrl+/", "this list"),
@@ -245,6 +256,8 @@ def deletion(view: DeletionView) -> str:
 
 def about_chat(chat: Conversation) -> str:
     """What a person should know of what this chat is used for; empty where it is as usual."""
+    if chat.purpose is Purpose.TEACHING:
+        return TEACHING
     if chat.temporary:
         return "A temporary chat: it is never learned from, and erased as soon as you leave it."
     if not chat.learn:

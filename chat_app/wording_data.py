@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from chat_app.data_service import ExportPreview, ImportPreview, ImportProgress
-from chat_app.exports import ExportFormat
+from chat_app.exports import BESIDE_PICKS, ExportFormat
+from chat_app.import_file import FileDialogue, FilePair, FileRanking
 from chat_app.wording import CHOICE_NAMES, age, count_of, version_name
+from storage.dialogues import DemonstrationCounts
 from storage.forgetting import Forgotten
 from storage.pick_list import Lesson, PickDetail, PickRow
+from storage.rankings import RankingCounts
 from storage.records import (
     AskReason,
     Author,
@@ -43,11 +46,23 @@ FORMATS = {
     ExportFormat.MESSAGES: "Chosen replies (messages, for supervised tuning)",
     ExportFormat.PARQUET: "Preference pairs as Parquet",
     ExportFormat.DATASET: "Data set folder with a card (datasets)",
-    ExportFormat.EVERYTHING: "Everything (JSON lines)",
+    ExportFormat.EVERYTHING: "Everything about choices (JSON lines)",
+    ExportFormat.RANKINGS: "Rankings (JSON lines)",
+    ExportFormat.RANKED_PAIRS: "Rankings as preference pairs (TRL)",
+    ExportFormat.DIALOGUES: "Example dialogues (messages, for supervised tuning)",
+    ExportFormat.THUMBS: "Thumbs (TRL: KTO)",
 }
+RECORDS = {FilePair: "choice", FileRanking: "ranking", FileDialogue: "dialogue"}
 CORRECTIONS = (Choice.FIRST, Choice.SECOND, Choice.TIE, Choice.BOTH_BAD, Choice.WITHDRAWN)
 
 LABEL_CHARS = 60
+
+NONE_YET = {
+    ExportFormat.RANKINGS: "No ranking yet: the Rank tab makes them.",
+    ExportFormat.RANKED_PAIRS: "No ranking yet: the Rank tab makes them.",
+    ExportFormat.DIALOGUES: "No example yet: finish a teaching chat, or import dialogues.",
+    ExportFormat.THUMBS: "No thumb yet: they are under each reply of a chat.",
+}
 
 NO_PICKS = (
     "### No choices yet\n\nWhen the chat shows two replies and you pick one, it appears here, and "
@@ -69,6 +84,18 @@ def reason_of(reason: AskReason) -> str:
 def choices_found(total: int, filtered: bool) -> str:
     found = count_of(total, "choice").replace(str(total), f"{total:,}", 1)
     return f"{found} found" if filtered else found
+
+
+def beside_line(rankings: RankingCounts, dialogues: DemonstrationCounts) -> str:
+    """What there is beside choices; empty where there is nothing."""
+    parts = []
+    if rankings.ranked:
+        made = count_of(rankings.pairs, "pair").replace(str(rankings.pairs), f"{rankings.pairs:,}")
+        parts.append(f"{count_of(rankings.ranked, 'ranking')} ({made})")
+    if dialogues.dialogues:
+        replies = count_of(dialogues.replies, "reply", "replies")
+        parts.append(f"{count_of(dialogues.dialogues, 'example dialogue')} ({replies})")
+    return f"Also here: {' and '.join(parts)}. Export has formats for them." if parts else ""
 
 
 def pick_label(row: PickRow, now: datetime) -> str:
@@ -150,7 +177,12 @@ def _listed(versions: Sequence[PolicyVersionId]) -> str:
     )
 
 
-def export_line(preview: ExportPreview) -> str:
+def export_line(preview: ExportPreview, format_: ExportFormat) -> str:
+    if format_ in BESIDE_PICKS:
+        if not preview.rows:
+            return f"{NONE_YET[format_]} The filters above are about choices only."
+        rows = count_of(preview.rows, "row").replace(str(preview.rows), f"{preview.rows:,}", 1)
+        return f"**{rows}**, whatever the filters above say. The first of them:"
     picks = f"{preview.picks:,} {'choice' if preview.picks == 1 else 'choices'}"
     rows = f"{preview.rows:,} {'row' if preview.rows == 1 else 'rows'}"
     if not preview.rows:
@@ -159,7 +191,7 @@ def export_line(preview: ExportPreview) -> str:
 
 
 def import_line(preview: ImportPreview) -> str:
-    parts = [f"**{preview.name}**: {count_of(len(preview.new), 'new choice')}"]
+    parts = [f"**{preview.name}**: {new_ones(preview)}"]
     if preview.known:
         parts.append(f"{preview.known} here already")
     if preview.bad_lines:
@@ -172,6 +204,15 @@ def import_line(preview: ImportPreview) -> str:
     return line
 
 
+def new_ones(preview: ImportPreview) -> str:
+    """What a file would add: 3 new choices, 1 new ranking."""
+    counted = [
+        (sum(isinstance(one, kind) for one in preview.new), name) for kind, name in RECORDS.items()
+    ]
+    told = [count_of(count, f"new {name}") for count, name in counted if count]
+    return ", ".join(told) or "nothing new"
+
+
 def import_progress_line(progress: ImportProgress) -> str:
     if progress.error:
         return (
@@ -182,9 +223,7 @@ def import_progress_line(progress: ImportProgress) -> str:
         return (
             f"Reading {progress.name}: {progress.done} of {progress.total}. You can chat meanwhile."
         )
-    line = (
-        f"{progress.name}: {count_of(progress.added, 'choice')} imported. They teach from now on."
-    )
+    line = f"{progress.name}: {progress.added:,} imported. They teach from now on."
     if progress.failed:
         line += f" {progress.failed} could not be read by the model, as too long."
     return line

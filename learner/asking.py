@@ -25,6 +25,7 @@ from learner.protocols import DecodingBatch, Draft, FeatureExtractor, ReplyPlan,
 from learner.query_rules import pessimistic_best
 from learner.reward.head import BayesianRewardHead
 from learner.reward.signals import orders_of, thumbs_of
+from learner.several import write_several
 from learner.style_bandit import StyleBandit
 from learner.written import as_completion
 from storage.records import (
@@ -180,6 +181,20 @@ class AskingReplyMaker:
         self._engine.load(version)
         completion = as_completion(self._engine, prompt, text)
         return self._rated(prompt, [completion])[0]
+
+    def several(
+        self,
+        prompt: Sequence[Message],
+        version: PolicyVersion,
+        n: int,
+        seed: int,
+        emit: Callable[[Draft], None],
+        cancel: Event,
+    ) -> tuple[Completion, ...]:
+        """Whole replies for a ranking. Raises AdapterLoadError and PromptTooLongError."""
+        self._engine.load(version)
+        found = write_several(self._engine, prompt, n, self._sampling, seed, emit, cancel)
+        return tuple(self._rated(prompt, found)) if found else ()
 
     def compare(
         self,

@@ -238,6 +238,19 @@ class ReplyMaker(Protocol):
         features and rewards. Raises AdapterError and PromptTooLongError."""
         ...
 
+    def several(
+        self,
+        prompt: Sequence[Message],
+        version: PolicyVersion,
+        n: int,
+        seed: int,
+        emit: Callable[[Draft], None],
+        cancel: Event,
+    ) -> tuple[Completion, ...]:
+        """Up to ``n`` whole replies of different words, with features and rewards, for a person to
+        put in order; none on cancel. Raises AdapterError and PromptTooLongError."""
+        ...
+
     def prepare(self, version: PolicyVersion, prompt: Sequence[Message], hurry: Event) -> None:
         """Be ready for ``version`` and the next turn of ``prompt``; give up when ``hurry`` is set.
 

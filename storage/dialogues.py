@@ -32,6 +32,8 @@ class Demonstration:
     """Of its conversation: names it in an export."""
     messages: tuple[Message, ...]
     imported: bool
+    meta_json: str | None
+    """What the file said of it, where it came out of one and is still as it was there."""
     held_out: bool
     """It measures, and never trains."""
     finished_at: datetime
@@ -61,6 +63,10 @@ class DialogueReader:
         """Return those that count and only measure, by id."""
         return self._read("WHERE d.held_out = 1 ORDER BY demonstration_id")
 
+    def newest(self, *, limit: int = 50) -> list[Demonstration]:
+        """Return those that count, whether they train or measure, newest first."""
+        return self._read("ORDER BY demonstration_id DESC LIMIT :limit", {"limit": limit})
+
     def of(self, conversation_id: ConversationId) -> Demonstration | None:
         """Return the demonstration that a conversation is, None while it is none."""
         found = self._read("WHERE d.conversation_id = :id", {"id": conversation_id})
@@ -89,8 +95,11 @@ class DialogueReader:
         found = fetch(
             db,
             f"""
-            SELECT d.*, v.key, v.imported FROM live_demonstrations d
-              JOIN conversations v USING (conversation_id) {which}
+            SELECT d.*, v.key, v.imported, m.meta_json FROM live_demonstrations d
+              JOIN conversations v USING (conversation_id)
+              LEFT JOIN imported_dialogues m
+                ON m.conversation_id = d.conversation_id AND d.supersedes IS NULL
+             {which}
             """,  # noqa: S608 - a constant
             values or {},
         )
@@ -102,6 +111,7 @@ class DialogueReader:
                 key=row["key"],
                 messages=messages[TurnId(row["turn_id"])],
                 imported=bool(row["imported"]),
+                meta_json=row["meta_json"],
                 held_out=bool(row["held_out"]),
                 finished_at=moment(row["created_ms"]),
             )

@@ -48,21 +48,27 @@ class OpinionReader:
         Held-out conversations and those that must not teach are left out, and replies that the
         model has not read yet.
         """
+        return self._rated("v.learn = 1 AND v.held_out = 0 AND k.feature IS NOT NULL")
+
+    def every_thumb(self) -> list[RatedReply]:
+        """Return every reply with a thumb, of all chats that are learned from, oldest first."""
+        return self._rated("v.learn = 1")
+
+    def _rated(self, which: str) -> list[RatedReply]:
         db = self._reader.read()
         found = fetch(
             db,
-            """
-            SELECT r.thumb, r.created_ms, t.candidate_id, c.prompt_turn_id
+            f"""
+            SELECT r.thumb, r.created_ms, t.candidate_id, c.prompt_turn_id, v.held_out
               FROM (SELECT turn_id, thumb, created_ms, max(rating_id) AS rating_id
                       FROM ratings GROUP BY turn_id) r
               JOIN turns t USING (turn_id)
               JOIN conversations v USING (conversation_id)
               JOIN candidates c USING (candidate_id)
-              JOIN candidate_cache k USING (candidate_id)
-             WHERE r.thumb <> 'none' AND k.feature IS NOT NULL
-               AND v.learn = 1 AND v.held_out = 0 AND v.erased_ms IS NULL
+              LEFT JOIN candidate_cache k USING (candidate_id)
+             WHERE r.thumb <> 'none' AND v.erased_ms IS NULL AND {which}
              ORDER BY r.rating_id
-            """,  # SQLite takes the other columns from the row with the maximum
+            """,  # noqa: S608 - SQLite takes the other columns from the row with the maximum
         )
         candidates = candidates_by_id(db, (row["candidate_id"] for row in found))
         prompts = messages_to(db, {row["prompt_turn_id"] for row in found})
@@ -72,6 +78,7 @@ class OpinionReader:
                 completion=candidates[CandidateId(row["candidate_id"])].completion,
                 thumb=Thumb(row["thumb"]),
                 rated_at=moment(row["created_ms"]),
+                held_out=bool(row["held_out"]),
             )
             for row in found
         ]
@@ -137,21 +144,26 @@ class OpinionLog(OpinionReader):
             )
 
 
-def _note(db: Database, preference_id: PreferenceId) -> Note:
+def notes_of(db: Database, preference_ids: Iterable[int]) -> dict[int, Note]:
+    """Return the newest note of each answer that has one."""
     found = fetch(
         db,
         """
-        SELECT strength, reasons_json, body FROM preference_notes
+        SELECT seq, strength, reasons_json, body, max(note_id) FROM preference_notes
           LEFT JOIN texts ON text_id = comment_id
-         WHERE seq = ? ORDER BY note_id DESC LIMIT 1
+         WHERE seq IN (SELECT value FROM json_each(?)) GROUP BY seq
         """,
-        [preference_id],
+        [json.dumps([int(one) for one in preference_ids])],
     )
-    if not found:
-        return Note()
-    row = found[0]
-    return Note(
-        strength=row["strength"] and Strength(row["strength"]),
-        reasons=tuple(json.loads(row["reasons_json"])),
-        comment=row["body"] or "",
-    )
+    return {
+        row["seq"]: Note(
+            strength=row["strength"] and Strength(row["strength"]),
+            reasons=tuple(json.loads(row["reasons_json"])),
+            comment=row["body"] or "",
+        )
+        for row in found
+    }
+
+
+def _note(db: Database, preference_id: PreferenceId) -> Note:
+    return notes_of(db, [preference_id]).get(preference_id, Note())

@@ -15,12 +15,14 @@ from typing import Any
 from storage.database import Reader
 from storage.errors import UnknownComparisonError
 from storage.feedback import RELEASED
+from storage.opinions import notes_of
 from storage.records import (
     AskReason,
     Choice,
     Comparison,
     ComparisonId,
     ConversationId,
+    Note,
     PolicyVersionId,
     Preference,
     PreferenceId,
@@ -94,6 +96,8 @@ class PickDetail:
     answers: tuple[Preference, ...]
     """Every answer that was given, oldest first; the last one counts."""
     lessons: tuple[Lesson, ...]
+    note: Note
+    """What was added to the last answer."""
     meta_json: str | None
     """What the file said of the pair, where it came out of one."""
 
@@ -205,6 +209,7 @@ class PickReader:
             ),
         ):
             answers.setdefault(answer.comparison.id, []).append(answer)
+        notes = notes_of(db, (given[-1].id for given in answers.values()))
         lessons: dict[int, list[Lesson]] = {}
         for row in fetch(
             db,
@@ -242,6 +247,7 @@ class PickReader:
                 teaches=bool(about[id_]["learn"]),
                 answers=tuple(answers[id_]),
                 lessons=tuple(lessons.get(id_, ())),
+                note=notes.get(answers[id_][-1].id, Note()),
                 meta_json=about[id_]["meta_json"],
             )
             for id_ in sorted(rows)

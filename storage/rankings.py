@@ -15,7 +15,7 @@ from storage import chain
 from storage.conversations import random_key
 from storage.database import Reader, Store
 from storage.errors import UnansweredError, UnknownSlateError, UnknownTurnError
-from storage.records import LOCAL_USER, CandidateId, ConversationId, TurnId, UserId
+from storage.records import LOCAL_USER, Candidate, CandidateId, ConversationId, TurnId, UserId
 from storage.rows import candidates_by_id, insert, messages_to, moment
 from storage.slates import (
     MAX_ANSWERS,
@@ -39,6 +39,8 @@ _OTHERS = tuple(one for one in Criterion if one is not Criterion.OVERALL)
 class RankingCounts:
     """How much was ranked, in all conversations that are not erased."""
 
+    asked: int
+    """Slates that were ever put before somebody, erased ones too."""
     ranked: int
     """Slates whose newest answer is an order."""
     skipped: int
@@ -76,6 +78,23 @@ class RankingReader:
         newest = _newest(db, slate_id)
         return rankings_of(db, [newest])[0] if newest else None
 
+    def known_answers(self, prompt_turn_id: TurnId) -> list[Candidate]:
+        """Return the whole replies to a message that there are, those a person saw first."""
+        db = self._reader.read()
+        found = fetch(
+            db,
+            """
+            SELECT c.candidate_id FROM candidates c JOIN texts USING (text_id)
+             WHERE c.prompt_turn_id = ? AND body IS NOT NULL AND finish IN ('stop', 'length')
+             ORDER BY EXISTS (SELECT 1 FROM turns t WHERE t.candidate_id = c.candidate_id) DESC,
+                      c.candidate_id
+            """,
+            [prompt_turn_id],
+        )
+        ids = [CandidateId(row["candidate_id"]) for row in found]
+        known = candidates_by_id(db, ids)
+        return [known[id_] for id_ in ids]
+
     def open_slate(self, *, user_id: UserId = LOCAL_USER) -> Slate | None:
         """Return the newest slate that a person was shown and never answered, if any."""
         db = self._reader.read()
@@ -111,7 +130,8 @@ class RankingReader:
         [row] = fetch(
             self._reader.read(),
             """
-            SELECT count(*) FILTER (WHERE r.state = 'ranked') AS ranked,
+            SELECT (SELECT count(*) FROM slates) AS asked,
+                   count(*) FILTER (WHERE r.state = 'ranked') AS ranked,
                    count(*) FILTER (WHERE r.state = 'skipped') AS skipped,
                    coalesce(sum(s.answers) FILTER (WHERE r.state = 'ranked'), 0) AS answers,
                    coalesce(sum(s.answers * (s.answers - 1) / 2)
@@ -125,6 +145,15 @@ class RankingReader:
             """,
         )
         return RankingCounts(**dict(row))
+
+    def meta_of(self, slates: Iterable[SlateId]) -> dict[SlateId, str]:
+        """Return what the file said of each of these slates that came out of one."""
+        sql = """
+            SELECT slate_id, meta_json FROM imported_slates
+             WHERE slate_id IN (SELECT value FROM json_each(?))
+        """
+        found = fetch(self._reader.read(), sql, [json.dumps(list(slates))])
+        return {SlateId(row["slate_id"]): row["meta_json"] for row in found}
 
     def _rankings(self, sql: str, values: dict[str, Any] | None = None) -> list[Ranking]:
         db = self._reader.read()

@@ -226,6 +226,7 @@ class RatedReply:
     thumb: Thumb
     """UP or DOWN."""
     rated_at: datetime
+    held_out: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

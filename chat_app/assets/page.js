@@ -23,6 +23,8 @@
     arrowleft: "reply-before",
     arrowright: "reply-after",
   };
+  // In a teaching chat, which never asks.
+  const TEACHING_KEYS = { 1: "teach-use", 2: "teach-another", u: "teach-undo" };
   const CHORDS = {
     "ctrl+shift+o": () => press("new-chat"),
     "ctrl+k": () => focus("search"),
@@ -87,7 +89,8 @@
     const wanted = event.altKey ? (key === "1" || key === "2") : !writing(event.target);
     // An arrow belongs to whatever list of choices it moves in.
     if (key.startsWith("arrow") && event.target.closest?.("[role=tab], input, [role=radiogroup]")) return;
-    if (wanted && KEYS[key] && press(KEYS[key])) event.preventDefault();
+    const buttons = [TEACHING_KEYS[key], KEYS[key]].filter(Boolean);
+    if (wanted && buttons.some(press)) event.preventDefault();
   });
   document.addEventListener("click", (event) => {
     if (event.target.closest?.("#open-keys")) toggleKeys();
@@ -122,6 +125,14 @@
     for (const [id, label] of Object.entries(NAMES)) {
       const part = byId(id);
       if (part && part.getAttribute("aria-label") !== label) part.setAttribute("aria-label", label);
+    }
+    // In a teaching chat the box belongs to either side in turn; its heading says to which.
+    const message = box();
+    if (message) {
+      const turn = document.querySelector("#teach-turn h3");
+      message.dataset.plain ??= message.placeholder;
+      const wanted = turn?.offsetParent ? turn.textContent : message.dataset.plain;
+      if (message.placeholder !== wanted) message.placeholder = wanted;
     }
     // Two pairs of thumbs look alike to a screen reader unless they say whether they are pressed.
     for (const thumb of document.querySelectorAll("#transcript button[aria-label$=ike], #transcript button[aria-label$=iked]")) {
@@ -225,5 +236,9 @@
     focusBox: () => box()?.focus(),
     focus,
     closeSidebar,
+    keysOn,
+    openTab: (name) => byId(`${name}-tab-button`)?.click(),
+    press,
+    writing,
   };
 }

@@ -34,6 +34,8 @@ from storage.records import (
 )
 from storage.slates import Ranking
 
+ORDINALS = ("second", "third")
+
 DRAFT_WORDS = 8
 """Words drafted unseen before it is decided what is shown, as the real asking does."""
 
@@ -212,6 +214,32 @@ class ScriptedReplyMaker:
         version: PolicyVersion,
     ) -> Completion:
         return _completion(text, whole=True, version=version, seed=0)
+
+    def several(
+        self,
+        prompt: Sequence[Message],
+        version: PolicyVersion,
+        n: int,
+        seed: int,
+        emit: Callable[[Draft], None],
+        cancel: Event,
+    ) -> tuple[Completion, ...]:
+        """The four canned replies first, then the same with a postscript each."""
+        random = Random(seed)  # noqa: S311 - which canned reply comes first is no secret
+        four = random.sample(candidate_texts(prompt), 4)
+        later = [f"{text}\n\nP.S. Said for the {turn} time." for turn in ORDINALS for text in four]
+        texts = [*four, *later][:n]
+        parts = [re.findall(r"\s*\S+", text) for text in texts]
+        for words in range(1, 1 + max(map(len, parts))):
+            written = tuple("".join(part[:words]) for part in parts)
+            emit(Draft(stage=Stage.STREAMING, texts=written))
+            self._pause(cancel)
+            if cancel.is_set():
+                return ()
+        return tuple(
+            _completion(text, whole=True, version=version, seed=seed + row)
+            for row, text in enumerate(texts)
+        )
 
     def prepare(self, version: PolicyVersion, prompt: Sequence[Message], hurry: Event) -> None:
         """Nothing to prepare."""

@@ -21,6 +21,7 @@ class GatedReplyMaker(ScriptedReplyMaker):
         self.begun = Event()
         self.refits = []
         self.thumbs = []
+        self.orders = []
 
     def reply(self, prompt, version, seed, emit, cancel, **wishes):
         self.begun.set()
@@ -28,9 +29,10 @@ class GatedReplyMaker(ScriptedReplyMaker):
             self.gate.wait(0.01)
         return super().reply(prompt, version, seed, emit, cancel, **wishes)
 
-    def refit(self, preferences, rated=()):
+    def refit(self, preferences, rated=(), rankings=()):
         self.refits.append([one.choice for one in preferences])
         self.thumbs.append([one.thumb for one in rated])
+        self.orders.append([one.orders for one in rankings])
         return super().refit(preferences)
 
 

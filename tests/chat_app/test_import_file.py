@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from chat_app.import_file import FilePair, FileProblem, read_pairs
+from chat_app.import_file import FilePair, FileProblem, read_records
 from storage.records import Choice, Role
 
 USER = {"role": "user", "content": "why?"}
@@ -13,7 +13,7 @@ GOOD: dict[str, Any] = {"prompt": "why?", "chosen": "because", "rejected": "no i
 
 
 def read(*rows: dict[str, Any] | str) -> list[FilePair | FileProblem]:
-    return list(read_pairs(row if isinstance(row, str) else json.dumps(row) for row in rows))
+    return list(read_records(row if isinstance(row, str) else json.dumps(row) for row in rows))
 
 
 def reply(text: str) -> list[dict[str, str]]:

@@ -127,6 +127,11 @@ class Person:
         expect(self.part("status")).to_contain_text("v", timeout=self.patience_ms)
         expect(self.box).to_be_visible()
 
+    def settled(self) -> None:
+        """Wait until the page has drawn what it was opened with: nothing is drawn over any more."""
+        drawn = self.part("seen").locator("textarea, input")
+        expect(drawn).not_to_have_value("", timeout=self.patience_ms)
+
     def part(self, name: str) -> Locator:
         return self.page.locator(f"#{name}")
 

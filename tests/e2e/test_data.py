@@ -148,7 +148,7 @@ def test_an_export_is_previewed_downloaded_and_taken_in_again(asking, person, se
     expect(person.part("export-said")).to_contain_text("3 rows")
     person.part("export-format").get_by_role("radio", name="Liked or not").check()
     expect(person.part("export-said")).to_contain_text("6 rows")
-    person.part("export-format").get_by_role("radio", name="Preference pairs (TRL").check()
+    person.part("export-format").get_by_role("radio", name="Preference pairs (TRL: DPO").check()
     expect(person.part("export-said")).to_contain_text("3 rows")
     with person.page.expect_download() as saved:
         person.page.get_by_role("link", name="Download twofold").click()
@@ -166,7 +166,7 @@ def test_an_export_is_previewed_downloaded_and_taken_in_again(asking, person, se
     expect(said).to_contain_text("1 new choice, 3 here already, 1 line that cannot be read")
     expect(said).to_contain_text("line 5: not JSON")
     person.part("import-start").click()
-    expect(person.part("import-progress")).to_contain_text("1 choice imported")
+    expect(person.part("import-progress")).to_contain_text("1 imported")
     assert len(app.feedback.preferences()) + len(app.feedback.held_out()) == 4
     assert len(app.service.shelf.list()) == 3
 

@@ -1,0 +1,387 @@
+"""The Rank tab: a message, several answers to it, and the order that a person puts them in.
+
+The order is built in the browser (assets/rank.js) and travels with Save; everything else is drawn
+from ``RankingDesk``, so that a reload, a second page or a restart find the same desk.
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from chat_app import wording_rank as words
+from chat_app.errors import ChatError
+from chat_app.markup import displayed
+from chat_app.ranking import ANSWERS, DeskView
+from chat_app.service import ChatService
+from chat_app.ui_parts import QUIET, Update, hidden, line, show
+from learner.protocols import Stage
+from storage.slates import MAX_ANSWERS, MIN_ANSWERS, Criterion, Orders, RankingState, Ranks
+
+PLACES = range(1, MAX_ANSWERS + 1)
+FORGET = "(saved) => { window.twofold.rank.forget(saved) }"
+WITH_ORDER = "(token, _) => [token, window.twofold.rank.value()]"
+
+
+class RankPage:
+    """Create it, ``body`` inside its tab, then ``bind`` once."""
+
+    def __init__(self, service: ChatService) -> None:
+        self._desk = service.ranking
+
+    # --- Parts -------------------------------------------------------------------------------
+
+    def body(self) -> None:
+        self.token = hidden("rank-token")
+        self.order = hidden("rank-order")
+        self.saved_token = hidden("rank-saved-token")
+        gr.Markdown(words.INTRO, elem_id="rank-intro")
+        with gr.Row(elem_id="rank-form"):
+            self.text = gr.Textbox(
+                label="Message",
+                placeholder="Ask something that has more than one good answer",
+                lines=1,
+                max_lines=8,
+                elem_id="rank-text",
+                scale=3,
+            )
+            self.write = gr.Button(
+                "Write answers", variant="primary", elem_id="rank-write", min_width=150, scale=0
+            )
+            self.stop = gr.Button(
+                "Stop", visible=False, elem_id="rank-stop", min_width=150, scale=0
+            )
+        self.count = gr.Radio(
+            choices=[(str(n), n) for n in range(MIN_ANSWERS, MAX_ANSWERS + 1)],
+            value=ANSWERS,
+            label="How many answers?",
+            elem_id="rank-count",
+        )
+        self.failed = gr.Markdown(visible=False, elem_id="rank-failed")
+        self.stage = gr.Markdown(visible=False, elem_id="rank-stage")
+        with gr.Row(
+            visible=False, elem_id="rank-saved-row", elem_classes="strip"
+        ) as self.saved_row:
+            self.saved = gr.Markdown("", elem_id="rank-saved")
+            self.undo = gr.Button("Undo  [U]", elem_id="rank-undo", size="sm", min_width=90)
+            self.change = gr.Button("Change", elem_id="rank-change", size="sm", min_width=90)
+        self._work()
+        self._list()
+
+    def _work(self) -> None:
+        with gr.Column(visible=False, elem_id="rank-slate") as self.slate:
+            self.prompt = gr.Markdown("", elem_id="rank-prompt")
+            self.about = gr.Markdown(visible=False, elem_id="rank-about")
+            with gr.Row(elem_id="rank-work"):
+                with gr.Column(elem_id="rank-answers", min_width=280):
+                    self.panes = [_Pane(place) for place in PLACES]
+                with gr.Column(visible=False, elem_id="rank-side", min_width=280) as self.side:
+                    self.desk = gr.HTML(elem_id="rank-desk")
+                    self.note = gr.Markdown(visible=False, elem_id="rank-note")
+                    with gr.Row(elem_id="rank-actions"):
+                        self.save = gr.Button(
+                            "Save  [Enter]", variant="primary", elem_id="rank-save"
+                        )
+                        self.skip = gr.Button("Skip  [S]", elem_id="rank-skip")
+                    with gr.Accordion("Keys, drag and ties", open=False, elem_id="rank-help"):
+                        gr.Markdown(words.HELP)
+
+    def _list(self) -> None:
+        with gr.Accordion("Your rankings", open=False, elem_id="rankings-box") as self.box:
+            self.counts = gr.Markdown("", elem_id="rank-counts")
+            self.empty = gr.Markdown(words.NOTHING_YET, elem_id="no-rankings")
+            self.list = gr.Radio(
+                choices=[], label="Your rankings", container=False, elem_id="rankings"
+            )
+            self.forget = gr.Button(
+                "Forget this one…", visible=False, elem_id="forget-ranking", size="md"
+            )
+            with gr.Column(
+                visible=False, elem_id="confirm-forget-ranking", elem_classes="confirm"
+            ) as self.confirm:
+                self.forget_text = gr.Markdown("")
+                with gr.Row():
+                    self.forget_yes = gr.Button(
+                        "Forget it", variant="stop", elem_id="forget-ranking-yes"
+                    )
+                    self.forget_no = gr.Button("Keep it", elem_id="forget-ranking-no")
+
+    @property
+    def drawn(self) -> list[Any]:
+        return [
+            self.token,
+            self.saved_token,
+            self.write,
+            self.stop,
+            self.failed,
+            self.stage,
+            self.saved_row,
+            self.saved,
+            self.undo,
+            self.change,
+            self.slate,
+            self.prompt,
+            self.about,
+            *(part for pane in self.panes for part in pane.parts),
+            self.side,
+            self.desk,
+            self.note,
+            self.counts,
+            self.empty,
+            self.list,
+            self.forget,
+            self.confirm,
+            self.forget_text,
+        ]
+
+    # --- Wiring ------------------------------------------------------------------------------
+
+    def bind(self, tab: gr.Tab) -> None:
+        draws = QUIET | {"outputs": self.drawn}
+        here = [self.token, self.saved_token]
+        opened = tab.select(self.draw, here, **draws)
+        begun = gr.on(
+            [self.write.click, self.text.submit], self.begin, [self.text, self.count, *here],
+            [self.text, *self.drawn], **QUIET,
+        )  # fmt: skip
+        for event in (opened, begun):
+            event.then(self.watch, here, **draws)
+        self.stop.click(self.end, None, None, **QUIET)
+        self.save.click(self.keep, [self.token, self.order], js=WITH_ORDER, **draws).then(
+            None, [self.saved_token], None, js=FORGET
+        )
+        self.skip.click(self.pass_over, [self.token], **draws)
+        self.undo.click(self.take_back, here, **draws)
+        self.change.click(self.reopen, [self.saved_token], **draws)
+        self.list.input(self.open, [self.list], **draws)
+        self.forget.click(
+            self.ask_forget, [self.token], [self.confirm, self.forget_text, self.note], **QUIET
+        )
+        self.forget_yes.click(self.do_forget, [self.token], **draws)
+        self.forget_no.click(lambda: show(visible=False), None, self.confirm, **QUIET)
+
+    # --- Events ------------------------------------------------------------------------------
+
+    def draw(self, token: str = "", saved: str = "") -> Update:
+        """The desk as it is; ``saved`` is the token of what was saved last on this page."""
+        try:
+            view = self._desk.view(token)
+            done = self._desk.view(saved) if saved and saved != token else None
+        except ChatError:  # what this page showed was deleted meanwhile
+            view, done = self._desk.view(), None
+        return self._draw_view(view) | self._draw_saved(done) | self._draw_list(view)
+
+    def begin(self, text: str, count: int, token: str, saved: str) -> Update:
+        try:
+            self._desk.begin(text, count)
+        except ChatError as error:
+            return self.draw(token, saved) | {self.failed: line(str(error))}
+        return {self.text: ""} | self.draw("", saved)
+
+    def watch(self, token: str, saved: str) -> Iterator[Update]:
+        """Follow the answers being written, if any, and draw their end."""
+        task = self._desk.view().writing
+        for draft in self._desk.watch():
+            if draft.stage is Stage.DONE or task is None:
+                continue
+            update: Update = {self.stage: line(words.stage_line(task, draft))}
+            if not task.known:  # those that are there already get a place of their own in the end
+                for pane, text in zip(self.panes, draft.texts, strict=False):
+                    update |= pane.draw_draft(text)
+            yield update
+        end = self.draw("" if task else token, saved)
+        if not self._desk.view().failed:
+            end.pop(self.failed)  # what the event before this one had to say stays
+        yield end
+
+    def end(self) -> None:
+        self._desk.stop()
+
+    def keep(self, token: str, order: str) -> Update:
+        """Save the order that the browser sends, or say what it lacks."""
+        try:
+            self._desk.save(token, _orders(order))
+        except ChatError as error:
+            return self.draw(token) | {self.note: line(str(error))}
+        return self.draw("", token)
+
+    def pass_over(self, token: str) -> Update:
+        try:
+            self._desk.skip(token)
+        except ChatError as error:
+            return self.draw(token) | {self.note: line(str(error))}
+        return self.draw("", token)
+
+    def take_back(self, token: str, saved: str) -> Update:
+        """Undo what was saved, and show it again as it was, to be put in order anew."""
+        try:
+            before = self._desk.view(saved).ranking
+            self._desk.undo(saved)
+        except ChatError as error:
+            return self.draw(token) | {self.failed: line(str(error))}
+        update = self.draw(saved)
+        if before is not None and before.orders is not None:
+            update[self.desk] = desk_html(self._desk.view(saved), before.orders)
+        return update
+
+    def reopen(self, saved: str) -> Update:
+        return self.draw(saved)
+
+    def open(self, token: str) -> Update:
+        return self.draw(token)
+
+    def ask_forget(self, token: str) -> Update:
+        try:
+            seen = self._desk.versions_that_saw(token)
+        except ChatError as error:
+            return {self.note: line(str(error))}
+        return {self.confirm: show(visible=True), self.forget_text: words.forget_warning(seen)}
+
+    def do_forget(self, token: str) -> Update:
+        try:
+            done = self._desk.forget(token)
+        except ChatError as error:
+            return self.draw(token) | {self.note: line(str(error))}
+        return self.draw() | {self.failed: line(words.forgotten_line(done))}
+
+    # --- Drawing -----------------------------------------------------------------------------
+
+    def _draw_view(self, view: DeskView) -> Update:
+        task, slate = view.writing, view.slate
+        prompt = task.prompt if task else slate.prompt if slate else ()
+        shown = len(slate.answers) if slate else task.answers if task and not task.known else 0
+        update: Update = {
+            self.token: slate.token if slate else "",
+            self.write: show(visible=task is None),
+            self.stop: show(visible=task is not None),
+            self.failed: line(view.failed),
+            self.stage: line("Writing…" if task else ""),
+            self.slate: show(visible=bool(prompt)),
+            self.prompt: f"### {displayed(prompt[-1].content)}" if prompt else "",
+            self.about: line(words.about_slate(view)),
+            self.side: show(visible=slate is not None),
+            self.desk: desk_html(view, view.ranking.orders if view.ranking else None),
+            self.note: line(""),
+        }
+        for pane in self.panes:
+            text = (
+                slate.answers[pane.place - 1].completion.text
+                if pane.place <= shown and slate
+                else ""
+            )
+            update |= pane.draw(text, visible=pane.place <= shown, whole=slate is not None)
+        return update
+
+    def _draw_saved(self, done: DeskView | None) -> Update:
+        ranking = done.ranking if done else None
+        if done is None or ranking is None:
+            return {self.saved_row: show(visible=False), self.saved_token: ""}
+        said = f"{words.saved_line(ranking)} {words.receipt(ranking, held_out=done.held_out)}"
+        taken_back = ranking.state is RankingState.WITHDRAWN
+        return {
+            self.saved_row: show(visible=True),
+            self.saved_token: ranking.slate.token,
+            self.saved: said,
+            self.undo: show(visible=not taken_back),
+            self.change: gr.update(value="Rank them" if ranking.orders is None else "Change"),
+        }
+
+    def _draw_list(self, view: DeskView) -> Update:
+        now = datetime.now(UTC)
+        listed = self._desk.list()
+        shown = view.slate.token if view.slate else None
+        known = [one.slate.token for one in listed]
+        return {
+            self.counts: words.counts_line(self._desk.counts()),
+            self.empty: show(visible=not listed),
+            self.list: gr.update(
+                choices=[(words.label(one, now), one.slate.token) for one in listed],
+                value=shown if shown in known else None,
+                visible=bool(listed),
+            ),
+            self.forget: show(visible=shown in known),
+            self.confirm: show(visible=False),
+        }
+
+
+class _Pane:
+    """One answer, and the button that makes it the next best."""
+
+    def __init__(self, place: int) -> None:
+        self.place = place
+        with gr.Column(
+            visible=False, elem_id=f"answer-{place}", elem_classes="pane answer", min_width=240
+        ) as self.column:
+            gr.Markdown(f"### Answer {place}")
+            self.text = gr.Markdown(
+                "", elem_id=f"answer-{place}-text", elem_classes="reply", line_breaks=True
+            )
+            self.take = gr.Button(f"Next best  [{place}]", elem_id=f"take-{place}", size="sm")
+
+    @property
+    def parts(self) -> list[Any]:
+        return [self.column, self.text, self.take]
+
+    def draw(self, text: str, *, visible: bool, whole: bool) -> Update:
+        return {
+            self.column: show(visible=visible),
+            self.text: displayed(text),
+            self.take: show(visible=whole),
+        }
+
+    def draw_draft(self, text: str) -> Update:
+        return {self.text: displayed(text)}
+
+
+def desk_html(view: DeskView, orders: Orders | None) -> str:
+    """The place where rank.js builds the order; our own words only, none of the model's."""
+    slate = view.slate
+    if slate is None:
+        return ""
+    given: dict[str, Any] = {}
+    if orders is not None:
+        own = {name.value: list(ranks) for name, ranks in orders.criteria.items()}
+        given = {"overall": list(orders.overall), "criteria": own}
+    criteria = "".join(
+        f'<button type="button" role="radio" aria-checked="false" data-criterion="{one.value}" '
+        f'data-asks="{escape(asks)}">{escape(name)}</button>'
+        for one, (name, asks) in words.CRITERIA.items()
+    )
+    return f"""
+<div class="desk" data-token="{escape(slate.token)}" data-answers="{len(slate.answers)}"
+     data-orders="{escape(json.dumps(given))}">
+<div class="criteria" role="radiogroup" aria-label="Order the answers by">{criteria}</div>
+<p class="criterion-asks"></p>
+<p class="following" hidden>Same as overall. Change anything, and it has an order of its own.</p>
+<ol class="order" aria-label="Your order, best first"></ol>
+<p class="left" aria-live="polite"></p>
+<div class="desk-acts">
+<button type="button" data-act="tie">Tie the last two [=]</button>
+<button type="button" data-act="rest">Tie the rest [R]</button>
+<button type="button" data-act="back">Take back [⌫]</button>
+<button type="button" class="same" data-act="same" hidden>Same as overall</button>
+</div>
+</div>
+"""
+
+
+def _orders(sent: str) -> Orders:
+    """What the browser sends, as a record. Raises ChatError where it is not one."""
+    try:
+        said = json.loads(sent)
+        overall = _ranks(said["overall"])
+        criteria = {Criterion(name): _ranks(ranks) for name, ranks in said["criteria"].items()}
+        for criterion, ranks in {Criterion.OVERALL: overall, **criteria}.items():
+            left = [place for place, rank in enumerate(ranks, start=1) if rank == 0]
+            if left:
+                raise ChatError(words.missing_line(criterion, left))
+        return Orders(overall=overall, criteria=criteria)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ChatError("This order cannot be read: reload the page and give it again.") from error
+
+
+def _ranks(value: list[int]) -> Ranks:
+    return tuple(int(rank) for rank in value)
