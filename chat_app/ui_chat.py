@@ -177,7 +177,7 @@ class ChatPage:
                 chat = self._service.shelf.begin(
                     learn=learn or teach,
                     temporary=temporary and not teach,
-                    instructions=instructions,
+                    instructions=instructions or "",  # None until it was first drawn
                     purpose=Purpose.TEACHING if teach else Purpose.CHAT,
                 )
                 key = chat.key

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect
+from playwright.sync_api import ConsoleMessage, Error, Locator, Page, Request, expect
 
 from chat_app.config import ServiceConfig
 from chat_app.progress import LearnerStatus, no_learner
@@ -118,7 +118,12 @@ class Person:
 
     def reload(self) -> None:
         known = len(self.errors)
-        self.page.reload()
+        try:
+            self.page.reload()
+        except Error as error:  # the page may be reloading by itself, after a restart
+            if "ERR_ABORTED" not in str(error):
+                raise
+            self.page.wait_for_load_state()
         del self.errors[known:]  # the page that is left complains of its torn streams
         self.ready()
 
