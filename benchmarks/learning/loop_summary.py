@@ -1,0 +1,81 @@
+"""The tables of the full loop, as they stand in docs/learning-results.md.
+
+    python -m benchmarks.learning.loop_summary
+
+Means over raters and seeds; intervals are 95 % percentiles of 2,000 resamples of runs. Needs only
+``docs/learning/loop/*.json``.
+"""
+
+import json
+from typing import Any
+
+import numpy as np
+
+from benchmarks.learning.loop import ARMS, RESULTS
+
+RESAMPLES = 2000
+
+
+def read_runs(arm: str) -> list[dict[str, Any]]:
+    paths = sorted(RESULTS.glob(f"{arm}--*.json"))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+
+
+def interval(values: list[float]) -> str:
+    """Mean with its interval over runs, in percent."""
+    rng = np.random.default_rng(0)
+    sample = np.array(values)
+    means = rng.choice(sample, size=(RESAMPLES, len(sample))).mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return f"{100 * sample.mean():.0f} ({100 * low:.0f} to {100 * high:.0f})"
+
+
+def at_turn(run: dict[str, Any], turn: int) -> dict[str, Any] | None:
+    return next((c for c in run["checkpoints"] if c["turn"] == turn), None)
+
+
+def gain(run: dict[str, Any], turn: int) -> float | None:
+    """Mean utility of the reply shown over the base's, in logits; None before that turn."""
+    found = at_turn(run, turn)
+    return None if found is None else found["mean_score_shown"] - found["mean_score_base"]
+
+
+def by_run(arm: str) -> list[str]:
+    """One line a run: shown and weights only after 20 and 100 turns, KL, perplexity."""
+    lines = [
+        "| rater | seed | base | shown: 20 | 100 | weights: 20 | 100 | KL | perplexity | tokens |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for run in read_runs(arm):
+        first, early, last = (at_turn(run, turn) for turn in (0, 20, run["turns"]))
+        if first is None or early is None or last is None:
+            continue
+        accepted = [one for one in run["rounds"] if one["status"] == "accepted"]
+        ratio = accepted[-1]["perplexity_ratio"] if accepted else 1.0
+        lines.append(
+            f"| {run['rater']} | {run['seed']} | {first['win_rate_vs_base']:.0%} "
+            f"| {early['win_rate_vs_base']:.0%} | {last['win_rate_vs_base']:.0%} "
+            f"| {early['win_rate_weights_only']:.0%} | {last['win_rate_weights_only']:.0%} "
+            f"| {last['kl_to_base']:.2f} | {100 * (ratio - 1):+.1f} % "
+            f"| {first['mean_length_tokens']:.0f} to {last['mean_length_tokens']:.0f} |"
+        )
+    return lines
+
+
+def main() -> None:
+    for arm, about in ARMS.items():
+        runs = read_runs(arm)
+        if not runs:
+            continue
+        print(f"\n**{arm}**: {about.about}; {len(runs)} runs\n")
+        for turn in (20, 100):
+            found = [c for run in runs if (c := at_turn(run, turn))]
+            if found:
+                shown = interval([c["win_rate_vs_base"] for c in found])
+                alone = interval([c["win_rate_weights_only"] for c in found])
+                print(f"- after {turn} turns: shown {shown} %, weights only {alone} %")
+        print("\n".join(["", *by_run(arm)]))
+
+
+if __name__ == "__main__":
+    main()
