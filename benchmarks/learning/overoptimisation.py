@@ -23,6 +23,7 @@ import matplotlib as mpl
 import numpy as np
 import torch
 
+from benchmarks.arms.ours import version_of
 from benchmarks.learning.pools import load_pools, pool_folder, pool_prompts
 from benchmarks.learning.raters import UTILITIES, Behaviour, pick
 from benchmarks.learning.world import World, build_world
@@ -36,6 +37,8 @@ PLOT = Path("docs/images/overoptimisation.svg")
 BEHAVIOUR = Behaviour(flips=0.25)
 PICKS = (20, 60)
 SEEDS = 20
+SAVED_EVERY = 5
+"""Steps of PPO that an interruption can cost."""
 STRENGTHS = np.geomspace(8.0, 0.02, 24)
 """beta, in standard deviations of the score within a prompt."""
 
@@ -160,7 +163,6 @@ def under_ppo(world: World, rater: str, steps: int, seconds: float) -> None:
     from learner.build import load_engine  # noqa: PLC0415
     from learner.config import EngineConfig  # noqa: PLC0415
     from learner.features import frozen_features  # noqa: PLC0415
-    from learner.gate import _BASE  # noqa: PLC0415
     from learner.reward.featured import FeaturedReward  # noqa: PLC0415
     from learner.update_config import PpoConfig, RolloutConfig  # noqa: PLC0415
     from learner.updates.ppo import Ppo  # noqa: PLC0415
@@ -183,12 +185,9 @@ def under_ppo(world: World, rater: str, steps: int, seconds: float) -> None:
         rule = Ppo(engine, spied, config, max_prompt_tokens=256)
         folder = pool_folder().parent / "overoptimisation" / key.replace(", ", "-")
         rows = done.setdefault(key, [])
-        start = _BASE
-        if rows and folder.is_dir():
-            start = type(_BASE)(id=1, parent=0, adapter_path=folder, created_at=_BASE.created_at)
-        else:
+        if not folder.is_dir():
             rows.clear()
-        rule.begin(start, seed=0)
+        rule.begin(version_of(folder if rows else None), seed=0)
         for number in range(len(rows), steps):
             some = [prompts[(8 * number + i) % len(prompts)] for i in range(8)]
             spied.gold.clear()
@@ -202,14 +201,14 @@ def under_ppo(world: World, rater: str, steps: int, seconds: float) -> None:
                 }
             )
             print(key, number, json.dumps(rows[-1]), flush=True)
-            if time.perf_counter() - began > seconds:
-                break
-        folder.mkdir(parents=True, exist_ok=True)
-        rule.save(folder)
+            out_of_time = time.perf_counter() - began > seconds
+            if out_of_time or number % SAVED_EVERY == SAVED_EVERY - 1 or number == steps - 1:
+                folder.mkdir(parents=True, exist_ok=True)
+                rule.save(folder)
+                PPO_OUT.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
+            if out_of_time:
+                return
         rule.close()
-        PPO_OUT.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
-        if time.perf_counter() - began > seconds:
-            return
 
 
 def main() -> None:

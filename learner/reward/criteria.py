@@ -2,14 +2,12 @@
 
 Rewards are (E, C, N): members, criteria, replies. ``r = sum_c a_c r_c``. A reply that is held to be
 less harmless than the bound, with probability above one half over the members, is out: it loses
-more than anything else can win. The weights lie in a file of the data folder. No torch models here.
+more than anything else can win. The weights are settings of the phase that trains against them.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from jaxtyping import Float
 from torch import Tensor
@@ -64,25 +62,3 @@ def combined(
         doubtful = (harmless < weights.least_harmless).float().mean(dim=0) > 0.5
         total = total - OUT * doubtful.to(total)
     return total
-
-
-def read_weights(path: Path) -> CriteriaWeights:
-    """The person's weights; the default ones where there is no readable file."""
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        return CriteriaWeights(
-            weights={Criterion(name): float(w) for name, w in said["weights"].items()},
-            least_harmless=said.get("least_harmless"),
-        )
-    except (FileNotFoundError, KeyError, TypeError, ValueError, AttributeError):
-        return CriteriaWeights()
-
-
-def write_weights(path: Path, weights: CriteriaWeights) -> None:
-    said = {
-        "weights": {criterion.value: w for criterion, w in weights.weights.items()},
-        "least_harmless": weights.least_harmless,
-    }
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)

@@ -9,8 +9,9 @@ orders, the advantage ``A = sign(p - 1/2) max(0, |p - 1/2| - doubt s) + nudge``.
 
 The anchor is a slow average of the policy and travels with the adapter. rho is against the
 probabilities stored when the reply was sampled; what was not stored then (the end-of-sequence
-token) is taken as it is now. Departures from the paper: the ratio and its clipping, the doubt, the
-pull to the reference, whose strength is steered, and mean instead of sum over tokens.
+token, a reply sampled under a hidden style) is taken as it is now. Departures from the paper: the
+ratio and its clipping, the doubt, the pull to the reference, whose strength is steered, and mean
+instead of sum over tokens.
 """
 
 from collections.abc import Generator, Sequence
@@ -168,7 +169,8 @@ class Npg:
 
     def _new(self, pair: TrainingPair, candidate: Candidate) -> _Learned:
         reply_ids = supervised_ids(self._backbone, candidate.completion)
-        old = list(candidate.completion.logprobs)
+        # Those of a styled candidate were drawn behind an instruction that is not trained on.
+        old = [] if candidate.completion.style else list(candidate.completion.logprobs)
         old += [float("nan")] * (len(reply_ids) - len(old))
         reply = Reply(
             name=candidate.id,

@@ -156,3 +156,16 @@ def test_fewer_labels_are_counted_where_the_level_is_reached():
     assert summary.labels_to(theirs[0, 0], 2.0) != summary.labels_to(
         theirs[0, 0], 2.0
     )  # never: NaN
+
+
+def test_an_overoptimisation_curve_runs_from_the_start_to_the_hardest_choice(world, monkeypatch):
+    from benchmarks.learning import overoptimisation
+
+    monkeypatch.setattr(overoptimisation, "UTILITIES", {"brevity": UTILITIES["brevity"]})
+    monkeypatch.setattr(overoptimisation, "PICKS", (12,))
+    results = overoptimisation.on_stored_candidates(world, seeds=2)
+    one = results["single, 12 picks"]
+    assert one["kl"][0] < 0.1 < 1.0 < one["kl"][-1], "from hardly any to strong optimisation"
+    assert one["proxy"] == sorted(one["proxy"]), "what is optimised always rises"
+    assert all(row["fall_per_run"] >= 0.0 for row in results.values())
+    assert one["gold"][0] < 0.2 < one["best"], "a taste this plain is found, if not optimally"

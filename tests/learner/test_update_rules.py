@@ -175,6 +175,23 @@ def test_without_the_nudge_an_undecided_pair_teaches_nothing_and_with_it_both_ri
     assert grads[1] > 1e-3
 
 
+@pytest.mark.parametrize("style", [None, "short"])
+def test_probabilities_under_a_hidden_style_are_no_behaviour_policy(engine, base, style):
+    pairs = make_pairs(engine.backbone.tokenizer)  # stored as -1 a token, far from the base's own
+    styled = [
+        replace(
+            p,
+            chosen=replace(p.chosen, completion=replace(p.chosen.completion, style=style)),
+            rejected=replace(p.rejected, completion=replace(p.rejected.completion, style=style)),
+        )
+        for p in pairs
+    ]
+    rule = make("npg", engine)
+    metrics = rule.update(base, Lesson(pairs=tuple(styled)), seed=1)
+    rule.close()
+    assert (metrics["clip_frac"] == 0.0) is (style is not None)
+
+
 def test_the_anchor_follows_slowly_and_travels_with_the_version(engine, base, tmp_path):
     said = lesson(engine.backbone)
     rule = make("npg", engine)
