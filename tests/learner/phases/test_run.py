@@ -2,11 +2,12 @@
 
 import multiprocessing
 import signal
+from types import MappingProxyType
 
 import pytest
 
 from learner.phases.checkpoint import Checkpoint, Checkpoints
-from learner.phases.protocol import LoopConfig
+from learner.phases.protocol import LoopConfig, PhaseState
 from learner.phases.run import InterruptedPhaseError, PhaseRun
 from storage.phases import PhaseStatus
 from tests.learner.phases.toy import ToyConfig, ToyPhase, open_place, run_toy
@@ -155,6 +156,42 @@ def test_the_weights_of_the_best_measurement_are_published(place):
     assert outcome.steps == 8  # two measurements after the best one
     assert phase.published == weights_at[4] != weights_at[8]
     assert outcome.metrics["best_step"] == 4.0
+
+
+def test_a_resumed_run_remembers_what_was_best(place):
+    class Scripted(ToyPhase):
+        """Its error is a function of the steps taken, best at 2; Ctrl+C comes in step 5."""
+
+        errors = MappingProxyType({0: 9.0, 2: 1.0, 4: 6.0, 6: 5.0, 8: 4.0})
+        taken = 0
+
+        def step(self, number):
+            if number == 4 and self.interrupted:
+                signal.raise_signal(signal.SIGINT)
+            self.taken = number + 1
+            return super().step(number)
+
+        def measure(self):
+            return {"error": self.errors[self.taken]}
+
+        def state(self):
+            state = super().state()
+            return PhaseState(tensors=state.tensors, values=state.values | {"taken": self.taken})
+
+        def restore(self, state):
+            super().restore(state)
+            self.taken = state.values["taken"]
+
+    config = ToyConfig(steps=40, loop=LoopConfig(evaluate_every=2, checkpoint_every=50, patience=2))
+    phase = Scripted(place, config)
+    phase.interrupted = True
+    with pytest.raises(InterruptedPhaseError):
+        PhaseRun(phase, place)()
+    phase = Scripted(place, config)
+    phase.interrupted = False
+    outcome = PhaseRun(phase, place)()
+    assert outcome.steps == 6  # two measurements after the best one, one of them before Ctrl+C
+    assert outcome.metrics["best_step"] == 2.0 and phase.taken == 2
 
 
 def test_what_never_got_better_is_not_kept(place):

@@ -169,6 +169,20 @@ def test_a_version_that_the_gate_refuses_is_not_kept_but_can_be_judged_again(pla
     assert accepted.run_id == refused.run_id
 
 
+def test_how_a_batch_is_split_into_rows_leaves_the_step_alone(place, talks):
+    """Normalised over the whole batch: a row of few tokens weighs no more than its tokens."""
+    adapters = []
+    for row_tokens in (48, 4096):
+        phase = FineTuning(place, fine_tuning(talks, row_tokens=row_tokens))
+        metrics = [phase.step(number) for number in range(2)]
+        adapters.append((metrics[-1]["loss"], phase.state().tensors))
+        phase.close()
+    (few_loss, few), (many_loss, many) = adapters
+    assert few_loss == pytest.approx(many_loss, rel=1e-5)
+    for name, tensor in few.items():
+        torch.testing.assert_close(tensor, many[name], rtol=1e-3, atol=1e-5)
+
+
 def test_all_weights_become_a_model_of_its_own(place, texts):
     config = pretraining(texts, lora=None, optimiser=OptimiserConfig(learning_rate=2e-3))
     outcome = PhaseRun(Pretraining(place, config), place)()
