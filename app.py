@@ -18,6 +18,7 @@ import typer
 from chat_app.browser import open_page
 from chat_app.cli import run, say
 from chat_app.config import ServiceConfig
+from chat_app.language import speak
 from chat_app.progress import no_learner, read_progress
 from chat_app.settings import Learning, ServeOptions, Settings
 from learner.control import LearnerControl
@@ -42,6 +43,7 @@ def serve(settings: Settings, options: ServeOptions) -> None:
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # or the clean-up would be skipped
     with ExitStack() as stack:
+        speak(settings.language.value)
         data = settings.data
         if options.demo:
             data = Path(stack.enter_context(TemporaryDirectory(prefix="twofold-demo-")))

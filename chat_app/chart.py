@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from chat_app.language import tr, upper_first
+
 WIDTH, HEIGHT = 360, 150
 LEFT, RIGHT, TOP, BOTTOM = 38, 12, 10, 34
 TABLE_ROWS = 12
@@ -54,12 +56,14 @@ def _table(chart: Chart) -> str:
     bands = {x: (low, high) for x, low, high in chart.band}
     rows = []
     for x, y in reversed(list(chart.points)[::-1][::step]):
-        low_high = f"{bands[x][0]:.3g} to {bands[x][1]:.3g}" if x in bands else ""
+        low_high = (
+            tr("{low:.3g} to {high:.3g}", low=bands[x][0], high=bands[x][1]) if x in bands else ""
+        )
         rows.append(f"<tr><td>{x}</td><td>{y:.3g}</td><td>{low_high}</td></tr>")
-    likely = '<th scope="col">Likely</th>' if bands else "<th></th>"
+    likely = f'<th scope="col">{tr("Likely")}</th>' if bands else "<th></th>"
     return (
-        f"<details><summary>Numbers</summary><table class='figures'><thead><tr>"
-        f'<th scope="col">{escape(chart.x.capitalize())}</th>'
+        f"<details><summary>{tr('Numbers')}</summary><table class='figures'><thead><tr>"
+        f'<th scope="col">{escape(upper_first(chart.x))}</th>'
         f'<th scope="col">{escape(chart.unit)}</th>{likely}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></details>"
     )
@@ -80,7 +84,14 @@ def _svg(chart: Chart) -> str:
     places = [place(point) for point in chart.points]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     dots = places if len(places) <= MARKED_POINTS else places[-1:]
-    said = f"{chart.title}: {last[1]:.3g} {chart.unit} after {last[0]} {chart.x}"
+    said = tr(
+        "{title}: {value:.3g} {unit} after {count} {x}",
+        title=chart.title,
+        value=last[1],
+        unit=chart.unit,
+        count=last[0],
+        x=chart.x,
+    )
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(said)}">',
         *_y_axis(top),

@@ -21,7 +21,7 @@ from chat_app.errors import ChatError
 from chat_app.guard import LOCAL_NAMES
 from chat_app.lessons import learn_from_folder
 from chat_app.saved_settings import read_saved, with_saved
-from chat_app.settings import Learning, ServeOptions, Settings
+from chat_app.settings import Language, Learning, ServeOptions, Settings
 from chat_app.simulate.errors import SimulationError
 from chat_app.simulate.plan import SimulatedAsk, SimulationPlan
 from learner.config import (
@@ -97,8 +97,11 @@ def serve(
     model: o.Model = None,
     port: o.Port = 7860,
     host: o.Host = "127.0.0.1",
+    language: o.PageLanguage = Language.AUTO,
     open_browser: o.Open = True,
     demo: o.Demo = False,
+    api: o.Api = False,
+    api_log: o.ApiLog = False,
     ask: o.Ask = AskMode.AUTO,
     budget: o.Budget = o.ASKING.budget_share,
     query: o.Query = QueryRule.REGRET_AWARE,
@@ -126,6 +129,9 @@ def serve(
         settings = Settings(
             data=data or DataFolder.default_root(),
             model=model,
+            language=language,
+            api=api,
+            api_log=api_log,
             learning=learn,
             ask=AskConfig(mode=ask, query=query, candidates=candidates, budget_share=budget),
             engine=EngineConfig(

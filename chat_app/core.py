@@ -9,6 +9,7 @@ from threading import RLock
 
 from chat_app.config import ServiceConfig
 from chat_app.errors import ChatError
+from chat_app.language import tr
 from chat_app.model_thread import ModelThread
 from chat_app.reply_job import ReplyJob
 from chat_app.revisions import Revisions
@@ -34,19 +35,25 @@ class Core:
     def refuse_while_writing(self, conversation_id: ConversationId) -> None:
         if conversation_id in self.jobs:
             raise ChatError(
-                "A reply is still being written in this chat, here or on another page. "
-                "Your text is kept; stop that reply, or wait for it."
+                tr(
+                    "A reply is still being written in this chat, here or on another page. Your "
+                    "text is kept; stop that reply, or wait for it."
+                )
             )
 
     def check(self, text: str) -> str:
         """A text as it would be stored. Raises ChatError where it cannot be sent."""
         message = clean_text(text).strip()
         if not message:
-            raise ChatError("Write a message first; this one is empty.")
+            raise ChatError(tr("Write a message first; this one is empty."))
         if len(message) > self.config.max_message_chars:
             raise ChatError(
-                f"This message has {len(message):,} characters; at most "
-                f"{self.config.max_message_chars:,} fit. Nothing was sent, your text is kept."
+                tr(
+                    "This message has {count:,} characters; at most {max_message_chars:,} fit. "
+                    "Nothing was sent, your text is kept.",
+                    count=len(message),
+                    max_message_chars=self.config.max_message_chars,
+                )
             )
         return message
 

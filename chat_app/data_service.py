@@ -23,6 +23,7 @@ from chat_app.import_file import (
     FileRecord,
     read_records,
 )
+from chat_app.language import tr
 from chat_app.record_exports import record_rows
 from learner.errors import LearnerError
 from learner.protocols import ReplyMaker
@@ -258,7 +259,9 @@ class DataService:
         for one in read_records(_lines(path, name)):
             (problems if isinstance(one, FileProblem) else records).append(one)  # type: ignore[arg-type]
         if not records and not problems:
-            raise ChatError(f"{name} is empty: choose a file with one JSON object a line.")
+            raise ChatError(
+                tr("{name} is empty: choose a file with one JSON object a line.", name=name)
+            )
         with sentences():
             new = {one.sha256: one for one in records if not self._is_known(one)}
         preview = ImportPreview(
@@ -280,11 +283,13 @@ class DataService:
         with self._lock:
             preview = self._previews.get(key)
             if preview is None:
-                raise ChatError("Choose the file again; this preview is too old.")
+                raise ChatError(tr("Choose the file again; this preview is too old."))
             if self._import is not None and self._import.running:
-                raise ChatError(f"{self._import.name} is still being imported: wait for it.")
+                raise ChatError(
+                    tr("{name} is still being imported: wait for it.", name=self._import.name)
+                )
             if not preview.new:
-                raise ChatError("There is nothing new in this file.")
+                raise ChatError(tr("There is nothing new in this file."))
             self._import = ImportProgress(
                 name=preview.name, done=0, total=len(preview.new), added=0
             )
@@ -381,12 +386,19 @@ def _lines(path: Path, name: str) -> Iterator[str]:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ChatError(
-                f"{name} is larger than {MAX_FILE_BYTES // 2**20} MB: split it and import the "
-                "parts."
+                tr(
+                    "{name} is larger than {number} MB: split it and import the parts.",
+                    name=name,
+                    number=MAX_FILE_BYTES // 2**20,
+                )
             )
         with path.open(encoding="utf-8-sig") as file:
             yield from file
     except UnicodeDecodeError as error:
-        raise ChatError(f"{name} is not UTF-8 text: export it as JSON lines.") from error
+        raise ChatError(
+            tr("{name} is not UTF-8 text: export it as JSON lines.", name=name)
+        ) from error
     except OSError as error:
-        raise ChatError(f"{name} cannot be read ({error.strerror}).") from error
+        raise ChatError(
+            tr("{name} cannot be read ({strerror}).", name=name, strerror=error.strerror)
+        ) from error

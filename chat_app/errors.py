@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from chat_app.language import tr_told
 from storage.errors import StorageError
 
 
@@ -12,8 +13,8 @@ class ChatError(Exception):
 
 @contextmanager
 def sentences() -> Iterator[None]:
-    """What the store refuses is told to the person in the store's own words."""
+    """What the store refuses is told to the person, in their language where the table has it."""
     try:
         yield
     except StorageError as error:
-        raise ChatError(str(error)) from error
+        raise ChatError(tr_told(str(error))) from error

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from chat_app.language import tr
 from storage.records import Choice, Message, Role
 from storage.slates import Criterion, Orders, Ranks
 from storage.text import clean_text, storable_text
@@ -96,7 +97,11 @@ def read_records(lines: Iterable[str]) -> Iterator[FileRecord | FileProblem]:
     for number, line in enumerate(lines, start=1):
         if number > MAX_LINES:
             yield FileProblem(
-                line=number, sentence=f"only the first {MAX_LINES:,} lines are read; split the file"
+                line=number,
+                sentence=tr(
+                    "only the first {MAX_LINES:,} lines are read; split the file",
+                    MAX_LINES=MAX_LINES,
+                ),
             )
             return
         if not line.strip():
@@ -183,11 +188,13 @@ def _pair(number: int, row: dict[str, Any]) -> FilePair:
         prompt, chosen, rejected = _explicit(row)
         choice = _choice(row.get("meta_choice", _either(prompt, chosen, rejected)))
         if choice not in (Choice.FIRST, Choice.SECOND):
-            raise _BadLineError(f"meta_choice is {choice.value}, but a better reply is named")
+            raise _BadLineError(
+                tr("meta_choice is {value}, but a better reply is named", value=choice.value)
+            )
         first, second = (chosen, rejected) if choice is Choice.FIRST else (rejected, chosen)
     _check_prompt(prompt)
     if first == second:
-        raise _BadLineError("both replies are the same")
+        raise _BadLineError(tr("both replies are the same"))
     meta = _meta(row)
     return FilePair(
         line=number,
@@ -206,16 +213,16 @@ def _row(line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise _BadLineError(f"not JSON ({error})") from error
+        raise _BadLineError(tr("not JSON ({error})", error=error)) from error
     except RecursionError as error:
-        raise _BadLineError("nested too deeply") from error
+        raise _BadLineError(tr("nested too deeply")) from error
     if not isinstance(row, dict):
-        raise _BadLineError("not a JSON object")
+        raise _BadLineError(tr("not a JSON object"))
     if {"messages", "answers", "ranks"} & set(row):
         return row
     missing = [name for name in ("chosen", "rejected") if name not in row]
     if missing and not ("first" in row and "second" in row):
-        raise _BadLineError(f"there is no {' and no '.join(missing)}")
+        raise _BadLineError(tr("there is no {known}", known=" and no ".join(missing)))
     return row
 
 
@@ -225,10 +232,10 @@ def _explicit(row: dict[str, Any]) -> tuple[tuple[Message, ...], str, str]:
         return _messages(row, "prompt"), _reply(row, "chosen"), _reply(row, "rejected")
     chosen, rejected = _messages(row, "chosen"), _messages(row, "rejected")
     if chosen[:-1] != rejected[:-1]:
-        raise _BadLineError("chosen and rejected do not begin with the same prompt")
+        raise _BadLineError(tr("chosen and rejected do not begin with the same prompt"))
     for name, message in (("chosen", chosen[-1]), ("rejected", rejected[-1])):
         if message.role is not Role.ASSISTANT:
-            raise _BadLineError(f"{name} does not end with a reply of the assistant")
+            raise _BadLineError(tr("{name} does not end with a reply of the assistant", name=name))
     return chosen[:-1], chosen[-1].content, rejected[-1].content
 
 
@@ -238,17 +245,22 @@ def _messages(row: dict[str, Any], name: str) -> tuple[Message, ...]:
     if isinstance(value, str):
         return (Message(role=Role.USER, content=_text(value, name)),)
     if not isinstance(value, list):
-        raise _BadLineError(f"{name} is neither text nor a list of messages")
+        raise _BadLineError(tr("{name} is neither text nor a list of messages", name=name))
     return tuple(_message(one, name) for one in value)
 
 
 def _message(value: Any, name: str) -> Message:  # noqa: ANN401 - whatever JSON may hold
     if not isinstance(value, dict):
-        raise _BadLineError(f"{name} holds something that is not a message")
+        raise _BadLineError(tr("{name} holds something that is not a message", name=name))
     roles = [role.value for role in Role]
     if value.get("role") not in roles:
         raise _BadLineError(
-            f"{name} has a message of the role {value.get('role')!r}; known are {', '.join(roles)}"
+            tr(
+                "{name} has a message of the role {role!r}; known are {known}",
+                name=name,
+                role=value.get("role"),
+                known=", ".join(roles),
+            )
         )
     role = Role(value["role"])
     return Message(role=role, content=_text(value.get("content"), name, said=role))
@@ -259,7 +271,7 @@ def _reply(row: dict[str, Any], name: str) -> str:
         return _text(row[name], name, said=Role.ASSISTANT)
     messages = _messages(row, name)
     if len(messages) != 1 or messages[0].role is not Role.ASSISTANT:
-        raise _BadLineError(f"{name} is not one reply of the assistant")
+        raise _BadLineError(tr("{name} is not one reply of the assistant", name=name))
     return messages[0].content
 
 
@@ -270,36 +282,44 @@ def _text(
     said: Role = Role.USER,
 ) -> str:
     if not isinstance(value, str):
-        raise _BadLineError(f"a text in {name} is not a string")
+        raise _BadLineError(tr("a text in {name} is not a string", name=name))
     # A reply is kept as it was said, as those that are written here.
     text = storable_text(value) if said is Role.ASSISTANT else clean_text(value)
     if not text.strip():
-        raise _BadLineError(f"a text in {name} is empty")
+        raise _BadLineError(tr("a text in {name} is empty", name=name))
     if len(text) > MAX_TEXT_CHARS:
-        raise _BadLineError(f"a text in {name} has more than {MAX_TEXT_CHARS:,} characters")
+        raise _BadLineError(
+            tr(
+                "a text in {name} has more than {MAX_TEXT_CHARS:,} characters",
+                name=name,
+                MAX_TEXT_CHARS=MAX_TEXT_CHARS,
+            )
+        )
     return text
 
 
 def _check_prompt(prompt: tuple[Message, ...]) -> None:
     roles = [message.role for message in prompt]
     if not roles or roles[-1] is not Role.USER:
-        raise _BadLineError("the prompt does not end with a message of the user")
+        raise _BadLineError(tr("the prompt does not end with a message of the user"))
     if Role.SYSTEM in roles[1:]:
-        raise _BadLineError("a system message stands elsewhere than at the beginning")
+        raise _BadLineError(tr("a system message stands elsewhere than at the beginning"))
     before = [None, *roles]
     if any(
         role is Role.ASSISTANT and last is not Role.USER
         for last, role in zip(before, roles, strict=False)
     ):
-        raise _BadLineError("a reply in the prompt does not follow a message of the user")
+        raise _BadLineError(tr("a reply in the prompt does not follow a message of the user"))
 
 
 def _choice(value: Any) -> Choice:  # noqa: ANN401 - whatever JSON may hold
     allowed = [choice.value for choice in Choice if choice is not Choice.WITHDRAWN]
     if value == Choice.WITHDRAWN.value:
-        raise _BadLineError("this choice was taken back")
+        raise _BadLineError(tr("this choice was taken back"))
     if value not in allowed:
-        raise _BadLineError(f"the choice is {value!r}; known are {', '.join(allowed)}")
+        raise _BadLineError(
+            tr("the choice is {value!r}; known are {known}", value=value, known=", ".join(allowed))
+        )
     return Choice(value)
 
 
@@ -324,19 +344,19 @@ def _id(meta: dict[str, Any]) -> str | None:
     if id_ is None:
         return None
     if not isinstance(id_, str) or not MIN_ID_CHARS <= len(id_) <= 2 * MIN_ID_CHARS:
-        raise _BadLineError("meta_id is not an id of twofold's")
+        raise _BadLineError(tr("meta_id is not an id of twofold's"))
     return id_
 
 
 def _held_out(meta: dict[str, Any]) -> bool | None:
     value = meta.get("meta_held_out")
     if value is not None and not isinstance(value, bool):
-        raise _BadLineError("meta_held_out is neither true nor false")
+        raise _BadLineError(tr("meta_held_out is neither true nor false"))
     return value
 
 
 def _decision_ms(meta: dict[str, Any]) -> int:
     value = meta.get("meta_decision_ms", 0)
     if not isinstance(value, int) or value < 0:
-        raise _BadLineError("meta_decision_ms is not a number of milliseconds")
+        raise _BadLineError(tr("meta_decision_ms is not a number of milliseconds"))
     return value

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from chat_app.chart import Chart, chart_html
 from chat_app.interval import wilson
+from chat_app.language import tr
 from chat_app.learning_service import WINDOW, LearningFigures, Point
 from chat_app.views import RoundView
 
@@ -16,20 +17,25 @@ def charts_html(figures: LearningFigures) -> str:
 def charts(figures: LearningFigures) -> tuple[Chart, ...]:
     return (
         Chart(
-            title="Choices foreseen.",
-            sentence=f"Of your last {WINDOW} choices, how many the judges guessed before you "
-            "chose. They ask where they are in doubt, so half is a fair start.",
-            x="choices",
+            title=tr("Choices foreseen."),
+            sentence=tr(
+                "Of your last {window} choices, how many the judges guessed before you chose. "
+                "They ask where they are in doubt, so half is a fair start.",
+                window=WINDOW,
+            ),
+            x=tr("choices"),
             unit="%",
             top=100,
             level=50,
             **_percent(figures.foreseen),
         ),
         Chart(
-            title="Do the judges know how sure they are?",
-            sentence="The chance they gave their favourite, and how often you took it. On the "
-            "diagonal they are honest; below it they are too sure.",
-            x="chance given, %",
+            title=tr("Do the judges know how sure they are?"),
+            sentence=tr(
+                "The chance they gave their favourite, and how often you took it. On the "
+                "diagonal they are honest; below it they are too sure."
+            ),
+            x=tr("chance given, %"),
             unit="%",
             top=100,
             x_range=(50, 100),
@@ -44,27 +50,35 @@ def charts(figures: LearningFigures) -> tuple[Chart, ...]:
             joined=False,
         ),
         Chart(
-            title="Questions asked.",
-            sentence=f"The share of the last {WINDOW} replies that came with a question; it falls "
-            "with the doubts.",
-            x="replies",
+            title=tr("Questions asked."),
+            sentence=tr(
+                "The share of the last {window} replies that came with a question; it falls "
+                "with the doubts.",
+                window=WINDOW,
+            ),
+            x=tr("replies"),
             unit="%",
             top=100,
             points=[(point.x, 100 * point.y) for point in figures.asked],
         ),
         Chart(
-            title="Disagreement of the judges.",
-            sentence=f"How far apart they were about the pairs you saw, on average over {WINDOW} "
-            "questions. It falls as they learn what you like.",
-            x="questions",
-            unit="± points",
+            title=tr("Disagreement of the judges."),
+            sentence=tr(
+                "How far apart they were about the pairs you saw, on average over {window} "
+                "questions. It falls as they learn what you like.",
+                window=WINDOW,
+            ),
+            x=tr("questions"),
+            unit=tr("± points"),
             points=[(point.x, 100 * point.y) for point in figures.disagreement],
         ),
         Chart(
-            title="New against old.",
-            sentence="How often you chose the newer version when you compared it blind with the "
-            "one before. Above half it got better; the bar is what chance allows.",
-            x="version",
+            title=tr("New against old."),
+            sentence=tr(
+                "How often you chose the newer version when you compared it blind with the one "
+                "before. Above half it got better; the bar is what chance allows."
+            ),
+            x=tr("version"),
             unit="%",
             top=100,
             level=50,
@@ -78,18 +92,20 @@ def charts(figures: LearningFigures) -> tuple[Chart, ...]:
             joined=False,
         ),
         Chart(
-            title="Distance from the start.",
-            sentence="How far each lesson's result is from the untrained model (KL divergence). "
-            "A little is enough to change the style.",
-            x="lessons",
-            unit="nats per token",
+            title=tr("Distance from the start."),
+            sentence=tr(
+                "How far each lesson's result is from the untrained model (KL divergence). A "
+                "little is enough to change the style."
+            ),
+            x=tr("lessons"),
+            unit=tr("nats per token"),
             points=_taken(figures.lessons, lambda lesson: lesson.kl_per_token),
         ),
         Chart(
-            title="Length of replies.",
-            sentence="If this runs away, length was learned in place of quality.",
-            x="lessons",
-            unit="tokens",
+            title=tr("Length of replies."),
+            sentence=tr("If this runs away, length was learned in place of quality."),
+            x=tr("lessons"),
+            unit=tr("tokens"),
             points=_taken(figures.lessons, lambda lesson: lesson.mean_length_tokens),
         ),
     )

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from chat_app.errors import ChatError, sentences
 from chat_app.interval import wilson
+from chat_app.language import tr
 from chat_app.views import RoundView
 from learner.control import LearnerControl
 from storage.duels import Duel, DuelReader, between
@@ -149,13 +150,15 @@ class LearningService:
     def learn_now(self) -> None:
         """Have a lesson from whatever new choices there are."""
         if self.paused:
-            raise ChatError("Learning is paused: resume it first.")
+            raise ChatError(tr("Learning is paused: resume it first."))
         self._learner().ask_for_a_lesson()
         self._revive()
 
     def _learner(self) -> LearnerControl:
         if self._control is None:
-            raise ChatError("Learning is off here: start twofold without --learn off or --demo.")
+            raise ChatError(
+                tr("Learning is off here: start twofold without --learn off or --demo.")
+            )
         return self._control
 
 

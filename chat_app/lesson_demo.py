@@ -10,6 +10,7 @@ from queue import Empty, Queue
 from threading import Event
 
 from chat_app.errors import ChatError, sentences
+from chat_app.language import tr
 from learner.errors import LearnerError
 from learner.protocols import ReplyMaker
 from storage.pick_list import PickReader
@@ -50,7 +51,7 @@ class LessonDemo:
         with sentences():
             live = self._policies.current()
             if live.id == BASE_VERSION or live.parent is None:
-                raise ChatError("The untrained model speaks: there is no lesson to show.")
+                raise ChatError(tr("The untrained model speaks: there is no lesson to show."))
             parent = self._policies.get(live.parent)
             prompt = self._prompt(live)
         results: Queue[tuple[Completion, ...] | Exception] = Queue()
@@ -58,9 +59,9 @@ class LessonDemo:
         try:
             result = results.get(timeout=PATIENCE_S)
         except Empty as error:
-            raise ChatError("The model is busy with replies: try again in a moment.") from error
+            raise ChatError(tr("The model is busy with replies: try again in a moment.")) from error
         if isinstance(result, Exception):
-            raise ChatError(f"This could not be shown: {result}") from result
+            raise ChatError(tr("This could not be shown: {result}", result=result)) from result
         texts = {one.policy_version: one.text for one in result}
         return BeforeAndAfter(
             version=live,
@@ -75,7 +76,9 @@ class LessonDemo:
             comparison = self._picks.question_of(pick)
             if comparison is not None:
                 return self._picks.detail(comparison).comparison.prompt
-        raise ChatError("The chats of its latest lesson were deleted: there is nothing to show.")
+        raise ChatError(
+            tr("The chats of its latest lesson were deleted: there is nothing to show.")
+        )
 
     def _written(
         self, prompt: tuple[Message, ...], parent: PolicyVersion, live: PolicyVersion

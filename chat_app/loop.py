@@ -10,6 +10,7 @@ from threading import Event, Thread
 
 from chat_app.core import Core
 from chat_app.errors import ChatError, sentences
+from chat_app.language import tr
 from chat_app.progress import LearnerStatus
 from chat_app.report import status_now
 from chat_app.views import Status
@@ -55,7 +56,7 @@ class Loop:
         """Let an earlier version speak from the next reply on."""
         with self._core.lock, sentences():
             if self._logs.policies.current().id == version:
-                raise ChatError(f"Version {version} is live already.")
+                raise ChatError(tr("Version {version} is live already.", version=version))
             self._logs.policies.activate(version, reason="chosen on the Learning page")
         self.version_changed()
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from chat_app.adapter_zip import adapter_zip
 from chat_app.errors import ChatError, sentences
+from chat_app.language import tr
 from storage.duels import Duel, DuelReader, between
 from storage.policies import PolicyRegistry
 from storage.records import BASE_VERSION, PolicyVersion, PolicyVersionId, RoundReport
@@ -87,7 +88,7 @@ class ModelsService:
         """Let a version speak from the next reply on."""
         with sentences():
             if self._policies.current().id == version:
-                raise ChatError(f"Version {version} is live already.")
+                raise ChatError(tr("Version {version} is live already.", version=version))
             self._policies.activate(version, reason="chosen on the Models page")
         self._changed()
 
@@ -102,7 +103,9 @@ class ModelsService:
             servable = self._policies.servable()
             line = [one for one in self._policies.lineage()[1:] if one in servable]
             if not line:
-                raise ChatError("The untrained model speaks already; there is nothing before it.")
+                raise ChatError(
+                    tr("The untrained model speaks already; there is nothing before it.")
+                )
             self._policies.activate(line[0], reason="rolled back on the Models page")
         self._changed()
         return line[0]
@@ -113,7 +116,9 @@ class ModelsService:
             known = self._policies.get(version)
             lesson = self._policies.round(version)
             if version == BASE_VERSION or lesson is None:
-                raise ChatError("The untrained model has no adapter: it is the base model itself.")
+                raise ChatError(
+                    tr("The untrained model has no adapter: it is the base model itself.")
+                )
             return adapter_zip(self._policies, known, lesson, self.model_name)
 
     # --- Private -----------------------------------------------------------------------------

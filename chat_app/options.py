@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from chat_app.settings import Learning
+from chat_app.settings import Language, Learning
 from learner.config import AskConfig, AskMode, Decoder, OnlineConfig, Prompting, QueryRule
 from learner.update_config import UpdateRuleName
 from storage.records import Sampling
@@ -28,6 +28,12 @@ Model = Annotated[
         help="A folder or a Hugging Face id with safetensors and a chat template. "
         "Default: the built-in SmolLM2-135M-Instruct.",
         show_default=False,
+    ),
+]
+PageLanguage = Annotated[
+    Language,
+    typer.Option(
+        "--language", envvar="TWOFOLD_LANGUAGE", help="Of the page; auto is the system's."
     ),
 ]
 Ask = Annotated[
@@ -77,6 +83,23 @@ Host = Annotated[
 Open = Annotated[
     bool,
     typer.Option("--open/--no-open", envvar="TWOFOLD_OPEN", help="Open the page in the browser."),
+]
+Api = Annotated[
+    bool,
+    typer.Option(
+        "--api/--no-api",
+        envvar="TWOFOLD_API",
+        help="Answer programs on this computer under /v1, as OpenAI's chat completions; the key "
+        "is the file api-key in the data folder.",
+    ),
+]
+ApiLog = Annotated[
+    bool,
+    typer.Option(
+        "--api-log/--no-api-log",
+        envvar="TWOFOLD_API_LOG",
+        help="Keep what those programs say, as chats that are not learned from.",
+    ),
 ]
 Demo = Annotated[
     bool,

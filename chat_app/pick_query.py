@@ -10,6 +10,7 @@ from typing import TypeVar
 from urllib.parse import urlencode
 
 from chat_app.errors import ChatError
+from chat_app.language import tr
 from storage.pick_list import PickFilter
 from storage.records import AskReason, Choice, PolicyVersionId
 
@@ -57,7 +58,13 @@ class PickQuery:
         if self.state in ("used", "held-out"):
             held_out = self.state == "held-out"
         elif self.state not in ("", "left-out"):
-            raise ChatError(f"{self.state} is no state; known are {', '.join(STATES)}.")
+            raise ChatError(
+                tr(
+                    "{state} is no state; known are {known}.",
+                    state=self.state,
+                    known=", ".join(STATES),
+                )
+            )
         return PickFilter(
             words=self.words,
             choices=frozenset([_one_of(Choice, self.choice, "choice")] if self.choice else []),
@@ -75,12 +82,14 @@ def _one_of(kind: type[Word], value: str, name: str) -> Word:
         return kind(value)
     except ValueError as error:
         known = ", ".join(kind)
-        raise ChatError(f"{value} is no {name}; known are {known}.") from error
+        raise ChatError(
+            tr("{value} is no {name}; known are {known}.", value=value, name=name, known=known)
+        ) from error
 
 
 def _version(value: str) -> PolicyVersionId:
     if not value.removeprefix("v").isdecimal():
-        raise ChatError(f"{value} is no version: give its number.")
+        raise ChatError(tr("{value} is no version: give its number.", value=value))
     return PolicyVersionId(int(value.removeprefix("v")))
 
 
@@ -88,4 +97,4 @@ def _day(value: str) -> datetime:
     try:
         return datetime.strptime(value.strip(), "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError as error:
-        raise ChatError(f"{value} is no day: write it as 2026-11-22.") from error
+        raise ChatError(tr("{value} is no day: write it as 2026-11-22.", value=value)) from error

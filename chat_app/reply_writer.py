@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from threading import Event
 
+from chat_app.language import N_, tr
 from chat_app.reply_job import ReplyJob
 from learner.errors import AdapterLoadError
 from learner.protocols import ReplyMaker, ReplyPlan
@@ -19,7 +20,7 @@ from storage.records import BASE_VERSION, Message, PolicyVersion, PolicyVersionI
 
 log = logging.getLogger(__name__)
 
-SAID_THE_SAME = "Both versions say the same here, so there is nothing to choose."
+SAID_THE_SAME = N_("Both versions say the same here, so there is nothing to choose.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +101,7 @@ class ReplyWriter:
         if len({reply.text.strip() for reply in plan.shown}) == len(plan.shown):
             return plan, ()
         newer = max(plan.shown, key=lambda reply: reply.policy_version)
-        return replace(plan, shown=(newer,), question=None), (SAID_THE_SAME,)
+        return replace(plan, shown=(newer,), question=None), (tr(SAID_THE_SAME),)
 
     def _store(self, job: ReplyJob, plan: ReplyPlan) -> bool:
         if plan.question is not None:
@@ -119,14 +120,17 @@ class ReplyWriter:
 
 def _left_out(messages: int) -> str:
     if messages == 1:
-        return "The oldest message no longer fits into the model's memory and was left out."
-    return (
-        f"The {messages} oldest messages no longer fit into the model's memory and were left out."
+        return tr("The oldest message no longer fits into the model's memory and was left out.")
+    return tr(
+        "The {messages} oldest messages no longer fit into the model's memory and were left out.",
+        messages=messages,
     )
 
 
 def _went_back(broken: PolicyVersionId, to: PolicyVersionId) -> str:
-    now = "the untrained model" if to == BASE_VERSION else f"version {to}"
-    return (
-        f"Version {broken} could not be loaded, so {now} speaks again. No choice of yours is lost."
+    now = tr("the untrained model") if to == BASE_VERSION else f"version {to}"
+    return tr(
+        "Version {broken} could not be loaded, so {now} speaks again. No choice of yours is lost.",
+        broken=broken,
+        now=now,
     )

@@ -10,6 +10,7 @@ from functools import partial
 from hashlib import blake2b
 
 from chat_app.core import Core
+from chat_app.language import tr, tr_told
 from chat_app.reply_job import ReplyJob, Versions
 from chat_app.reply_writer import ReplyWriter, Written
 from learner.errors import LearnerError
@@ -166,5 +167,5 @@ def reply_seed(seed: int, prompt_turn_id: TurnId, attempt: int) -> int:
 
 def _failure(error: Exception) -> str:
     if isinstance(error, LearnerError | StorageError):
-        return f"This reply failed: {error}"
-    return "This reply failed. Nothing you wrote is lost; the log says why."
+        return tr("This reply failed: {error}", error=tr_told(str(error)))
+    return tr("This reply failed. Nothing you wrote is lost; the log says why.")

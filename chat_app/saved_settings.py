@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from chat_app.errors import ChatError
-from chat_app.settings import Learning, Settings
+from chat_app.settings import Language, Learning, Settings
 from learner.config import AskMode
 
 
@@ -20,6 +20,9 @@ class SavedSettings:
     """None is the default. Each field has the name of its command-line parameter."""
 
     model: str | None = None
+    language: str | None = None
+    api: bool | None = None
+    api_log: bool | None = None
     learn: str | None = None
     ask: str | None = None
     budget: float | None = None
@@ -36,7 +39,7 @@ class SavedSettings:
         return {name: value for name, value in values.items() if value is not None}
 
 
-AT_NEXT_START = frozenset({"model", "learn", "min_picks"})
+AT_NEXT_START = frozenset({"model", "language", "learn", "min_picks"})
 """Read by what is built once; all else takes effect with the next reply."""
 NAMES = frozenset(field.name for field in fields(SavedSettings))
 
@@ -75,8 +78,9 @@ def with_saved(settings: Settings, values: Mapping[str, Any]) -> Settings:
         ask=ask,
         engine=replace(settings.engine, sampling=sampling),
         online=replace(settings.online, **_some(values, {"min_picks": "min_preferences"})),
-        **_some(values, {"model": "model"}),
+        **_some(values, {name: name for name in ("model", "api", "api_log")}),
         **({"learning": Learning(values["learn"])} if "learn" in values else {}),
+        **({"language": Language(values["language"])} if "language" in values else {}),
     )
 
 

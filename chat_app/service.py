@@ -16,15 +16,18 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 from chat_app.choosing import Choosing
+from chat_app.completions import Completions
 from chat_app.config import ServiceConfig
 from chat_app.core import Core
 from chat_app.dialogue import Dialogues, teaches
 from chat_app.errors import ChatError, sentences
+from chat_app.language import tr
 from chat_app.loop import Loop
 from chat_app.progress import LearnerStatus
 from chat_app.ranking import RankingDesk
 from chat_app.reading import read_conversation
 from chat_app.replying import Replying
+from chat_app.settings import Settings
 from chat_app.shelf import Shelf
 from chat_app.teaching import Teaching
 from chat_app.views import ConversationView, Status
@@ -84,7 +87,7 @@ class ChatService:
         with sentences():
             found = self._logs.conversations.by_key(key)
         if found is None:
-            raise ChatError("This chat is not on this computer, or not any more.")
+            raise ChatError(tr("This chat is not on this computer, or not any more."))
         return found
 
     def new_conversation(self) -> Conversation:
@@ -134,7 +137,7 @@ class ChatService:
                 turn.id == turn_id and turn.message.content == message
                 for turn in self._logs.conversations.path(conversation_id)
             ):
-                raise ChatError("Nothing was changed. Retry writes another reply to it.")
+                raise ChatError(tr("Nothing was changed. Retry writes another reply to it."))
             turn = self._logs.branches.say_instead(turn_id, message)
             self._replying.start(conversation_id, turn.id)
             return turn
@@ -143,12 +146,17 @@ class ChatService:
         """Begin a chat in which two versions reply to ``text``, blind; the choice is like any."""
         message = self.check(text)
         if one == other:
-            raise ChatError("Choose two different versions.")
+            raise ChatError(tr("Choose two different versions."))
         with self._lock, sentences():
             for version in (one, other):
                 self._logs.policies.get(version)
                 if version not in self._logs.policies.servable_among([version]):
-                    raise ChatError(f"Version {version} may not speak any more: choose another.")
+                    raise ChatError(
+                        tr(
+                            "Version {version} may not speak any more: choose another.",
+                            version=version,
+                        )
+                    )
             chat = self.new_conversation()
             turn = self._logs.conversations.say(chat.id, message)
             self._replying.start(chat.id, turn.id, versions=(one, other))
@@ -171,10 +179,10 @@ class ChatService:
         with self._lock, sentences():
             self._core.refuse_while_writing(conversation_id)
             if self._logs.feedback.open_question(conversation_id) is not None:
-                raise ChatError("Pick one of the two replies first, or skip the question.")
+                raise ChatError(tr("Pick one of the two replies first, or skip the question."))
             path = self._logs.conversations.path(conversation_id)
             if not path or path[-1].message.role is Role.SYSTEM:
-                raise ChatError("There is no message to reply to yet.")
+                raise ChatError(tr("There is no message to reply to yet."))
             last, written = path[-1], 0
             if last.message.role is Role.ASSISTANT:
                 written = len(self._logs.conversations.siblings(last.id))
@@ -188,7 +196,7 @@ class ChatService:
             self._core.refuse_while_writing(conversation_id)
             path = self._logs.conversations.path(conversation_id)
             if not path or not self._cut_off(path[-1]):
-                raise ChatError("There is no reply here that was cut off.")
+                raise ChatError(tr("There is no reply here that was cut off."))
             last, prompt = path[-1], path[-2]
             written = len(self._logs.conversations.siblings(last.id))
             self._logs.conversations.rewind(conversation_id, prompt.id)
@@ -252,6 +260,14 @@ class ChatService:
     def model_name(self) -> str:
         """How the page names the base model."""
         return self._core.config.model_name
+
+    def completions(self, settings: Callable[[], Settings]) -> Completions:
+        """Replies to other programs, in turn with those of the chat."""
+        return Completions(self._core, settings)
+
+    @property
+    def max_message_chars(self) -> int:
+        return self._core.config.max_message_chars
 
     def on_model(self, job: Callable[[], None]) -> None:
         """Run ``job`` on the model's thread, behind every reply that somebody waits for."""

@@ -20,12 +20,25 @@ class Learning(StrEnum):
     """Picks are kept and teach nothing."""
 
 
+class Language(StrEnum):
+    AUTO = "auto"
+    """That of the system, English where it has no table."""
+    ENGLISH = "en"
+    GERMAN = "de"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     data: Path
     """The one folder that holds everything a person's twofold knows."""
     model: str | None = None
     """A local folder or a Hugging Face id; None is the built-in model."""
+    language: Language = Language.AUTO
+    """Of the page; one for the whole server."""
+    api: bool = False
+    """Whether programs on this computer may ask for replies under ``/v1``."""
+    api_log: bool = False
+    """Whether what they say is kept as chats."""
     learning: Learning = Learning.ON
     ask: AskConfig = field(default_factory=AskConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)

@@ -12,6 +12,7 @@ from threading import Lock
 from typing import Any
 
 from chat_app.errors import ChatError, sentences
+from chat_app.language import tr
 from chat_app.saved_settings import (
     AT_NEXT_START,
     SavedSettings,
@@ -78,7 +79,7 @@ class SettingsService:
                 now = with_saved(self._now, _without(values, AT_NEXT_START))
                 with_saved(self._now, values)
             except ValueError as error:
-                raise ChatError(f"This cannot be set: {error}.") from error
+                raise ChatError(tr("This cannot be set: {error}.", error=error)) from error
             saved = read_saved(self._folder.settings)
             waiting = [
                 name
@@ -99,6 +100,8 @@ class SettingsService:
             default = Settings(data=self._start.data)
             self._now = replace(
                 self._now,
+                api=default.api,
+                api_log=default.api_log,
                 ask=default.ask,
                 engine=replace(self._now.engine, sampling=default.engine.sampling),
             )
@@ -112,8 +115,10 @@ class SettingsService:
         defaults = _started(Settings(data=self._start.data))
         for field in fields(SavedSettings):
             value = values[field.name]
-            if value is not None and value != defaults[field.name]:
-                words += [f"--{field.name.replace('_', '-')}", str(value)]
+            if value is None or value == defaults[field.name]:
+                continue
+            flag = f"--{field.name.replace('_', '-')}"
+            words += [flag] if value is True else [flag, str(value)]
         return shlex.join(words)
 
     # --- Taste -------------------------------------------------------------------------------
@@ -125,9 +130,11 @@ class SettingsService:
     def set_lean(self, name: str, value: float) -> None:
         """Lean to a feature, or away from it; 0 leaves it to what is learned."""
         if name not in STYLE_NAMES:
-            raise ChatError(f"{name} is not a trait that twofold knows.")
+            raise ChatError(tr("{name} is not a trait that twofold knows.", name=name))
         if not -MAX_LEAN <= value <= MAX_LEAN:
-            raise ChatError(f"A lean lies between -{MAX_LEAN:g} and {MAX_LEAN:g}.")
+            raise ChatError(
+                tr("A lean lies between -{MAX_LEAN:g} and {MAX_LEAN:g}.", MAX_LEAN=MAX_LEAN)
+            )
         with self._lock:
             write_lean(self._folder.taste, self.lean() | {name: float(value)})
         self._refit()
@@ -163,6 +170,9 @@ def _started(settings: Settings) -> dict[str, Any]:
     sampling = settings.engine.sampling
     return {
         "model": settings.model,
+        "language": settings.language.value,
+        "api": settings.api,
+        "api_log": settings.api_log,
         "learn": settings.learning.value,
         "ask": settings.ask.mode.value,
         "budget": settings.ask.budget_share,

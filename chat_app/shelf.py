@@ -2,6 +2,7 @@
 
 from chat_app.core import Core
 from chat_app.errors import ChatError, sentences
+from chat_app.language import tr
 from chat_app.views import DeletionView
 from storage.records import Choice, Conversation, ConversationId, Purpose, Role
 
@@ -38,7 +39,7 @@ class Shelf:
 
     def rename(self, conversation_id: ConversationId, title: str) -> None:
         if not title.strip():
-            raise ChatError("Write a name first; this one is empty.")
+            raise ChatError(tr("Write a name first; this one is empty."))
         with sentences():
             self._log.rename(conversation_id, title)
         self._core.changed(conversation_id)
@@ -48,7 +49,7 @@ class Shelf:
         with sentences():
             chat = self._log.get(conversation_id)
             if chat.temporary and learn:
-                raise ChatError("A temporary chat is never learned from.")
+                raise ChatError(tr("A temporary chat is never learned from."))
             if chat.learn == learn:
                 return
             self._log.set_learn(conversation_id, learn)
@@ -63,7 +64,7 @@ class Shelf:
             answers = self._core.logs.receipts.of(asked)
             versions = self._core.logs.forgetting.versions_that_saw_chat(conversation_id)
         return DeletionView(
-            title=chat.title or "New chat",
+            title=chat.title or tr("New chat"),
             messages=sum(turn.message.role is Role.USER for turn in messages),
             choices=sum(answer.choice is not Choice.WITHDRAWN for answer in answers),
             versions=tuple(versions),

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from chat_app.api_key import ApiKey
+from chat_app.completions import Completions
 from chat_app.data_service import DataHooks, DataService
 from chat_app.learning_service import LearningService
 from chat_app.lesson_demo import LessonDemo
@@ -28,6 +30,8 @@ class Tabs:
     data: DataService
     models: ModelsService
     settings: SettingsService
+    completions: Completions
+    api_key: ApiKey
 
 
 def build_tabs(
@@ -43,6 +47,13 @@ def build_tabs(
 ) -> Tabs:
     """``control`` None: no learner runs beside this chat. ``revive`` starts one that gave up."""
     duels, picks, policies = DuelReader(store), PickReader(store), logs.policies
+    own_settings = SettingsService(
+        folder=folder,
+        store=store,
+        settings=settings,
+        configure=lambda ask, sampling: service.on_model(lambda: replies.configure(ask, sampling)),
+        refit=service.refit_soon,
+    )
     return Tabs(
         learning=LearningService(
             trends=TrendReader(store),
@@ -73,13 +84,7 @@ def build_tabs(
             model_name=service.model_name,
             changed=service.version_changed,
         ),
-        settings=SettingsService(
-            folder=folder,
-            store=store,
-            settings=settings,
-            configure=lambda ask, sampling: service.on_model(
-                lambda: replies.configure(ask, sampling)
-            ),
-            refit=service.refit_soon,
-        ),
+        settings=own_settings,
+        completions=service.completions(lambda: own_settings.current),
+        api_key=ApiKey(folder.api_key),
     )

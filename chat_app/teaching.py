@@ -2,6 +2,7 @@
 
 from chat_app.core import Core
 from chat_app.errors import ChatError, sentences
+from chat_app.language import tr
 from storage.records import ConversationId, Note, PreferenceId, Receipt, Thumb, Turn, TurnId
 
 REASONS_BETTER = ("correct", "on_task", "clear", "length", "tone", "creative")
@@ -24,7 +25,9 @@ class Teaching:
         """Keep how strongly and why a choice was made."""
         unknown = set(note.reasons) - {*REASONS_BETTER, *REASONS_WORSE}
         if unknown:
-            raise ChatError(f"These reasons are not known here: {', '.join(sorted(unknown))}.")
+            raise ChatError(
+                tr("These reasons are not known here: {known}.", known=", ".join(sorted(unknown)))
+            )
         if note.comment:
             self._core.check(note.comment)
         with sentences():

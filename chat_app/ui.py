@@ -1,12 +1,13 @@
 """The page as a whole: frame, tabs, status line, theme. Gradio is known here and in ``ui_*.py``."""
 
+import json
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
 from chat_app import wording
+from chat_app.language import spoken, tr
 from chat_app.service import ChatService
 from chat_app.tabs import Tabs
 from chat_app.ui_chat import ChatPage
@@ -14,6 +15,8 @@ from chat_app.ui_data import DataPage
 from chat_app.ui_layout import ChatLayout
 from chat_app.ui_learning import LearningPage
 from chat_app.ui_models import ModelsPage
+from chat_app.ui_pair import QUESTIONS
+from chat_app.ui_parts import LAST
 from chat_app.ui_rank import RankPage
 from chat_app.ui_settings import SettingsPage
 from chat_app.views import Status
@@ -46,14 +49,32 @@ THEME = gr.themes.Default(
 )
 
 
-FRAME = f"""
-<div id="offline" role="alert" hidden>{wording.OFFLINE}</div>
-<span id="ready-words" data-words="{wording.READY}" hidden></span>
+def frame() -> str:
+    """What page.js shows or says, in the language of the page."""
+    words = {
+        "language": spoken(),
+        "ready": tr(wording.READY),
+        "questions": [tr(question).removeprefix("## ") for question in QUESTIONS],
+        "names": {
+            "pane-1": tr("Reply {number}", number=1),
+            "pane-2": tr("Reply {number}", number=2),
+            "reply-before": tr("Previous reply"),
+            "reply-after": tr("Next reply"),
+            "branch-before": tr("Previous branch"),
+            "branch-after": tr("Next branch"),
+        },
+    }
+    keys = "".join(
+        f"<div><dt>{tr(key)}</dt><dd>{tr(does)}</dd></div>" for key, does in wording.KEYS
+    )
+    return f"""
+<div id="offline" role="alert" hidden>{tr(wording.OFFLINE)}</div>
+<span id="page-words" data-words="{escape(json.dumps(words))}" hidden></span>
 <dialog id="keys-dialog" aria-labelledby="keys-title">
-<h2 id="keys-title">Keys</h2>
-<label><input type="checkbox"> Use these keys</label>
-<dl>{"".join(f"<div><dt>{keys}</dt><dd>{does}</dd></div>" for keys, does in wording.KEYS)}</dl>
-<button type="button">Close</button>
+<h2 id="keys-title">{tr("Keys")}</h2>
+<label><input type="checkbox"> {tr("Use these keys")}</label>
+<dl>{keys}</dl>
+<button type="button">{tr("Close")}</button>
 </dialog>
 """
 
@@ -66,26 +87,26 @@ def build_ui(service: ChatService, tabs: Tabs, *, candidates: int) -> gr.Blocks:
     rank = RankPage(service)
     data = DataPage(tabs.data)
     models = ModelsPage(tabs.models, service)
-    settings = SettingsPage(tabs.settings, service.model_name)
+    settings = SettingsPage(tabs.settings, tabs.api_key, service.model_name)
     with gr.Blocks(title="twofold", fill_width=True, analytics_enabled=False) as page:
         layout.sidebar()
         with gr.Row(elem_id="header"):
             gr.Markdown("# twofold", elem_id="name")
             status = gr.HTML(elem_id="status")
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
-            with gr.Tab("Chat", id="chat", elem_id="chat-tab"):
+            with gr.Tab(tr("Chat"), id="chat", elem_id="chat-tab"):
                 layout.body()
-            with gr.Tab("Learning", id="learning", elem_id="learning-tab") as learning_tab:
+            with gr.Tab(tr("Learning"), id="learning", elem_id="learning-tab") as learning_tab:
                 learning.body()
-            with gr.Tab("Rank", id="rank", elem_id="rank-tab") as rank_tab:
+            with gr.Tab(tr("Rank"), id="rank", elem_id="rank-tab") as rank_tab:
                 rank.body()
-            with gr.Tab("Data", id="data", elem_id="data-tab") as data_tab:
+            with gr.Tab(tr("Data"), id="data", elem_id="data-tab") as data_tab:
                 data.body()
-            with gr.Tab("Models", id="models", elem_id="models-tab") as models_tab:
+            with gr.Tab(tr("Models"), id="models", elem_id="models-tab") as models_tab:
                 models.body()
-            with gr.Tab("Settings", id="settings", elem_id="settings-tab") as settings_tab:
+            with gr.Tab(tr("Settings"), id="settings", elem_id="settings-tab") as settings_tab:
                 settings.body()
-        gr.HTML(FRAME, elem_id="frame")
+        gr.HTML(frame(), elem_id="frame")
         chat.bind(page)
         learning.bind(learning_tab)
         rank.bind(rank_tab)
@@ -96,16 +117,14 @@ def build_ui(service: ChatService, tabs: Tabs, *, candidates: int) -> gr.Blocks:
         def tell() -> str:
             return status_html(service.status())
 
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        page.load(tell, None, status, concurrency_limit=None, **quiet)
-        layout.sync.click(tell, None, status, concurrency_limit=None, **quiet)
+        gr.on([page.load, layout.sync.click], tell, None, status, **LAST)
     return page
 
 
 def status_html(status: Status) -> str:
     """The version chip and how far the next lesson is."""
     learning = status.learner is not None and status.learner.state is LearnerState.LEARNING
-    chip = f"v{status.live}" + (" · learning" if learning else "")
+    chip = f"v{status.live}" + (f" · {tr('learning')}" if learning else "")
     title = f"{status.model_name}, {wording.version_name(status.live)}"
     state = "busy" if learning else "calm"
     return (

@@ -13,23 +13,28 @@ import gradio as gr
 
 from chat_app.dialogue import teaches
 from chat_app.errors import ChatError
+from chat_app.language import tr
 from chat_app.markup import typed
 from chat_app.ranking import ANSWERS
 from chat_app.service import ChatService
 from chat_app.ui_choices import ChoiceEvents
 from chat_app.ui_layout import ChatLayout, messages_of
 from chat_app.ui_page import PageDrawing
-from chat_app.ui_parts import QUIET, Update
+from chat_app.ui_parts import EACH, LAST, QUIET, Update
 from chat_app.ui_shelf import ShelfEvents
 from chat_app.ui_teach_events import TeachEvents
 from learner.protocols import Stage
 from storage.records import Purpose, Role, Thumb, TurnId
 
-READ_KEY = "() => [new URLSearchParams(location.search).get('c') ?? '', '', '']"
+READ_KEY = "() => new URLSearchParams(location.search).get('c') ?? ''"
 WRITE_KEY = "(key) => { window.twofold.showKey(key) }"
-BEGIN = "() => { window.twofold.closeSidebar(); window.twofold.focusBox() }"
+# From here on the page is in the other chat, whatever the server still has to say of this one.
+BEGIN = "(key) => { window.twofold.turned(); window.twofold.focusBox(); return [key, ''] }"
+TURN = "(key, chat) => { window.twofold.turned(); return [key, chat] }"
+TAKE = "(...message) => window.twofold.take(...message)"
+SENT = "(sent) => { window.twofold.answered(sent) }"
+UNSENT = "() => { window.twofold.giveBack() }"
 OPEN_RANK = "(refused) => { if (!refused) window.twofold.openTab('rank') }"
-CLOSE_SIDEBAR = "() => { window.twofold.closeSidebar() }"
 
 
 class ChatPage:
@@ -41,55 +46,60 @@ class ChatPage:
     def bind(self, page: gr.Blocks) -> None:
         parts, page_ = self._layout, self._page
         draws = QUIET | {"outputs": parts.drawn}
-        here = [parts.key, parts.list.search]
+        follows = EACH | {"outputs": parts.drawn}
 
-        opened = page.load(
-            self.open, [parts.key, parts.list.search, parts.box], js=READ_KEY, **draws
-        )
+        opened = page.load(self.arrive, parts.key, js=READ_KEY, **draws)
         sent = gr.on(
             [parts.box.submit, parts.send.click],
             self.say,
-            [parts.box, *parts.bar.wishes, *here],
-            [parts.box, *parts.drawn],
-            **QUIET,
+            [parts.box, parts.sending, *parts.bar.wishes, parts.key],
+            [parts.sent, *parts.drawn],
+            js=TAKE,
+            **EACH,
         )
+        sent.then(None, [parts.sent], None, js=SENT)
+        sent.failure(None, None, None, js=UNSENT)
         example = parts.transcript.example_select(
-            self.say_example, [*parts.bar.wishes, *here], **draws
+            self.say_example, [*parts.bar.wishes, parts.key], **draws
         )
         retried = gr.on(
-            [parts.retry.click, parts.transcript.retry], self.write_again, here, **draws
+            [parts.retry.click, parts.transcript.retry], self.write_again, parts.key, **draws
         )
-        goes_on = parts.go_on.click(self.go_on, here, **draws)
-        edited = parts.transcript.edit(self.edit, [parts.turns, *here], **draws)
-        unfinished = [parts.pair.changing, *here]
+        goes_on = parts.go_on.click(self.go_on, parts.key, **draws)
+        edited = parts.transcript.edit(self.edit, [parts.turns, parts.key], **draws)
+        unfinished = [parts.pair.changing, parts.key]
         teaching = TeachEvents(
-            self._service, parts.teach, page_, box=parts.box, here=here, draws=draws
+            self._service, parts.teach, page_, box=parts.box, key=parts.key, draws=draws
         ).bind()
         news = parts.sync.click(self.catch_up, unfinished, **draws)
         watching = [
-            event.then(self.watch, here, **draws)
+            event.then(self.watch, [parts.seen, parts.key], **follows)
             for event in (opened, sent, example, retried, goes_on, edited, teaching)
         ]
-        watching.append(news.then(self.follow, unfinished, **draws))
+        watching.append(news.then(self.follow, [parts.seen, *unfinished], **follows))
         # First let go of the reply that is followed, then draw something else: what is still on
         # its way to the page would be drawn over it. A listener cannot cancel what comes after
         # itself, so a second one lets go of what an earlier choice in the list began to follow.
-        leaving = [parts.list.chats, parts.list.search, parts.key]
-        picked = parts.list.chats.input(None, js=CLOSE_SIDEBAR, cancels=watching)
-        selected = picked.then(self.open, leaving, **draws)
-        watching.append(selected.then(self.watch, here, **draws))
+        turning = {"outputs": [parts.left, parts.key], "cancels": watching}
+        picked = parts.list.chats.input(None, [parts.key, parts.list.chats], js=TURN, **turning)
+        selected = picked.then(self.open, [parts.key, parts.left], **follows)
+        watching.append(selected.then(self.watch, [parts.seen, parts.key], **follows))
         parts.list.chats.input(None, cancels=watching[-1:])
-        left = parts.list.new.click(None, js=BEGIN, cancels=watching)
-        left.then(self.open_new, [parts.list.search, parts.key], **draws)
+        left = parts.list.new.click(None, [parts.key], js=BEGIN, **turning)
+        left.then(self.open_new, parts.left, **follows)
 
-        parts.transcript.like(self.rate, [parts.turns, *here], **draws)
-        parts.reply.rank.click(self.rank_more, here, **draws).then(
+        parts.transcript.like(self.rate, [parts.turns, parts.key], **follows)
+        parts.reply.rank.click(self.rank_more, parts.key, **draws).then(
             None, [parts.note], None, js=OPEN_RANK
         )
         parts.stop.click(self.end_reply, [parts.key], None, **QUIET)
         for pager in (parts.reply.replies, parts.reply.branches):
-            pager.before.click(self.show, [pager.before_turn, *here], **draws)
-            pager.after.click(self.show, [pager.after_turn, *here], **draws)
+            for button, turn in (
+                (pager.before, pager.before_turn),
+                (pager.after, pager.after_turn),
+            ):
+                button.click(self.show, [turn, parts.key], parts.drawn, **LAST)
+        parts.poke.click(lambda: None, None, None, **EACH)
         parts.address.change(None, [parts.address], None, js=WRITE_KEY)
         page.unload(page_.closed)
         ChoiceEvents(self._service, parts, page_).bind()
@@ -97,24 +107,25 @@ class ChatPage:
 
     # --- Opening -----------------------------------------------------------------------------
 
-    def open(self, key: str, words: str, left: str, request: gr.Request) -> Update:
+    def arrive(self, key: str, request: gr.Request) -> Update:
+        """A page was loaded; somebody quick may have said something on it already."""
+        self._page.arrived(key, request)
+        return self._page.drawn(key, request) if key else self._page.empty(request)
+
+    def open(self, key: str, left: str, request: gr.Request) -> Update:
         self._page.turned_to(key, request)
         self._page.leave(left, now=key)
-        if not key:
-            return self._page.empty(words)
-        try:
-            return self._page.drawn(key, words)
-        except ChatError as error:
-            return self._page.empty(words, note=str(error))
+        return self._page.drawn(key, request) if key else self._page.empty(request)
 
-    def open_new(self, words: str, left: str, request: gr.Request) -> Update:
+    def open_new(self, left: str, request: gr.Request) -> Update:
         """An empty chat; it becomes a conversation with its first message."""
-        self._page.turned_to("", request)
-        self._page.leave(left, now="")
-        return self._page.empty(words)
+        return self.open("", left, request)
 
-    def watch(self, key: str, words: str, request: gr.Request) -> Iterator[Update]:
-        """Follow the reply being written, if any, and draw its end, while the page shows it."""
+    def watch(self, seen: str, key: str, request: gr.Request) -> Iterator[Update]:
+        """Follow the reply being written, if any, and draw its end, while the page shows it.
+
+        ``seen`` is what the page was drawn from: where nothing is new, nothing is drawn.
+        """
         try:
             conversation_id = self._page.id(key)
         except ChatError:  # an empty chat, or one that was deleted meanwhile
@@ -135,24 +146,26 @@ class ChatPage:
                     else self._layout.draw_draft(before, draft, begun=begun)
                 )
                 places = len(draft.texts)
-        yield self._page.drawn(key, words) if self._page.shows(key, request) else gr.skip()
+        if places or self._service.revisions.news(seen)["chat"]:
+            yield self._page.with_rows_as_they_are(self._page.drawn(key, request))
+        else:
+            yield gr.skip()
 
-    def catch_up(self, changing: str, key: str, words: str) -> Update:
+    def catch_up(self, changing: str, key: str, request: gr.Request) -> Update:
         """Something changed on another page, in the learner or by another command.
 
         What the person has unfolded and not finished stays as it is.
         """
-        if not key:
-            return self._page.list_only(words)
-        try:
-            update = self._page.drawn(key, words)
-        except ChatError as error:
-            return self._page.empty(words, note=str(error))
+        if not key:  # the wishes for an empty chat stay as they are
+            return {self._layout.seen: self._service.revisions.mark(None)}
+        update = self._page.drawn(key, request)
+        if self._layout.seen not in update or not update[self._layout.key]:
+            return update
         return self._page.without_unfinished(update, changing=bool(changing))
 
-    def follow(self, changing: str, key: str, words: str, request: gr.Request) -> Iterator[Update]:
+    def follow(self, seen: str, changing: str, key: str, request: gr.Request) -> Iterator[Update]:
         """``watch`` for a page that only heard of the reply."""
-        for update in self.watch(key, words, request):
+        for update in self.watch(seen, key, request):
             kept = isinstance(update, dict) and self._layout.seen in update
             yield (
                 self._page.without_unfinished(update, changing=bool(changing)) if kept else update
@@ -163,31 +176,24 @@ class ChatPage:
     def say(
         self,
         text: str,
+        sending: str,
         learn: bool,
         temporary: bool,
         teach: bool,
         instructions: str,
         key: str,
-        words: str,
         request: gr.Request,
     ) -> Update:
+        """``sending`` is the number that the page gave the message."""
+        if not text:  # the second of two quick Enters
+            return {self._layout.sent: gr.skip()}
         try:
-            message = self._service.check(text)  # before a conversation is begun for it
-            if not key:
-                chat = self._service.shelf.begin(
-                    learn=learn or teach,
-                    temporary=temporary and not teach,
-                    instructions=instructions or "",  # None until it was first drawn
-                    purpose=Purpose.TEACHING if teach else Purpose.CHAT,
-                )
-                key = chat.key
-                self._page.turned_to(key, request)
-                if temporary:
-                    self._page.holds(request.session_hash, chat.id)
-            self._service.say(self._page.id(key), message)
+            key = self._say(text, learn, temporary, teach, instructions, key, request)
         except ChatError as error:
-            return self._layout.draw_note(str(error))
-        return {self._layout.box: ""} | self._page.drawn(key, words)
+            return {self._layout.sent: f"{sending} refused {key}"} | self._layout.draw_note(
+                str(error)
+            )
+        return {self._layout.sent: f"{sending} taken {key}"} | self._page.drawn(key, request)
 
     def say_example(
         self,
@@ -196,22 +202,50 @@ class ChatPage:
         teach: bool,
         instructions: str,
         key: str,
-        words: str,
         example: gr.SelectData,
         request: gr.Request,
     ) -> Update:
         text = example.value["text"]
-        update = self.say(text, learn, temporary, teach, instructions, key, words, request)
-        update.pop(self._layout.box, None)  # a draft in the box stays
-        return update
+        try:
+            key = self._say(text, learn, temporary, teach, instructions, key, request)
+        except ChatError as error:
+            return self._layout.draw_note(str(error))
+        return self._page.drawn(key, request)
 
-    def write_again(self, key: str, words: str) -> Update:
-        return self._page.done(lambda: self._service.retry(self._page.id(key)), key, words)
+    def _say(
+        self,
+        text: str,
+        learn: bool,
+        temporary: bool,
+        teach: bool,
+        instructions: str,
+        key: str,
+        request: gr.Request,
+    ) -> str:
+        """Say it in the chat of ``key``, or in a new one; return the key of the chat."""
+        message = self._service.check(text)  # before a conversation is begun for it
+        if not key:
+            chat = self._service.shelf.begin(
+                learn=learn or teach,
+                temporary=temporary and not teach,
+                instructions=instructions or "",  # None until it was first drawn
+                purpose=Purpose.TEACHING if teach else Purpose.CHAT,
+            )
+            if chat.temporary:
+                self._page.holds(request.session_hash, chat.id)
+            self._service.say(chat.id, message)
+            self._page.turned_to(chat.key, request)
+            return chat.key
+        self._service.say(self._page.id(key), message)
+        return key
 
-    def go_on(self, key: str, words: str) -> Update:
-        return self._page.done(lambda: self._service.go_on(self._page.id(key)), key, words)
+    def write_again(self, key: str, request: gr.Request) -> Update:
+        return self._page.done(lambda: self._service.retry(self._page.id(key)), key, request)
 
-    def edit(self, turns: str, key: str, words: str, edited: gr.EditData) -> Update:
+    def go_on(self, key: str, request: gr.Request) -> Update:
+        return self._page.done(lambda: self._service.go_on(self._page.id(key)), key, request)
+
+    def edit(self, turns: str, key: str, edited: gr.EditData, request: gr.Request) -> Update:
         """A message said anew, or a reply made better, in the transcript itself."""
 
         def change() -> None:
@@ -219,24 +253,26 @@ class ChatPage:
             turn_id = _turn(turns, edited.index)
             shown = {turn.id: turn for turn in self._service.view(conversation_id).turns}
             if turn_id not in shown:
-                raise ChatError("This chat has changed on another page; here it is as it is now.")
+                raise ChatError(
+                    tr("This chat has changed on another page; here it is as it is now.")
+                )
             text = typed(edited.value)
             if shown[turn_id].message.role is Role.USER:
                 self._service.say_instead(conversation_id, turn_id, text)
             else:
                 self._service.teaching.edit_reply(conversation_id, turn_id, text)
 
-        return self._page.done(change, key, words)
+        return self._page.done(change, key, request)
 
-    def rate(self, turns: str, key: str, words: str, liked: gr.LikeData) -> Update:
+    def rate(self, turns: str, key: str, liked: gr.LikeData, request: gr.Request) -> Update:
         thumb = {True: Thumb.UP, False: Thumb.DOWN}.get(liked.liked, Thumb.NONE)  # type: ignore[call-overload]
 
         def keep() -> None:
             self._service.teaching.rate(self._page.id(key), _turn(turns, liked.index), thumb)
 
-        return self._page.done(keep, key, words)
+        return self._page.done(keep, key, request)
 
-    def rank_more(self, key: str, words: str) -> Update:
+    def rank_more(self, key: str, request: gr.Request) -> Update:
         """Put the answers to the last message, and more of them, on the ranking desk."""
 
         def put() -> None:
@@ -247,16 +283,16 @@ class ChatPage:
                 if turn.message.role is Role.USER
             ]
             if not said:
-                raise ChatError("There is no message here whose answers could be ranked.")
+                raise ChatError(tr("There is no message here whose answers could be ranked."))
             self._service.ranking.begin_more(conversation_id, said[-1].id, ANSWERS)
 
-        return self._page.done(put, key, words)
+        return self._page.done(put, key, request)
 
-    def show(self, turn: str, key: str, words: str) -> Update:
+    def show(self, turn: str, key: str, request: gr.Request) -> Update:
         if not turn:
-            return self._page.drawn(key, words)
+            return self._page.drawn(key, request)
         return self._page.done(
-            lambda: self._service.show(self._page.id(key), TurnId(int(turn))), key, words
+            lambda: self._service.show(self._page.id(key), TurnId(int(turn))), key, request
         )
 
     def end_reply(self, key: str) -> None:
@@ -269,5 +305,5 @@ def _turn(turns: str, index: object) -> TurnId:
     shown = json.loads(turns or "[]")
     place = index[0] if isinstance(index, list | tuple) else index
     if not isinstance(place, int) or not 0 <= place < len(shown):
-        raise ChatError("This reply is still being written; try again when it is done.")
+        raise ChatError(tr("This reply is still being written; try again when it is done."))
     return TurnId(shown[place])

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from chat_app import wording
+from chat_app.language import tr
 from chat_app.presets import NO_PRESET, PRESETS
 from chat_app.ui_parts import Update, line, show, small_button
 from chat_app.views import ConversationView, DeletionView
@@ -19,55 +20,67 @@ class ChatBar:
     def __init__(self) -> None:
         with gr.Row(elem_id="chat-bar"):
             self.learn = gr.Checkbox(
-                value=True, label="Learn from this chat", container=False, elem_id="learn"
+                value=True, label=tr("Learn from this chat"), container=False, elem_id="learn"
             )
             self.temporary = gr.Checkbox(
-                value=False, label="Temporary chat", container=False, elem_id="temporary"
+                value=False, label=tr("Temporary chat"), container=False, elem_id="temporary"
             )
             self.teach = gr.Checkbox(
-                value=False, label="Teach: I write both sides", container=False, elem_id="teaching"
+                value=False,
+                label=tr("Teach: I write both sides"),
+                container=False,
+                elem_id="teaching",
             )
-            self.rename = small_button("Rename", "rename")
-            self.delete = small_button("Delete", "delete")
+            self.rename = small_button(tr("Rename"), "rename")
+            self.delete = small_button(tr("Delete"), "delete")
         self.about = gr.Markdown(visible=False, elem_id="about-chat")
         with gr.Row(visible=False, elem_id="rename-row", elem_classes="strip") as self.rename_row:
             self.name = gr.Textbox(
-                label="Name of this chat", show_label=False, container=False, elem_id="chat-name"
+                label=tr("Name of this chat"),
+                show_label=False,
+                container=False,
+                elem_id="chat-name",
             )
-            self.save_name = small_button("Save", "save-name", variant="primary")
-            self.keep_name = small_button("Cancel", "keep-name")
+            self.save_name = small_button(tr("Save"), "save-name", variant="primary")
+            self.keep_name = small_button(tr("Cancel"), "keep-name")
         with gr.Row(visible=False, elem_id="delete-row", elem_classes="strip") as self.delete_row:
             self.deletion = gr.Markdown("", elem_id="deletion")
             self.unlearn = gr.Checkbox(
-                label="Also drop the versions that learned from it",
+                label=tr("Also drop the versions that learned from it"),
                 container=False,
                 visible=False,
                 elem_id="unlearn",
             )
-            self.confirm = small_button("Delete for good", "confirm-delete", variant="stop")
-            self.keep = small_button("Keep it", "keep-chat")
-        with gr.Accordion("Instructions", open=False, elem_id="instructions") as self.told:
+            self.confirm = small_button(tr("Delete for good"), "confirm-delete", variant="stop")
+            self.keep = small_button(tr("Keep it"), "keep-chat")
+        with gr.Accordion(tr("Instructions"), open=False, elem_id="instructions") as self.told:
             self.preset = gr.Radio(
-                choices=list(PRESETS),
+                choices=[(tr(name), name) for name in PRESETS],
                 value=NO_PRESET,
-                label="Presets",
+                label=tr("Presets"),
                 show_label=False,
                 container=False,
                 elem_id="preset",
             )
             self.instructions = gr.Textbox(
-                label="What I am told before your first message",
-                info="It holds for the whole chat. Leave it empty to say nothing.",
+                value="",
+                label=tr("What I am told before your first message"),
+                info=tr("It holds for the whole chat. Leave it empty to say nothing."),
                 lines=2,
                 max_lines=8,
                 elem_id="instructions-text",
             )
-            self.reuse = small_button("Use in a new chat", "reuse-instructions", visible=False)
+            self.reuse = small_button(tr("Use in a new chat"), "reuse-instructions", visible=False)
 
     @property
     def wishes(self) -> list[Any]:
         """What a chat begins with."""
         return [self.learn, self.temporary, self.teach, self.instructions]
+
+    @property
+    def rows(self) -> list[Any]:
+        """What a person may have opened, and not have finished."""
+        return [self.rename_row, self.name, self.delete_row, self.deletion, self.unlearn]
 
     @property
     def drawn(self) -> list[Any]:

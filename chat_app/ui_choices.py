@@ -1,18 +1,21 @@
 """The Chat tab's events about choices: picks, better replies, reasons, changes of mind."""
 
-from functools import partial
+from collections.abc import Callable
+
+import gradio as gr
 
 from chat_app import wording
 from chat_app.errors import ChatError
+from chat_app.language import N_, tr
 from chat_app.service import ChatService
 from chat_app.ui_layout import ChatLayout
 from chat_app.ui_page import PageDrawing
 from chat_app.ui_pair import STARTS
-from chat_app.ui_parts import QUIET, Update, show
+from chat_app.ui_parts import EACH, LAST, QUIET, Update, show
 from storage.records import Choice, Note, Strength
 
 FOCUS_EDITOR = "() => { window.twofold.focus('better-text') }"
-READY = "Both replies were ready just then: take a look, then pick."
+READY = N_("Both replies were ready just then: take a look, then pick.")
 
 
 class ChoiceEvents:
@@ -24,57 +27,74 @@ class ChoiceEvents:
     def bind(self) -> None:
         parts = self._layout
         pair, reply = parts.pair, parts.reply
-        here = [parts.key, parts.list.search]
         draws = QUIET | {"outputs": parts.drawn}
         for button, choice in pair.choices.items():
-            button.click(partial(self.choose, choice), [pair.token, pair.changing, *here], **draws)
-        reply.undo.click(self.take_back, [reply.token, *here], **draws)
-        reply.change.click(self.reopen, [reply.token, *here], **draws)
-        pair.keep.click(self._page.drawn, here, **draws)
+            # To answer the same question twice is no error, and a pick may follow on "fine" fast.
+            button.click(
+                self.chooser(choice),
+                [pair.token, pair.changing, parts.key],
+                parts.drawn,
+                **EACH,
+            )
+        reply.undo.click(self.take_back, [reply.token, parts.key], **draws)
+        reply.change.click(self.reopen, [reply.token, parts.key], **draws)
+        pair.keep.click(self.keep, parts.key, **draws)
 
         edits = QUIET | {"outputs": [*pair.editing, parts.note]}
         pair.write.click(self.write, [pair.token], **edits).then(None, js=FOCUS_EDITOR)
-        pair.start.input(self.start_from, [pair.start, pair.token], **edits)
+        pair.start.input(self.start_from, [pair.start, pair.token], edits["outputs"], **LAST)
         pair.text.change(
-            self.compare,
-            [pair.start, pair.text, pair.token],
-            trigger_mode="always_last",
-            **edits,
+            self.compare, [pair.start, pair.text, pair.token], edits["outputs"], **LAST
         )
         pair.cancel.click(lambda: show(visible=False), None, pair.editor, **QUIET)
-        pair.save.click(self.save, [pair.token, pair.text, *here], **draws)
-        reply.save.click(self.explain, [reply.token, *reply.note, *here], **draws)
+        pair.save.click(self.save, [pair.token, pair.text, parts.key], **draws)
+        reply.save.click(self.explain, [reply.token, *reply.note, parts.key], **draws)
 
-    def choose(self, choice: Choice, token: str, changing: str, key: str, words: str) -> Update:
-        note = ""
-        try:
-            if not token:
-                settled = self._service.settle(self._page.id(key))
-                return (
-                    self._layout.draw_note("")
-                    if settled
-                    else self._page.drawn(key, words, note=READY)
-                )
-            if changing:
-                self._service.change(token, choice)
-            else:
-                stored = self._service.choose(token, choice).choice
-                if stored is not choice:
-                    name = wording.CHOICE_NAMES[stored]
-                    note = f"This question was answered before ({name}). That answer stays."
-        except ChatError as error:
-            note = str(error)
-        return self._page.done(lambda: None, key, words) | self._layout.draw_note(note)
+    def chooser(self, choice: Choice) -> Callable[..., Update]:
+        """What a button of the pair does. No partial: Gradio would not see the request in it."""
 
-    def take_back(self, token: str, key: str, words: str) -> Update:
-        return self._page.done(lambda: self._service.undo(token), key, words)
+        def choose(token: str, changing: str, key: str, request: gr.Request) -> Update:
+            try:
+                note = self._answer(choice, token, key, changing=bool(changing))
+            except ChatError as error:
+                note = str(error)
+            if note is None:
+                return self._layout.draw_note("")
+            return self._page.drawn(key, request, note=note)
 
-    def reopen(self, token: str, key: str, words: str) -> Update:
+        return choose
+
+    def _answer(self, choice: Choice, token: str, key: str, *, changing: bool) -> str | None:
+        """Answer, or say while a pair is written that the reply which is read is fine.
+
+        Returns a word to the person; None where the pair goes away by itself.
+        """
+        if not token:
+            conversation_id = self._page.id(key)
+            if self._service.settle(conversation_id):
+                return None
+            return tr(READY) if self._service.view(conversation_id).question else ""
+        if changing:
+            self._service.change(token, choice)
+            return ""
+        stored = self._service.choose(token, choice).choice
+        if stored is choice:
+            return ""
+        name = wording.CHOICE_NAMES[stored]
+        return tr("This question was answered before ({name}). That answer stays.", name=name)
+
+    def keep(self, key: str, request: gr.Request) -> Update:
+        return self._page.drawn(key, request)
+
+    def take_back(self, token: str, key: str, request: gr.Request) -> Update:
+        return self._page.done(lambda: self._service.undo(token), key, request)
+
+    def reopen(self, token: str, key: str, request: gr.Request) -> Update:
         """Show the pair of the last answer again, to be answered otherwise."""
         try:
             return self._layout.pair.draw_change(self._service.question(token))
         except ChatError as error:
-            return self._page.drawn(key, words, note=str(error))
+            return self._page.drawn(key, request, note=str(error))
 
     # --- A better one --------------------------------------------------------------------------
 
@@ -95,12 +115,12 @@ class ChoiceEvents:
         except ChatError as error:
             return self._layout.draw_note(str(error))
 
-    def save(self, token: str, text: str, key: str, words: str) -> Update:
+    def save(self, token: str, text: str, key: str, request: gr.Request) -> Update:
         try:
             self._service.write_better(token, text)
         except ChatError as error:
             return self._layout.draw_note(str(error))  # the editor keeps the text
-        return self._page.drawn(key, words)
+        return self._page.drawn(key, request)
 
     # --- Reasons -------------------------------------------------------------------------------
 
@@ -112,7 +132,7 @@ class ChoiceEvents:
         worse: list[str],
         comment: str,
         key: str,
-        words: str,
+        request: gr.Request,
     ) -> Update:
         note = Note(
             strength=Strength(strength) if strength else None,
@@ -125,7 +145,9 @@ class ChoiceEvents:
             view = self._service.view(conversation_id)
             answer = view.answers[view.turns[-1].id]
             if answer.token != token:
-                raise ChatError("This chat has changed on another page; here it is as it is now.")
+                raise ChatError(
+                    tr("This chat has changed on another page; here it is as it is now.")
+                )
             self._service.teaching.annotate(conversation_id, answer.id, note)
 
-        return self._page.done(keep, key, words)
+        return self._page.done(keep, key, request)

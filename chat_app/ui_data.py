@@ -14,20 +14,16 @@ import gradio as gr
 from chat_app import wording_data as words
 from chat_app.data_service import DataService, PickPage
 from chat_app.errors import ChatError
+from chat_app.language import tr, upper_first
 from chat_app.pick_query import PickQuery
 from chat_app.ui_data_exchange import ExchangePanels
 from chat_app.ui_examples import examples_html
-from chat_app.ui_parts import Update, line
+from chat_app.ui_parts import LAST, QUIET, Update, line
 from chat_app.ui_pick import PickPanel
 from chat_app.wording import CHOICE_NAMES, version_name
 from storage.pick_list import PickDetail
 from storage.records import AskReason, Choice, ComparisonId
 
-QUIET: dict[str, Any] = {
-    "show_progress": "hidden",
-    "api_visibility": "private",
-    "concurrency_limit": None,
-}
 # On a phone the pick stands under the list.
 SHOW_DETAIL = (
     "() => { if (innerWidth < 900) "
@@ -57,13 +53,15 @@ class DataPage:
         self._filters()
         self.count = gr.Markdown("", elem_id="picks-count")
         self.beside = gr.Markdown(visible=False, elem_id="beside-picks")
-        self.empty = gr.Markdown(words.NO_PICKS, visible=False, elem_id="no-picks")
+        self.empty = gr.Markdown(tr(words.NO_PICKS), visible=False, elem_id="no-picks")
         with gr.Row(elem_id="picks-row"):
             with gr.Column(min_width=280, elem_id="picks-column") as self.list_column:
-                self.picks = gr.Radio(choices=[], label="Choices", container=False, elem_id="picks")
+                self.picks = gr.Radio(
+                    choices=[], label=tr("Choices"), container=False, elem_id="picks"
+                )
                 with gr.Row(elem_id="picks-pager"):
-                    self.newer = gr.Button("Newer", elem_id="newer", size="md", min_width=90)
-                    self.older = gr.Button("Older", elem_id="older", size="md", min_width=90)
+                    self.newer = gr.Button(tr("Newer"), elem_id="newer", size="md", min_width=90)
+                    self.older = gr.Button(tr("Older"), elem_id="older", size="md", min_width=90)
             self._pick.body()
         self.note = gr.Markdown(visible=False, elem_id="data-note")
         with gr.Accordion(
@@ -75,8 +73,8 @@ class DataPage:
     def _filters(self) -> None:
         with gr.Row(elem_id="data-search-row"):
             self.words = gr.Textbox(
-                label="Search",
-                placeholder="Words of a message or a reply",
+                label=tr("Search"),
+                placeholder=tr("Words of a message or a reply"),
                 max_lines=1,
                 elem_id="data-search",
                 scale=3,
@@ -84,36 +82,42 @@ class DataPage:
             self.state = gr.Radio(
                 choices=[(name, value) for value, name in words.STATES.items()],
                 value="",
-                label="Show",
+                label=tr("Show"),
                 elem_id="data-state",
                 scale=2,
             )
-        with gr.Accordion("More filters", open=False, elem_id="data-filters"):
+        with gr.Accordion(tr("More filters"), open=False, elem_id="data-filters"):
             with gr.Row():
                 self.choice = gr.Dropdown(
-                    choices=[("Any", "")] + [(CHOICE_NAMES[one], one.value) for one in Choice],
+                    choices=[(tr("Any"), "")] + [(CHOICE_NAMES[one], one.value) for one in Choice],
                     value="",
-                    label="Chosen",
+                    label=tr("Chosen"),
                     elem_id="data-choice",
                 )
                 self.reason = gr.Dropdown(
-                    choices=[("Any", "")]
-                    + [(words.reason_of(one).capitalize(), one.value) for one in AskReason],
+                    choices=[(tr("Any"), "")]
+                    + [(upper_first(words.reason_of(one)), one.value) for one in AskReason],
                     value="",
-                    label="Asked because",
+                    label=tr("Asked because"),
                     elem_id="data-reason",
                 )
                 self.version = gr.Dropdown(
-                    choices=[("Any", "")], value="", label="Written by", elem_id="data-version"
+                    choices=[(tr("Any"), "")],
+                    value="",
+                    label=tr("Written by"),
+                    elem_id="data-version",
                 )
             with gr.Row():
                 self.since = gr.Textbox(
-                    label="From day", placeholder="2026-11-22", elem_id="data-since", max_lines=1
+                    label=tr("From day"),
+                    placeholder="2026-11-22",
+                    elem_id="data-since",
+                    max_lines=1,
                 )
                 self.until = gr.Textbox(
-                    label="To day", placeholder="2026-11-22", elem_id="data-until", max_lines=1
+                    label=tr("To day"), placeholder="2026-11-22", elem_id="data-until", max_lines=1
                 )
-                self.clear = gr.Button("Clear filters", elem_id="data-clear", size="md")
+                self.clear = gr.Button(tr("Clear filters"), elem_id="data-clear", size="md")
         self.query = [
             self.words,
             self.choice,
@@ -151,24 +155,23 @@ class DataPage:
             [self.words.submit, self.words.change, *filters],
             self.find,
             self.query,
-            trigger_mode="always_last",
-            **draws,
+            drawn,
+            **LAST,
         )
         self.clear.click(lambda: [""] * len(self.query), None, self.query, **QUIET)
-        self.older.click(self.go_older, [self.place, *self.query], **draws)
-        self.newer.click(self.go_newer, [self.place, *self.query], **draws)
+        self.older.click(self.go_older, [self.place, *self.query], drawn, **LAST)
+        self.newer.click(self.go_newer, [self.place, *self.query], drawn, **LAST)
         # Arrow keys move fast: the one they end on is shown.
         self.picks.input(
             self.show,
             [self.picks],
             [*self._pick.parts, self.note],
-            trigger_mode="always_last",
-            **QUIET,
+            **LAST,
         ).then(None, None, None, js=SHOW_DETAIL)
 
         acts = QUIET | {"outputs": drawn}
         here = [self._pick.shown, self.place, *self.query]
-        self._pick.answer.input(self.correct, [self._pick.answer, *here], **acts)
+        self._pick.answer.input(self.correct, [self._pick.answer, *here], drawn, **LAST)
         self._pick.exclude.click(self.leave_out, here, **acts)
         self._pick.include.click(self.take_in, here, **acts)
         self._pick.forget.click(
@@ -237,7 +240,8 @@ class DataPage:
             self.place: place,
             self.count: line(words.choices_found(page.total, filtered) if page.total else ""),
             self.empty: gr.update(
-                value=words.NOTHING_FOUND if filtered else words.NO_PICKS, visible=not page.total
+                value=tr(words.NOTHING_FOUND) if filtered else tr(words.NO_PICKS),
+                visible=not page.total,
             ),
             self.list_column: gr.update(visible=bool(page.total)),
             self.picks: gr.update(
@@ -251,8 +255,8 @@ class DataPage:
         }
 
     def _versions(self, query: tuple[str, ...]) -> Update:
-        known = [(version_name(one).capitalize(), str(one)) for one in self._data.versions()]
-        return gr.update(choices=[("Any", ""), *known], value=PickQuery.listed(query).version)
+        known = [(upper_first(version_name(one)), str(one)) for one in self._data.versions()]
+        return gr.update(choices=[(tr("Any"), ""), *known], value=PickQuery.listed(query).version)
 
     # --- One pick ----------------------------------------------------------------------------
 
@@ -266,17 +270,17 @@ class DataPage:
 
     def correct(self, answer: str, pick: int, place: Place, *query: str) -> Update:
         changed = self._try(lambda: self._data.correct(ComparisonId(pick), Choice(answer)))
-        return self._after(changed, "Changed. The judges know already.", place, query)
+        return self._after(changed, tr("Changed. The judges know already."), place, query)
 
     def leave_out(self, pick: int, place: Place, *query: str) -> Update:
         changed = self._try(lambda: self._data.exclude(ComparisonId(pick)))
         return self._after(
-            changed, "Left out: no later lesson uses it. What was learned stays.", place, query
+            changed, tr("Left out: no later lesson uses it. What was learned stays."), place, query
         )
 
     def take_in(self, pick: int, place: Place, *query: str) -> Update:
         changed = self._try(lambda: self._data.include(ComparisonId(pick)))
-        return self._after(changed, "Taken back in: it teaches again.", place, query)
+        return self._after(changed, tr("Taken back in: it teaches again."), place, query)
 
     def ask_forget(self, pick: int) -> Update:
         try:

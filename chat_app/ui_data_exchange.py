@@ -13,8 +13,9 @@ from chat_app.data_service import DataService
 from chat_app.downloads import export_link
 from chat_app.errors import ChatError
 from chat_app.exports import ExportFormat, ExportOptions
+from chat_app.language import tr
 from chat_app.pick_query import PickQuery
-from chat_app.ui_parts import Update, line
+from chat_app.ui_parts import LAST, QUIET, Update, line
 
 PROGRESS_S = 0.7
 FILE_TYPES = [".jsonl", ".json", ".ndjson"]
@@ -25,72 +26,68 @@ class ExchangePanels:
         self._data = data
 
     def body(self) -> None:
-        with gr.Accordion("Export", open=False, elem_id="export") as self.export_box:
+        with gr.Accordion(tr("Export"), open=False, elem_id="export") as self.export_box:
             self.format = gr.Radio(
                 choices=[(name, format_.value) for format_, name in words.FORMATS.items()],
                 value=ExportFormat.PREFERENCE.value,
-                label="Format",
+                label=tr("Format"),
                 elem_id="export-format",
             )
             self.options = gr.CheckboxGroup(
                 choices=[
-                    ("Choices that only measure", "held_out"),
-                    ("Replies that were cut off", "partial"),
-                    ("Columns about each choice (meta_…)", "meta"),
+                    (tr("Choices that only measure"), "held_out"),
+                    (tr("Replies that were cut off"), "partial"),
+                    (tr("Columns about each choice (meta_…)"), "meta"),
                 ],
                 value=["held_out", "meta"],
-                label="With",
+                label=tr("With"),
                 elem_id="export-options",
             )
             self.export_said = gr.Markdown("", elem_id="export-said")
             self.sample = gr.Code(
                 "",
                 language="json",
-                label="First rows",
+                label=tr("First rows"),
                 elem_id="export-sample",
                 visible=False,
                 max_lines=14,
                 wrap_lines=True,
             )
             self.link = gr.HTML(elem_id="export-link")
-        with gr.Accordion("Import", open=False, elem_id="import"):
+        with gr.Accordion(tr("Import"), open=False, elem_id="import"):
             gr.Markdown(
-                "A file of preferences, one JSON object a line: `prompt`, `chosen` and `rejected`, "
-                "as TRL has them; of dialogues: `messages`; or an export of twofold's, rankings "
-                "among them. They teach like your own.",
+                tr(
+                    "A file of preferences, one JSON object a line: `prompt`, `chosen` and "
+                    "`rejected`, as TRL has them; of dialogues: `messages`; or an export of "
+                    "twofold's, rankings among them. They teach like your own."
+                ),
                 elem_id="import-hint",
             )
             self.file = gr.File(
-                label="File", file_types=FILE_TYPES, file_count="single", elem_id="import-file"
+                label=tr("File"), file_types=FILE_TYPES, file_count="single", elem_id="import-file"
             )
             self.import_key = gr.State("")
             self.import_said = gr.Markdown("", visible=False, elem_id="import-said")
             self.start = gr.Button(
-                "Import", variant="primary", visible=False, elem_id="import-start", size="md"
+                tr("Import"), variant="primary", visible=False, elem_id="import-start", size="md"
             )
             self.progress = gr.Markdown("", visible=False, elem_id="import-progress")
         self.timer = gr.Timer(PROGRESS_S, active=False)
 
     def bind(self, query: list[Any]) -> None:
-        quiet: dict[str, Any] = {
-            "show_progress": "hidden",
-            "api_visibility": "private",
-            "concurrency_limit": None,
-        }
         export = [self.export_said, self.sample, self.link]
         gr.on(
             [self.export_box.expand, self.format.change, self.options.change],
             self.preview_export,
             [self.format, self.options, *query],
             export,
-            trigger_mode="always_last",  # two at once may answer in the wrong order
-            **quiet,
+            **LAST,
         )
         reading = [self.file, self.import_key, self.import_said, self.start, self.progress]
-        self.file.upload(self.preview_import, [self.file], reading, **quiet)
+        self.file.upload(self.preview_import, [self.file], reading, **QUIET)
         following = [self.import_said, self.start, self.progress, self.timer]
-        self.start.click(self.begin, [self.import_key], following, **quiet)
-        self.timer.tick(self.follow, None, [self.progress, self.timer], **quiet)
+        self.start.click(self.begin, [self.import_key], following, **QUIET)
+        self.timer.tick(self.follow, None, [self.progress, self.timer], **QUIET)
 
     @property
     def drawn_with_the_list(self) -> list[Any]:
@@ -100,7 +97,7 @@ class ExchangePanels:
         """Another selection makes the preview stale: it is made again when it is looked at."""
         del query
         return {
-            self.export_said: "Choose a format to see what the selection above makes.",
+            self.export_said: tr("Choose a format to see what the selection above makes."),
             self.sample: gr.update(visible=False),
             self.link: "",
         }
@@ -181,4 +178,5 @@ class ExchangePanels:
 
 def _download(link: str, options: ExportOptions) -> str:
     name = escape(options.file_name)
-    return f'<a class="button" href="{escape(link)}" download="{name}">Download {name}</a>'
+    said = tr("Download {name}", name=name)
+    return f'<a class="button" href="{escape(link)}" download="{name}">{said}</a>'

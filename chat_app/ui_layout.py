@@ -5,13 +5,13 @@ Drawing is stateless: whatever the page showed before, after ``draw`` it shows t
 """
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 
 from chat_app import wording, wording_teach
 from chat_app.dialogue import teaches
+from chat_app.language import N_, tr
 from chat_app.markup import displayed
 from chat_app.ui_chat_bar import ChatBar
 from chat_app.ui_pair import PairPanel
@@ -21,18 +21,18 @@ from chat_app.ui_sidebar import SidebarLayout
 from chat_app.ui_teach import TeachPanel
 from chat_app.views import ConversationView, Status
 from learner.protocols import Draft
-from storage.records import Conversation, FinishReason, Message, Role, Thumb, TurnState
+from storage.records import FinishReason, Message, Role, Thumb, TurnState
 
 Messages = list[dict[str, str]]
 
-WELCOME = (
+WELCOME = N_(
     "I start out knowing little about you. When I am unsure I show two replies; "
     "pick one and I learn from it, on this computer only."
 )
 EXAMPLES = (
-    "Why is the sky blue?",
-    "Give me three ideas for a rainy Sunday.",
-    "Write a short thank-you note to a neighbour.",
+    N_("Why is the sky blue?"),
+    N_("Give me three ideas for a rainy Sunday."),
+    N_("Write a short thank-you note to a neighbour."),
 )
 THUMBS = {Thumb.UP: "Like", Thumb.DOWN: "Dislike"}
 
@@ -51,10 +51,14 @@ class ChatLayout:
         self.address = hidden("address-key")  # the key, unless the chat is temporary
         self.seen = hidden("seen")
         self.turns = hidden("shown-turns")
+        self.left = hidden("left-key")  # the chat that this page has just turned away from
+        self.sending = hidden("sending")
+        self.sent = hidden("sent")  # which message was taken, or refused (page.js)
         self.sync = gr.Button("Look for news", visible="hidden", elem_id="sync")
+        self.poke = gr.Button("Listen", visible="hidden", elem_id="poke")
         self.bar = ChatBar()
         self.transcript = gr.Chatbot(
-            label="Conversation",
+            label=tr("Conversation"),
             show_label=False,
             elem_id="transcript",
             height=None,
@@ -62,8 +66,8 @@ class ChatLayout:
             buttons=["copy"],
             editable="all",
             feedback_options=("Like", "Dislike"),
-            placeholder=WELCOME,
-            examples=[{"text": example} for example in EXAMPLES],
+            placeholder=tr(WELCOME),
+            examples=[{"text": tr(example)} for example in EXAMPLES],
             allow_tags=False,
             group_consecutive_messages=False,
             autoscroll=False,
@@ -75,8 +79,10 @@ class ChatLayout:
         self.teach = TeachPanel()
         with gr.Row(visible=False, elem_id="problem-row", elem_classes="strip") as self.problem_row:
             self.problem = gr.Markdown("", elem_id="problem")
-            self.go_on = gr.Button("Continue", elem_id="continue", size="sm", min_width=90, scale=0)
-            self.retry = gr.Button("Retry", elem_id="retry", size="sm", min_width=90, scale=0)
+            self.go_on = gr.Button(
+                tr("Continue"), elem_id="continue", size="sm", min_width=90, scale=0
+            )
+            self.retry = gr.Button(tr("Retry"), elem_id="retry", size="sm", min_width=90, scale=0)
         self._composer()
 
     def _composer(self) -> None:
@@ -84,9 +90,9 @@ class ChatLayout:
             self.note = gr.Markdown(visible=False, elem_id="note")
             with gr.Row(elem_id="composer-row"):
                 self.box = gr.Textbox(
-                    label="Message",
+                    label=tr("Message"),
                     show_label=False,
-                    placeholder="Message the assistant",
+                    placeholder=tr("Message the assistant"),
                     lines=1,
                     max_lines=12,
                     autofocus=True,
@@ -95,10 +101,10 @@ class ChatLayout:
                     elem_id="message",
                 )
                 self.send = gr.Button(
-                    "Send", variant="primary", elem_id="send", min_width=90, scale=0
+                    tr("Send"), variant="primary", elem_id="send", min_width=90, scale=0
                 )
                 self.stop = gr.Button(
-                    "Stop  [Esc]", visible=False, elem_id="stop", min_width=120, scale=0
+                    tr("Stop  [Esc]"), visible=False, elem_id="stop", min_width=120, scale=0
                 )
 
     @property
@@ -109,7 +115,6 @@ class ChatLayout:
             self.address,
             self.seen,
             self.turns,
-            *self.list.drawn,
             *self.bar.drawn,
             self.transcript,
             self.notices,
@@ -128,16 +133,14 @@ class ChatLayout:
     def draw(
         self,
         view: ConversationView | None,
-        chats: Sequence[Conversation],
         status: Status,
         *,
-        words: str,
         mark: str,
         note: str = "",
     ) -> Update:
         """The conversation as it is; ``view`` None is one that has not begun.
 
-        ``chats`` are those in which ``words`` occur; ``mark`` says what this page has seen then.
+        ``mark`` says what this page has seen then; the list of chats follows it by itself.
         """
         key = view.conversation.key if view else ""
         temporary = view is not None and view.conversation.temporary
@@ -148,7 +151,6 @@ class ChatLayout:
             self.address: "" if temporary else key,
             self.seen: mark,
             self.turns: json.dumps([turn.id for turn in view.turns] if view else []),
-            **self.list.draw(chats, key, words),
             **self.bar.draw(view),
             self.transcript: gr.update(
                 value=messages_of(view) if view else [],
@@ -171,7 +173,8 @@ class ChatLayout:
     def unfinished(self, update: Update, *, changing: bool) -> list[Any]:
         """What a person may be filling in: news from elsewhere must not close or empty it."""
         bar, reply, pair = self.bar, self.reply, self.pair
-        kept = [bar.rename_row, bar.name, bar.delete_row, bar.deletion, bar.unlearn, *reply.note]
+        kept = [*bar.rows, *reply.note]
+        kept.append(self.note)  # a word about what this person did, which they may not have read
         if changing:
             return [*kept, *pair.drawn]
         return [*kept, pair.editor] if update.get(pair.token) else kept
@@ -221,13 +224,13 @@ def problem_of(view: ConversationView) -> str:
     if teaches(view.conversation):
         return ""
     if view.interrupted:
-        return "This reply was interrupted."
+        return tr("This reply was interrupted.")
     if not view.turns:
         return ""
     if view.turns[-1].state is TurnState.ABORTED:
-        return "This reply was stopped before its end."
+        return tr("This reply was stopped before its end.")
     if cut_off(view):
-        return "This reply was cut at the length limit."
+        return tr("This reply was cut at the length limit.")
     return ""
 
 

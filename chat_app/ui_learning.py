@@ -7,12 +7,12 @@ Text that comes from elsewhere is escaped: ``gr.HTML`` sanitises nothing.
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from html import escape
-from typing import Any
 
 import gradio as gr
 
 from chat_app import wording, wording_learning
 from chat_app.errors import ChatError
+from chat_app.language import tr, upper_first
 from chat_app.learning_charts import charts_html
 from chat_app.learning_service import LearningService
 from chat_app.lesson_demo import LessonDemo
@@ -20,7 +20,7 @@ from chat_app.markup import displayed
 from chat_app.models_service import ModelsService
 from chat_app.service import ChatService
 from chat_app.settings_service import SettingsService
-from chat_app.ui_parts import Update, line
+from chat_app.ui_parts import QUIET, Update, line
 from chat_app.ui_taste import TastePanel
 from chat_app.views import RoundView
 from chat_app.wording import version_name
@@ -49,34 +49,31 @@ class LearningPage:
     def body(self) -> None:
         self.facts = gr.HTML(elem_id="facts")
         with gr.Row(elem_id="learning-actions"):
-            self.pause = gr.Button("Pause learning", elem_id="pause-learning", size="md")
+            self.pause = gr.Button(tr("Pause learning"), elem_id="pause-learning", size="md")
             self.resume = gr.Button(
-                "Resume learning", elem_id="resume-learning", size="md", visible=False
+                tr("Resume learning"), elem_id="resume-learning", size="md", visible=False
             )
-            self.now = gr.Button("Learn now", elem_id="learn-now", size="md")
-            self.back = gr.Button("Roll back one step", elem_id="roll-back", size="md")
+            self.now = gr.Button(tr("Learn now"), elem_id="learn-now", size="md")
+            self.back = gr.Button(tr("Roll back one step"), elem_id="roll-back", size="md")
         self.note = gr.Markdown(visible=False, elem_id="learning-note")
-        self.empty = gr.Markdown(wording_learning.NO_LESSON, elem_id="no-lesson", visible=False)
-        with gr.Accordion("What the latest lesson changed", open=False, elem_id="latest-lesson"):
-            self.show = gr.Button("Show before and after", elem_id="show-lesson", size="md")
+        self.empty = gr.Markdown(tr(wording_learning.NO_LESSON), elem_id="no-lesson", visible=False)
+        with gr.Accordion(
+            tr("What the latest lesson changed"), open=False, elem_id="latest-lesson"
+        ):
+            self.show = gr.Button(tr("Show before and after"), elem_id="show-lesson", size="md")
             self.shown = gr.Markdown(visible=False, elem_id="lesson-message")
             with gr.Row(visible=False, elem_id="lesson-replies") as self.replies:
                 self.before = _pane("lesson-before")
                 self.after = _pane("lesson-after")
         self._taste.body()
-        gr.Markdown("### Self-check", elem_id="checks-title")
+        gr.Markdown(tr("### Self-check"), elem_id="checks-title")
         self.checks = gr.HTML(elem_id="checks")
         self.charts = gr.HTML(elem_id="charts")
-        with gr.Accordion("Every lesson", open=False, elem_id="lessons-box"):
+        with gr.Accordion(tr("Every lesson"), open=False, elem_id="lessons-box"):
             self.lessons = gr.HTML(elem_id="lessons")
         self.timer = gr.Timer(REFRESH_S)
 
     def bind(self, tab: gr.Tab) -> None:
-        quiet: dict[str, Any] = {
-            "show_progress": "hidden",
-            "api_visibility": "private",
-            "concurrency_limit": None,
-        }
         moving = [
             self.facts,
             self.empty,
@@ -89,22 +86,22 @@ class LearningPage:
             self.back,
             self._taste.learned,
         ]
-        tab.select(self.open, None, [*moving, self.note, *self._taste.parts], **quiet)
-        self.timer.tick(self.refresh, None, moving, **quiet)
+        tab.select(self.open, None, [*moving, self.note, *self._taste.parts], **QUIET)
+        self.timer.tick(self.refresh, None, moving, **QUIET)
         for button, action in (
             (self.pause, self.do_pause),
             (self.resume, self.do_resume),
             (self.now, self.do_learn_now),
             (self.back, self.do_roll_back),
         ):
-            button.click(action, None, [*moving, self.note], **quiet)
+            button.click(action, None, [*moving, self.note], **QUIET)
         self.show.click(
             self.show_lesson,
             None,
             [self.shown, self.replies, self.before, self.after],
-            **quiet | {"show_progress": "minimal"},
+            **QUIET | {"show_progress": "minimal"},
         )
-        self._taste.bind(quiet)
+        self._taste.bind()
 
     # --- Events ------------------------------------------------------------------------------
 
@@ -134,26 +131,30 @@ class LearningPage:
             lesson = self._demo.show()
         except ChatError as error:
             return {self.shown: line(str(error)), self.replies: gr.update(visible=False)}
-        now = version_name(lesson.version.id).capitalize()
-        same = " Nothing changed for this message." if lesson.before == lesson.after else ""
+        now = upper_first(version_name(lesson.version.id))
+        same = (
+            " " + tr("Nothing changed for this message.") if lesson.before == lesson.after else ""
+        )
         return {
-            self.shown: line(f"You said: *{displayed(lesson.message)}*.{same}"),
+            self.shown: line(
+                tr("You said: *{text}*.{same}", text=displayed(lesson.message), same=same)
+            ),
             self.replies: gr.update(visible=True),
-            self.before: f"### Before\n\n{displayed(lesson.before)}",
-            self.after: f"### {now}, now\n\n{displayed(lesson.after)}",
+            self.before: tr("### Before\n\n{text}", text=displayed(lesson.before)),
+            self.after: tr("### {now}, now\n\n{text}", now=now, text=displayed(lesson.after)),
         }
 
     def do_pause(self) -> Update:
         return self._done(
-            self._learning.pause, "Paused: your choices are kept, and no lesson starts."
+            self._learning.pause, tr("Paused: your choices are kept, and no lesson starts.")
         )
 
     def do_resume(self) -> Update:
-        return self._done(self._learning.resume, "Resumed: the next lesson starts by itself.")
+        return self._done(self._learning.resume, tr("Resumed: the next lesson starts by itself."))
 
     def do_learn_now(self) -> Update:
         return self._done(
-            self._learning.learn_now, "A lesson starts now, with the choices that wait."
+            self._learning.learn_now, tr("A lesson starts now, with the choices that wait.")
         )
 
     def do_roll_back(self) -> Update:
@@ -161,7 +162,10 @@ class LearningPage:
             live = self._models.roll_back()
         except ChatError as error:
             return self.refresh() | {self.note: line(str(error))}
-        said = f"{version_name(live).capitalize()} speaks from the next reply on."
+        said = tr(
+            "{version} speaks from the next reply on.",
+            version=upper_first(version_name(live)),
+        )
         return self.refresh() | {self.note: line(said)}
 
     def _done(self, action: Callable[[], None], said: str) -> Update:
@@ -188,14 +192,22 @@ def facts_html(facts: Sequence[tuple[str, str, str]]) -> str:
 def lessons_html(lessons: Sequence[RoundView]) -> str:
     """A table of the lessons, newest first."""
     if not lessons:
-        return "<p>No lesson yet.</p>"
+        return "<p>" + tr("No lesson yet.") + "</p>"
     head = "".join(
         f'<th scope="col">{name}</th>'
-        for name in ("Lesson", "Result", "Choices", "Distance", "Length", "Time", "Why")
+        for name in (
+            tr("Lesson"),
+            tr("Result"),
+            tr("Choices"),
+            tr("Distance"),
+            tr("Length"),
+            tr("Time"),
+            tr("Why"),
+        )
     )
     rows = "".join(_lesson_row(lesson) for lesson in reversed(lessons))
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Lessons">'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{tr("Lessons")}">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 

@@ -9,9 +9,10 @@ import gradio as gr
 from chat_app import wording_models as words
 from chat_app.downloads import adapter_link
 from chat_app.errors import ChatError
+from chat_app.language import tr, upper_first
 from chat_app.models_service import ModelsService, VersionCard, VersionDetail, lanes
 from chat_app.service import ChatService
-from chat_app.ui_parts import Update, line
+from chat_app.ui_parts import LAST, QUIET, Update, line
 from chat_app.wording import age, version_name
 from storage.records import BASE_VERSION, PolicyVersionId
 
@@ -27,76 +28,69 @@ class ModelsPage:
         self._service = service
 
     def body(self) -> None:
-        gr.Markdown(words.RULE, elem_id="models-rule")
-        self.empty = gr.Markdown(words.ONLY_BASE, visible=False, elem_id="no-versions")
+        gr.Markdown(tr(words.RULE), elem_id="models-rule")
+        self.empty = gr.Markdown(tr(words.ONLY_BASE), visible=False, elem_id="no-versions")
         self.note = gr.Markdown(visible=False, elem_id="models-note")
         with gr.Row(elem_id="models-row"):
             with gr.Column(min_width=260, elem_id="versions-column"):
                 self.list = gr.Radio(
-                    choices=[], label="Versions", container=False, elem_id="version-list"
+                    choices=[], label=tr("Versions"), container=False, elem_id="version-list"
                 )
-                self.back = gr.Button("Roll back one step", elem_id="models-back", size="md")
+                self.back = gr.Button(tr("Roll back one step"), elem_id="models-back", size="md")
             with gr.Column(visible=False, min_width=280, elem_id="version-detail") as self.detail:
                 self.title = gr.Markdown("", elem_id="version-title")
                 self.facts = gr.HTML(elem_id="version-facts")
                 self.own_note = gr.Textbox(
-                    label="Your note",
-                    placeholder="What you noticed about this version",
+                    label=tr("Your note"),
+                    placeholder=tr("What you noticed about this version"),
                     lines=1,
                     max_lines=6,
                     elem_id="version-note",
                 )
                 with gr.Row(elem_id="version-actions"):
                     self.make_live = gr.Button(
-                        "Make it live", elem_id="make-live", size="md", min_width=130
+                        tr("Make it live"), elem_id="make-live", size="md", min_width=130
                     )
                     self.download = gr.HTML(elem_id="adapter-link")
-        with gr.Accordion("Compare two versions, blind", open=False, elem_id="compare"):
-            gr.Markdown(words.COMPARE, elem_id="compare-hint")
+        with gr.Accordion(tr("Compare two versions, blind"), open=False, elem_id="compare"):
+            gr.Markdown(tr(words.COMPARE), elem_id="compare-hint")
             with gr.Row():
-                self.one = gr.Dropdown(choices=[], label="One", elem_id="compare-one")
-                self.other = gr.Dropdown(choices=[], label="The other", elem_id="compare-other")
+                self.one = gr.Dropdown(choices=[], label=tr("One"), elem_id="compare-one")
+                self.other = gr.Dropdown(choices=[], label=tr("The other"), elem_id="compare-other")
             self.said = gr.Textbox(
-                label="Your message", max_lines=6, lines=1, elem_id="compare-message"
+                label=tr("Your message"), max_lines=6, lines=1, elem_id="compare-message"
             )
             self.compare = gr.Button(
-                "Compare in the chat", variant="primary", elem_id="compare-start", size="md"
+                tr("Compare in the chat"), variant="primary", elem_id="compare-start", size="md"
             )
             self.compare_note = gr.Markdown(visible=False, elem_id="compare-note")
         self.opened = gr.Textbox(visible="hidden", elem_id="compare-key")
         self.timer = gr.Timer(REFRESH_S)
 
     def bind(self, tab: gr.Tab) -> None:
-        quiet: dict[str, Any] = {
-            "show_progress": "hidden",
-            "api_visibility": "private",
-            "concurrency_limit": None,
-        }
         listed = [self.empty, self.list, self.back, *self._detail_parts]
         moving = [self.empty, self.list, self.back, self.title, self.make_live]
         both = [self.one, self.other]
-        tab.select(self.open, [self.list], [*listed, *both, self.note, self.compare_note], **quiet)
+        tab.select(self.open, [self.list], [*listed, *both, self.note, self.compare_note], **QUIET)
         gr.on(
             [self.compare.click, self.said.submit],
             self.do_compare,
             [*both, self.said],
             [self.opened, self.compare_note],
-            **quiet,
+            **QUIET,
         )
         self.opened.change(None, [self.opened], None, js=OPEN_CHAT)
         # The timer leaves the facts alone: somebody may have unfolded them.
-        self.timer.tick(self.follow, [self.list], moving, **quiet)
+        self.timer.tick(self.follow, [self.list], moving, **QUIET)
         # Arrow keys move fast: the one they end on is shown.
-        self.list.input(
-            self.show, [self.list], self._detail_parts, trigger_mode="always_last", **quiet
-        )
-        acts = quiet | {"outputs": [*listed, self.note]}
+        self.list.input(self.show, [self.list], self._detail_parts, **LAST)
+        acts = QUIET | {"outputs": [*listed, self.note]}
         gr.on(
             [self.own_note.submit, self.own_note.blur],
             self.do_note,
             [self.list, self.own_note],
             [self.list, self.note],
-            **quiet,
+            **LAST,
         )
         self.make_live.click(self.do_make_live, [self.list], **acts)
         self.back.click(self.do_roll_back, [self.list], **acts)
@@ -115,7 +109,7 @@ class ModelsPage:
     # --- Events ------------------------------------------------------------------------------
 
     def open(self, chosen: int | None) -> Update:
-        known = [(version_name(card.id).capitalize(), int(card.id)) for card in self._speakers()]
+        known = [(upper_first(version_name(card.id)), int(card.id)) for card in self._speakers()]
         pair = {self.one: known[0][1], self.other: known[min(1, len(known) - 1)][1]}
         return (
             self.refresh(chosen)
@@ -129,7 +123,7 @@ class ModelsPage:
 
     def do_compare(self, one: int | None, other: int | None, text: str) -> Update:
         if one is None or other is None:
-            return {self.compare_note: line("Choose two versions first.")}
+            return {self.compare_note: line(tr("Choose two versions first."))}
         try:
             chat = self._service.compare(text, PolicyVersionId(one), PolicyVersionId(other))
         except ChatError as error:
@@ -187,7 +181,7 @@ class ModelsPage:
 
     def do_make_live(self, chosen: int | None) -> Update:
         if chosen is None:
-            return {self.note: line("Choose a version first.")}
+            return {self.note: line(tr("Choose a version first."))}
         try:
             self._models.make_live(PolicyVersionId(chosen))
         except ChatError as error:
@@ -196,7 +190,7 @@ class ModelsPage:
 
     def do_note(self, chosen: int | None, text: str) -> Update:
         if chosen is None:
-            return {self.note: line("Choose a version first.")}
+            return {self.note: line(tr("Choose a version first."))}
         version = PolicyVersionId(chosen)
         try:
             if self._models.detail(version).card.note == text.strip():
@@ -204,7 +198,7 @@ class ModelsPage:
             self._models.note(version, text)
         except ChatError as error:
             return {self.note: line(str(error))}
-        return {self.list: self.refresh(chosen)[self.list], self.note: line("Noted.")}
+        return {self.list: self.refresh(chosen)[self.list], self.note: line(tr("Noted."))}
 
     def do_roll_back(self, chosen: int | None) -> Update:
         try:
@@ -217,26 +211,43 @@ class ModelsPage:
 def facts_html(detail: VersionDetail, now: datetime) -> str:
     """What is known of a version: terms, then the gate's figures, then all figures, folded."""
     card, lesson = detail.card, detail.lesson
-    facts = [("State", words.standing(card))]
+    facts = [(tr("State"), words.standing(card))]
     if lesson is not None:
         facts += [
-            ("Made", f"{age(card.created_at, now)}, from {version_name(lesson.parent)}"),
-            ("Learned", f"{card.picks} choices in {lesson.seconds:.0f} s, by {lesson.update_rule}"),
-            ("Judged", f"{lesson.reason}"),
-            ("Your choices", words.duels_line(detail)),
-            ("On disk", words.size(detail.size_bytes)),
+            (
+                tr("Made"),
+                tr(
+                    "{when}, from {version}",
+                    when=age(card.created_at, now),
+                    version=version_name(lesson.parent),
+                ),
+            ),
+            (
+                tr("Learned"),
+                tr(
+                    "{picks} choices in {seconds:.0f} s, by {update_rule}",
+                    picks=card.picks,
+                    seconds=lesson.seconds,
+                    update_rule=lesson.update_rule,
+                ),
+            ),
+            (tr("Judged"), f"{lesson.reason}"),
+            (tr("Your choices"), words.duels_line(detail)),
+            (tr("On disk"), words.size(detail.size_bytes)),
         ]
     rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts)
     if lesson is None:
         return f'<dl class="terms">{rows}</dl>'
-    gate = _table(("Check", "Figure", "Limit"), words.gate_rows(lesson.metrics, detail.gate))
+    gate = _table(
+        (tr("Check"), tr("Figure"), tr("Limit")), words.gate_rows(lesson.metrics, detail.gate)
+    )
     every = _table(
-        ("Figure", "Value"),
+        (tr("Figure"), tr("Value")),
         [(name, f"{value:.4g}") for name, value in sorted(lesson.metrics.items())],
     )
     return (
         f'<dl class="terms">{rows}</dl>{gate}'
-        f"<details><summary>All figures of its lesson</summary>{every}</details>"
+        f"<details><summary>{tr('All figures of its lesson')}</summary>{every}</details>"
     )
 
 
@@ -252,9 +263,12 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 def _adapter(detail: VersionDetail) -> str:
     link = escape(adapter_link(detail.card.id))
-    text = f"Download v{detail.card.id} ({words.size(detail.size_bytes)})"
+    text = tr("Download v{id} ({size})", id=detail.card.id, size=words.size(detail.size_bytes))
     return f'<a class="button quiet" href="{link}" download>{escape(text)}</a>'
 
 
 def _speaks(version: PolicyVersionId) -> str:
-    return f"{version_name(version).capitalize()} speaks from the next reply on."
+    return tr(
+        "{version} speaks from the next reply on.",
+        version=upper_first(version_name(version)),
+    )

@@ -1,4 +1,8 @@
-"""What every event of the Chat tab ends with: the page drawn as the store says it is now."""
+"""What every event of the Chat tab ends with: the page drawn as the store says it is now.
+
+Events overlap: a page may turn to another chat while the answer to something it asked before is
+still on its way. The server therefore knows which chat each page shows, and draws no other.
+"""
 
 from collections.abc import Callable
 
@@ -22,13 +26,19 @@ class PageDrawing:
         """Raises ChatError where there is no such conversation."""
         return self._service.conversation(key).id
 
-    def drawn(self, key: str, words: str, *, note: str = "") -> Update:
-        """The conversation of ``key``. Raises ChatError where it is gone."""
-        view = self._service.view(self.id(key))
-        chats = self._service.shelf.list(words)
-        return self._layout.draw(
-            view, chats, self._service.status(), words=words, mark=view.mark, note=note
-        )
+    @property
+    def nothing(self) -> Update:
+        """An update that changes nothing."""
+        return {self._layout.note: gr.skip()}
+
+    def drawn(self, key: str, request: gr.Request, *, note: str = "") -> Update:
+        """The conversation of ``key``, or an empty one and why where it is gone."""
+        try:
+            view = self._service.view(self.id(key))
+        except ChatError as error:
+            return self.empty(request, note=note or str(error), was=key)
+        update = self._layout.draw(view, self._service.status(), mark=view.mark, note=note)
+        return update if self.shows(key, request) else self.nothing
 
     def without_unfinished(self, update: Update, *, changing: bool) -> Update:
         """The same update without what a person may be filling in just now.
@@ -38,36 +48,40 @@ class PageDrawing:
         kept = self._layout.unfinished(update, changing=changing)
         return {part: value for part, value in update.items() if part not in kept}
 
-    def empty(self, words: str, *, note: str = "") -> Update:
-        chats = self._service.shelf.list(words)
-        mark = self._service.revisions.mark(None)
-        return self._layout.draw(
-            None, chats, self._service.status(), words=words, mark=mark, note=note
-        )
+    def with_rows_as_they_are(self, update: Update) -> Update:
+        """The same update without the rows for a name and for the deletion, open or not."""
+        if not update.get(self._layout.key):  # the chat is gone, and its rows with it
+            return update
+        rows = self._layout.bar.rows
+        return {part: value for part, value in update.items() if part not in rows}
 
-    def list_only(self, words: str) -> Update:
-        """The list of an empty chat; the wishes for it stay as they are."""
-        chats = self._service.shelf.list(words)
+    def empty(self, request: gr.Request, *, note: str = "", was: str = "") -> Update:
+        """No conversation, for a page that shows that of ``was``."""
         mark = self._service.revisions.mark(None)
-        return self._layout.list.draw(chats, "", words) | {self._layout.seen: mark}
+        update = self._layout.draw(None, self._service.status(), mark=mark, note=note)
+        if not self.shows(was, request):
+            return self.nothing
+        self.turned_to("", request)
+        return update
 
-    def done(self, change: Callable[[], object], key: str, words: str) -> Update:
+    def done(self, change: Callable[[], object], key: str, request: gr.Request) -> Update:
         """Make a change and draw what came of it, or why it could not be made."""
         note = ""
         try:
             change()
         except ChatError as error:
             note = str(error)
-        try:
-            return self.drawn(key, words, note=note)
-        except ChatError as error:
-            return self.empty(words, note=note or str(error))
+        return self.drawn(key, request, note=note)
 
     # --- Which chat a page shows -----------------------------------------------------------------
 
     def turned_to(self, key: str, request: gr.Request) -> None:
         """The page of this request shows the chat of ``key`` from now on."""
         self._open[request.session_hash or ""] = key
+
+    def arrived(self, key: str, request: gr.Request) -> None:
+        """The page of this request begins with this chat, unless it has turned already."""
+        self._open.setdefault(request.session_hash or "", key)
 
     def shows(self, key: str, request: gr.Request) -> bool:
         """Whether it still does. Gradio's cancelling may come too late for what is on its way."""

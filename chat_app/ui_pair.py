@@ -10,13 +10,16 @@ from typing import Any
 import gradio as gr
 
 from chat_app import wording
+from chat_app.language import N_, tr
 from chat_app.markup import displayed
 from chat_app.ui_parts import Update, hidden, show
 from learner.protocols import Draft
 from storage.records import Choice, Comparison
 
-STARTS = ("Reply 1", "Reply 2", "Empty")
+STARTS = (N_("Reply 1"), N_("Reply 2"), N_("Empty"))
 """What a better reply may be written from."""
+QUESTIONS = (N_("## Which reply do you prefer?"), N_("## Which reply do you prefer now?"))
+"""What is asked, and asked again to change an answer."""
 
 
 class PairPanel:
@@ -32,34 +35,44 @@ class PairPanel:
                 self.first, self.first_better = _pane(1)
                 self.second, self.second_better = _pane(2)
             with gr.Row(elem_id="pair-more"):
-                self.tie = gr.Button("About the same  [0]", elem_id="choose-tie", size="md")
-                self.both_bad = gr.Button("Both are bad  [9]", elem_id="choose-both-bad", size="md")
-                self.write = gr.Button("Write a better one  [E]", elem_id="write", size="md")
-                self.skip = gr.Button("Skip  [S]", elem_id="choose-skip", size="md")
-                self.keep = gr.Button("Keep my answer", elem_id="keep-answer", size="md")
+                self.tie = gr.Button(tr("About the same  [0]"), elem_id="choose-tie", size="md")
+                self.both_bad = gr.Button(
+                    tr("Both are bad  [9]"), elem_id="choose-both-bad", size="md"
+                )
+                self.write = gr.Button(tr("Write a better one  [E]"), elem_id="write", size="md")
+                self.skip = gr.Button(tr("Skip  [S]"), elem_id="choose-skip", size="md")
+                self.keep = gr.Button(tr("Keep my answer"), elem_id="keep-answer", size="md")
             with gr.Column(visible=False, elem_id="editor") as self.editor:
                 self.start = gr.Radio(
-                    choices=list(STARTS), value=STARTS[0], label="Start from", elem_id="start-from"
+                    choices=[(tr(start), start) for start in STARTS],
+                    value=STARTS[0],
+                    label=tr("Start from"),
+                    elem_id="start-from",
                 )
                 self.text = gr.Textbox(
-                    label="Your reply", lines=4, max_lines=16, elem_id="better-text"
+                    label=tr("Your reply"), lines=4, max_lines=16, elem_id="better-text"
                 )
                 self.diff = gr.HighlightedText(
-                    label="What you changed",
+                    label=tr("What you changed"),
                     combine_adjacent=True,
                     show_legend=True,
-                    color_map={"added": "green", "left out": "red"},
+                    color_map={tr("added"): "green", tr("left out"): "red"},
                     visible=False,
                     elem_id="better-diff",
                 )
                 with gr.Row(elem_id="editor-row"):
                     self.save = gr.Button(
-                        "Go on with my reply", variant="primary", elem_id="save-better", size="md"
+                        tr("Go on with my reply"),
+                        variant="primary",
+                        elem_id="save-better",
+                        size="md",
                     )
-                    self.cancel = gr.Button("Cancel", elem_id="cancel-better", size="md")
-            with gr.Accordion("What happens with my answer?", open=False, elem_id="answers-help"):
-                gr.Markdown(wording.ANSWERS_HELP)
-            gr.Markdown(wording.KEYS_HINT, elem_id="pair-keys")
+                    self.cancel = gr.Button(tr("Cancel"), elem_id="cancel-better", size="md")
+            with gr.Accordion(
+                tr("What happens with my answer?"), open=False, elem_id="answers-help"
+            ):
+                gr.Markdown(tr(wording.ANSWERS_HELP))
+            gr.Markdown(tr(wording.KEYS_HINT), elem_id="pair-keys")
         self.choices = {
             self.first_better: Choice.FIRST,
             self.second_better: Choice.SECOND,
@@ -98,7 +111,7 @@ class PairPanel:
                 self.editor: show(visible=False),
             }
         return self._draw_pair(question) | {
-            self.title: "## Which reply do you prefer?",
+            self.title: tr(QUESTIONS[0]),
             self.why: wording.why_asked(question.question),
             self.changing: "",
             self.skip: gr.update(interactive=True, visible=True),
@@ -109,8 +122,8 @@ class PairPanel:
     def draw_change(self, question: Comparison) -> Update:
         """The same pair again, to be answered otherwise."""
         return self._draw_pair(question) | {
-            self.title: "## Which reply do you prefer now?",
-            self.why: "Your new answer counts, the one before stays in the history.",
+            self.title: tr(QUESTIONS[1]),
+            self.why: tr("Your new answer counts, the one before stays in the history."),
             self.changing: "yes",
             self.skip: show(visible=False),
             self.write: show(visible=False),
@@ -137,11 +150,13 @@ class PairPanel:
             return texts
         leader = 0 if draft.texts[0] else 1
         buttons = (self.first_better, self.second_better)
-        fine = f"This one is fine  [{leader + 1}]"
+        fine = tr("This one is fine  [{number}]", number=leader + 1)
         return texts | {
             self.panel: show(visible=True),
-            self.title: "## Writing another reply to compare…",
-            self.why: "If the one you are reading is fine, say so: I stop there and ask nothing.",
+            self.title: tr("## Writing another reply to compare…"),
+            self.why: tr(
+                "If the one you are reading is fine, say so: I stop there and ask nothing."
+            ),
             self.token: "",
             self.changing: "",
             buttons[leader]: gr.update(value=fine, interactive=True),
@@ -184,9 +199,9 @@ def changes(before: str, after: str) -> list[tuple[str, str | None]]:
             parts.append(("".join(old[a:b]), None))
             continue
         if a < b:
-            parts.append(("".join(old[a:b]), "left out"))
+            parts.append(("".join(old[a:b]), tr("left out")))
         if c < d:
-            parts.append(("".join(new[c:d]), "added"))
+            parts.append(("".join(new[c:d]), tr("added")))
     return parts
 
 
@@ -199,16 +214,16 @@ def _words(text: str) -> list[str]:
 
 
 def _better(number: int) -> str:
-    return f"Reply {number} is better  [{number}]"
+    return tr("Reply {number} is better  [{number}]", number=number)
 
 
 def _pane_text(text: str) -> str:
-    return displayed(text) if text else "*Being written…*"
+    return displayed(text) if text else tr("*Being written…*")
 
 
 def _pane(number: int) -> tuple[gr.Markdown, gr.Button]:
     with gr.Column(min_width=260, elem_id=f"pane-{number}", elem_classes="pane"):
-        gr.Markdown(f"### Reply {number}", elem_id=f"pane-{number}-title")
+        gr.Markdown(tr("### Reply {number}", number=number), elem_id=f"pane-{number}-title")
         text = gr.Markdown("", elem_id=f"reply-{number}", elem_classes="reply", line_breaks=True)
         button = gr.Button(
             _better(number), variant="primary", elem_id=f"choose-{number}", size="md"

@@ -15,7 +15,15 @@ QUIET: dict[str, Any] = {
     "api_visibility": "private",
     "concurrency_limit": None,
 }
-"""Of a listener that only asks the store: no spinner, no endpoint, no queue."""
+"""Of a listener that only asks the store: no spinner, no endpoint, no queue. What comes while it
+still answers is dropped, which is right where the same thing twice would be a slip."""
+
+EACH = QUIET | {"trigger_mode": "multiple"}
+"""Of a listener whose every event counts, however fast they come."""
+
+LAST = QUIET | {"trigger_mode": "always_last"}
+"""Of a listener whose newest event counts: it is answered after the one before, with what the page
+holds then."""
 
 
 def line(sentence: str) -> Update:

@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from chat_app import wording_data as words
+from chat_app.language import tr
 from chat_app.markup import displayed
 from chat_app.ui_parts import Update
 from chat_app.wording import CHOICE_NAMES, age
@@ -35,32 +36,34 @@ class PickPanel:
         self.facts = gr.HTML(elem_id="pick-facts")
         self.answer = gr.Radio(
             choices=[(CHOICE_NAMES[one], one.value) for one in words.CORRECTIONS],
-            label="Your choice (changing it is saved at once)",
+            label=tr("Your choice (changing it is saved at once)"),
             elem_id="pick-answer",
         )
         with gr.Row(elem_id="pick-actions"):
-            self.exclude = gr.Button("Leave out", elem_id="pick-exclude", size="md", min_width=120)
-            self.include = gr.Button(
-                "Take back in", elem_id="pick-include", size="md", min_width=120, visible=False
+            self.exclude = gr.Button(
+                tr("Leave out"), elem_id="pick-exclude", size="md", min_width=120
             )
-            self.forget = gr.Button("Forget…", elem_id="pick-forget", size="md", min_width=120)
+            self.include = gr.Button(
+                tr("Take back in"), elem_id="pick-include", size="md", min_width=120, visible=False
+            )
+            self.forget = gr.Button(tr("Forget…"), elem_id="pick-forget", size="md", min_width=120)
             self.delete = gr.Button(
-                "Delete its chat…", elem_id="pick-delete", size="md", min_width=120
+                tr("Delete its chat…"), elem_id="pick-delete", size="md", min_width=120
             )
         with gr.Column(visible=False, elem_id="confirm-forget", elem_classes="confirm") as column:
             self.forget_text = gr.Markdown("")
             with gr.Row():
-                self.forget_yes = gr.Button("Forget it", variant="stop", elem_id="forget-yes")
-                self.forget_no = gr.Button("Keep it", elem_id="forget-no")
+                self.forget_yes = gr.Button(tr("Forget it"), variant="stop", elem_id="forget-yes")
+                self.forget_no = gr.Button(tr("Keep it"), elem_id="forget-no")
         self.confirm_forget = column
         with gr.Column(visible=False, elem_id="confirm-delete", elem_classes="confirm") as column:
             self.delete_text = gr.Markdown("")
             with gr.Row():
                 self.delete_all = gr.Button(
-                    "Delete chat and lessons", variant="stop", elem_id="delete-all"
+                    tr("Delete chat and lessons"), variant="stop", elem_id="delete-all"
                 )
-                self.delete_chat = gr.Button("Delete chat only", elem_id="delete-chat")
-                self.delete_no = gr.Button("Keep it", elem_id="delete-no")
+                self.delete_chat = gr.Button(tr("Delete chat only"), elem_id="delete-chat")
+                self.delete_no = gr.Button(tr("Keep it"), elem_id="delete-no")
         self.confirm_delete = column
 
     @property
@@ -119,18 +122,27 @@ def facts_html(pick: PickDetail, now: datetime) -> str:
     pair, question = pick.comparison, pick.comparison.question
     authors = [words.author_of(one) for one in (pair.first, pair.second)]
     facts = [
-        ("Learning", words.state_of(pick)),
-        ("Asked", f"{age(pair.asked_at, now)}, because {words.reason_of(question.reason)}"),
-        ("Judges said", words.judged(question)),
+        (tr("Learning"), words.state_of(pick)),
         (
-            "Written by",
-            authors[0] if authors[0] == authors[1] else f"{authors[0]} and {authors[1]}",
+            tr("Asked"),
+            tr(
+                "{when}, because {reason}",
+                when=age(pair.asked_at, now),
+                reason=words.reason_of(question.reason),
+            ),
         ),
-        ("Lessons", words.lessons_of(pick.lessons)),
-        ("Answers", words.history(pick.answers, now)),
+        (tr("Judges said"), words.judged(question)),
+        (
+            tr("Written by"),
+            authors[0]
+            if authors[0] == authors[1]
+            else tr("{one} and {other}", one=authors[0], other=authors[1]),
+        ),
+        (tr("Lessons"), words.lessons_of(pick.lessons)),
+        (tr("Answers"), words.history(pick.answers, now)),
     ]
     if question.reason is AskReason.IMPORTED:
-        facts = [fact for fact in facts if fact[0] not in ("Judges said", "Written by")]
+        facts = [fact for fact in facts if fact[0] not in (tr("Judges said"), tr("Written by"))]
     rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts)
-    link = f'<a href="/?c={escape(pick.conversation_key)}">Open its chat</a>'
+    link = f'<a href="/?c={escape(pick.conversation_key)}">{tr("Open its chat")}</a>'
     return f'<dl class="terms">{rows}</dl><p>{link}</p>'

@@ -1,13 +1,15 @@
 """Below the transcript: who wrote the last reply, its siblings and branches, and its receipt."""
 
+from html import escape
 from typing import Any
 
 import gradio as gr
 
 from chat_app import wording
 from chat_app.dialogue import teaches
+from chat_app.language import tr
 from chat_app.teaching import REASONS_BETTER, REASONS_WORSE
-from chat_app.ui_parts import Update, hidden, show, small_button
+from chat_app.ui_parts import Update, hidden, line, show, small_button
 from chat_app.views import ConversationView, Place, Status
 from storage.records import Choice, Role, Strength
 
@@ -26,31 +28,32 @@ class ReplyBar:
             with gr.Column(min_width=0, elem_id="saved-lines"):
                 self.saved = gr.Markdown("", elem_id="saved")
                 self.receipt = gr.Markdown("", elem_id="receipt")
-            self.undo = small_button("Undo  [U]", "undo")
-            self.change = small_button("Change", "change")
+                self.earlier = gr.HTML("", visible=False, elem_id="earlier-choices")
+            self.undo = small_button(tr("Undo  [U]"), "undo")
+            self.change = small_button(tr("Change"), "change")
         self.token = hidden("saved-token")
         with gr.Accordion(
-            "Say how much better, and why", open=False, visible=False, elem_id="why-better"
+            tr("Say how much better, and why"), open=False, visible=False, elem_id="why-better"
         ) as self.more:
             self.strength = gr.Radio(
                 choices=[(wording.STRENGTHS[one], one.value) for one in Strength],
-                label="How much better?",
+                label=tr("How much better?"),
                 elem_id="strength",
             )
             self.better = gr.CheckboxGroup(
                 choices=[(wording.REASONS[one], one) for one in REASONS_BETTER],
-                label="What is good about the one you picked?",
+                label=tr("What is good about the one you picked?"),
                 elem_id="reasons-better",
             )
             self.worse = gr.CheckboxGroup(
                 choices=[(wording.REASONS[one], one) for one in REASONS_WORSE],
-                label="What is wrong with the other?",
+                label=tr("What is wrong with the other?"),
                 elem_id="reasons-worse",
             )
             self.comment = gr.Textbox(
-                label="Anything else", lines=1, max_lines=4, elem_id="comment"
+                label=tr("Anything else"), lines=1, max_lines=4, elem_id="comment"
             )
-            self.save = small_button("Save reasons", "save-reasons")
+            self.save = small_button(tr("Save reasons"), "save-reasons")
 
     @property
     def drawn(self) -> list[Any]:
@@ -63,6 +66,7 @@ class ReplyBar:
             self.saved_row,
             self.saved,
             self.receipt,
+            self.earlier,
             self.undo,
             self.change,
             self.token,
@@ -94,8 +98,8 @@ class ReplyBar:
             self.bar: show(visible=bool(mark) or paged or ranks),
             self.rank: show(visible=ranks),
             self.mark: mark,
-            **self.replies.draw(view.replies, "Reply", shown=view.question is None),
-            **self.branches.draw(view.branches, "Branch", shown=view.question is None),
+            **self.replies.draw(view.replies, tr("Reply"), shown=view.question is None),
+            **self.branches.draw(view.branches, tr("Branch"), shown=view.question is None),
             **(self._no_receipt() if teaches(chat) else self._draw_receipt(view, status)),
         }
 
@@ -106,16 +110,17 @@ class ReplyBar:
     def _draw_receipt(self, view: ConversationView, status: Status) -> Update:
         last = view.turns[-1].id
         answer = view.answers.get(last)
-        earlier = wording.earlier_picks(
+        earlier = wording.earlier_choices(
             {
                 one.id: one for turn, one in view.answers.items() if answer is None or one != answer
             }.values()
         )
+        folded = {self.earlier: line(_earlier_html(earlier, view, status))}
         if answer is None:
-            return {
+            return folded | {
                 self.saved_row: show(visible=bool(earlier)),
                 self.saved: "",
-                self.receipt: earlier,
+                self.receipt: "",
                 self.undo: show(visible=False),
                 self.change: show(visible=False),
                 self.more: show(visible=False),
@@ -123,10 +128,10 @@ class ReplyBar:
             }
         decided = answer.choice in (Choice.FIRST, Choice.SECOND)
         asked = answer.reason.asked
-        return {
+        return folded | {
             self.saved_row: show(visible=True),
             self.saved: wording.answer_name(answer),
-            self.receipt: f"{wording.receipt(answer, status)} {earlier}".strip(),
+            self.receipt: wording.receipt(answer, status),
             self.undo: show(visible=answer.choice is not Choice.WITHDRAWN),
             self.change: show(visible=asked),
             self.token: answer.token,
@@ -136,6 +141,17 @@ class ReplyBar:
             self.worse: [one for one in view.note.reasons if one in REASONS_WORSE],
             self.comment: view.note.comment,
         }
+
+
+def _earlier_html(summary: str, view: ConversationView, status: Status) -> str:
+    """The earlier choices of this chat in a line that unfolds to all of their receipts."""
+    if not summary:
+        return ""
+    rows = "".join(
+        f"<li>“{escape(said)}”: {escape(told)}</li>"
+        for said, told in wording.earlier_receipts(view, status)
+    )
+    return f"<details><summary>{escape(summary)}</summary><ul>{rows}</ul></details>"
 
 
 class _Pager:

@@ -25,6 +25,7 @@ import gradio as gr
 import uvicorn
 from fastapi import FastAPI
 
+from chat_app.api import Api
 from chat_app.data_service import MAX_FILE_BYTES
 from chat_app.downloads import add_downloads
 from chat_app.errors import ChatError
@@ -94,6 +95,12 @@ def page_app(
         return service.revisions.news(seen)
 
     add_downloads(api, tabs)
+    Api(
+        tabs.completions,
+        tabs.api_key,
+        max_chars=service.max_message_chars,
+        is_on=lambda: tabs.settings.current.api,
+    ).add_to(api)
     page = build_ui(service, tabs, candidates=candidates)
     page.queue(default_concurrency_limit=None)
     scripts = [(ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS]

@@ -10,11 +10,14 @@ from typing import Any
 
 import gradio as gr
 
+from chat_app.api_key import ApiKey
 from chat_app.downloads import BACKUP
 from chat_app.errors import ChatError
-from chat_app.settings import Learning
+from chat_app.language import N_, Words, tr
+from chat_app.settings import Language, Learning
 from chat_app.settings_service import SettingsService
-from chat_app.ui_parts import Update, line
+from chat_app.ui_api import ApiPanel
+from chat_app.ui_parts import LAST, QUIET, Update, line
 from learner.config import AskMode
 
 # The class is Gradio's own mark of its dark theme.
@@ -29,104 +32,149 @@ APPLY_THEME = """(theme) => {
 LOAD_THEME = f"() => [({APPLY_THEME})(undefined)]"
 APPLY_KEYS = """(on) => { localStorage.setItem("twofold-keys", on ? "on" : "off"); return on }"""
 LOAD_KEYS = """() => [localStorage.getItem("twofold-keys") !== "off"]"""
-KEYS = """
-| key | does |
-|---|---|
-| Enter, Shift+Enter | send, new line |
-| Esc | stop the reply; else leave the message box |
-| 1, 2 | Reply 1, Reply 2 is better (with Alt also inside the box) |
-| 0, 9 | about the same, both are bad |
-| S, U | skip, undo |
-"""
+KEYS = N_(
+    "\n| key | does |\n|---|---|\n| Enter, Shift+Enter | send, new line |\n| Esc | "
+    "stop the reply; else leave the message box |\n| 1, 2 | Reply 1, Reply 2 is "
+    "better (with Alt also inside the box) |\n| 0, 9 | about the same, both are bad "
+    "|\n| S, U | skip, undo |\n"
+)
 MODES = (
-    ("When it is unsure", AskMode.AUTO.value),
-    ("Always", AskMode.ALWAYS.value),
-    ("Never", AskMode.NEVER.value),
+    (N_("When it is unsure"), AskMode.AUTO.value),
+    (N_("Always"), AskMode.ALWAYS.value),
+    (N_("Never"), AskMode.NEVER.value),
 )
 LEARNING = (
-    ("Learn, and train new versions", Learning.ON.value),
-    ("Judges only, the model stays", Learning.REWARD_ONLY.value),
-    ("Do not learn", Learning.OFF.value),
+    (N_("Learn, and train new versions"), Learning.ON.value),
+    (N_("Judges only, the model stays"), Learning.REWARD_ONLY.value),
+    (N_("Do not learn"), Learning.OFF.value),
 )
-LABELS = {"model": "the model", "learn": "learning", "min_picks": "choices per lesson"}
+LANGUAGES = (
+    (N_("As the system"), Language.AUTO.value),
+    ("English", Language.ENGLISH.value),
+    ("Deutsch", Language.GERMAN.value),
+)
+LABELS = Words(
+    {
+        "model": N_("the model"),
+        "learn": N_("learning"),
+        "language": N_("the language"),
+        "min_picks": N_("choices per lesson"),
+    }
+)
 
 
 class SettingsPage:
     """Create it, ``body`` inside its tab, then ``bind`` once."""
 
-    def __init__(self, settings: SettingsService, model_name: str) -> None:
+    def __init__(self, settings: SettingsService, key: ApiKey, model_name: str) -> None:
         self._settings = settings
+        self._api = ApiPanel(settings, key)
         self._model_name = model_name
 
     def body(self) -> None:
         self.note = gr.Markdown(visible=False, elem_id="settings-note")
-        with gr.Accordion("Replies", elem_id="settings-replies"):
+        with gr.Accordion(tr("Replies"), elem_id="settings-replies"):
             with gr.Row():
                 self.temperature = gr.Slider(
-                    0, 2, step=0.05, label="Temperature", info="0 says the likeliest, 2 is wild."
+                    0,
+                    2,
+                    step=0.05,
+                    label=tr("Temperature"),
+                    info=tr("0 says the likeliest, 2 is wild."),
                 )
                 self.top_p = gr.Slider(
-                    0.05, 1, step=0.05, label="Top-p", info="Share of probability drawn from."
+                    0.05,
+                    1,
+                    step=0.05,
+                    label=tr("Top-p"),
+                    info=tr("Share of probability drawn from."),
                 )
             with gr.Row():
                 self.top_k = gr.Slider(
-                    1, 200, step=1, label="Top-k", info="Likeliest tokens drawn from."
+                    1, 200, step=1, label=tr("Top-k"), info=tr("Likeliest tokens drawn from.")
                 )
                 self.max_new_tokens = gr.Slider(
-                    16, 512, step=16, label="Longest reply", info="In tokens, about words."
+                    16, 512, step=16, label=tr("Longest reply"), info=tr("In tokens, about words.")
                 )
-        with gr.Accordion("Asking", elem_id="settings-asking"):
-            self.ask = gr.Radio(choices=list(MODES), label="Show two replies", elem_id="ask-mode")
+        with gr.Accordion(tr("Asking"), elem_id="settings-asking"):
+            self.ask = gr.Radio(
+                choices=[(tr(name), value) for name, value in MODES],
+                label=tr("Show two replies"),
+                elem_id="ask-mode",
+            )
             with gr.Row():
                 self.budget = gr.Slider(
-                    0, 1, step=0.05, label="Budget", info="Share of replies that may be questions."
+                    0,
+                    1,
+                    step=0.05,
+                    label=tr("Budget"),
+                    info=tr("Share of replies that may be questions."),
                 )
                 self.candidates = gr.Slider(
-                    2, 8, step=1, label="Drafts per message", info="More takes longer."
+                    2, 8, step=1, label=tr("Drafts per message"), info=tr("More takes longer.")
                 )
-        with gr.Accordion("Learner", open=False, elem_id="settings-learner"):
+        with gr.Accordion(tr("Learner"), open=False, elem_id="settings-learner"):
             self.learn = gr.Radio(
-                choices=list(LEARNING), label="Learning (at the next start)", elem_id="learn-mode"
+                choices=[(tr(name), value) for name, value in LEARNING],
+                label=tr("Learning (at the next start)"),
+                elem_id="learn-mode",
             )
             self.min_picks = gr.Slider(
-                1, 32, step=1, label="Choices per lesson (at the next start)"
+                1, 32, step=1, label=tr("Choices per lesson (at the next start)")
             )
-        with gr.Accordion("Model", open=False, elem_id="settings-model"):
-            gr.Markdown(f"Running: **{self._model_name}**", elem_id="model-now")
+        with gr.Accordion(tr("Language"), open=False, elem_id="settings-language"):
+            self.language = gr.Radio(
+                choices=[(tr(name), value) for name, value in LANGUAGES],
+                label=tr("Language (at the next start)"),
+                elem_id="language",
+            )
+        with gr.Accordion(tr("Model"), open=False, elem_id="settings-model"):
+            gr.Markdown(
+                tr("Running: **{model_name}**", model_name=self._model_name), elem_id="model-now"
+            )
             with gr.Row():
                 self.model = gr.Textbox(
-                    label="Model (at the next start)",
-                    placeholder="A folder or a Hugging Face id; empty is the built-in one",
-                    info="With safetensors and a chat template. Versions fit one model only.",
+                    label=tr("Model (at the next start)"),
+                    placeholder=tr("A folder or a Hugging Face id; empty is the built-in one"),
+                    info=tr("With safetensors and a chat template. Versions fit one model only."),
                     max_lines=1,
                     elem_id="model-spec",
                     scale=4,
                 )
-                self.model_save = gr.Button("Save", elem_id="model-save", size="md", scale=1)
-        with gr.Accordion("Your data", open=False, elem_id="settings-data"):
+                self.model_save = gr.Button(tr("Save"), elem_id="model-save", size="md", scale=1)
+        self._api.body()
+        with gr.Accordion(tr("Your data"), open=False, elem_id="settings-data"):
             self.privacy = gr.HTML(elem_id="privacy")
             with gr.Row(elem_id="backup-row"):
-                self.backup = gr.Button("Back up now", elem_id="backup", size="md")
+                self.backup = gr.Button(tr("Back up now"), elem_id="backup", size="md")
             self.backup_said = gr.Markdown(visible=False, elem_id="backup-said")
-        with gr.Accordion("This browser", open=False, elem_id="settings-browser"):
+        with gr.Accordion(tr("This browser"), open=False, elem_id="settings-browser"):
             self.theme = gr.Radio(
-                choices=[("As the system", "system"), ("Light", "light"), ("Dark", "dark")],
+                choices=[
+                    (tr("As the system"), "system"),
+                    (tr("Light"), "light"),
+                    (tr("Dark"), "dark"),
+                ],
                 value="system",
-                label="Theme",
+                label=tr("Theme"),
                 elem_id="theme",
             )
             self.keys = gr.Checkbox(
-                value=True, label="Keys for choosing (1, 2, 0, 9, S, U)", elem_id="keys-on"
+                value=True, label=tr("Keys for choosing (1, 2, 0, 9, S, U)"), elem_id="keys-on"
             )
-            gr.Markdown(KEYS, elem_id="key-list")
-        with gr.Accordion("The same from the command line", open=False, elem_id="settings-cli"):
-            self.command = gr.Code("", language="shell", label="Command", elem_id="command-line")
+            gr.Markdown(tr(KEYS), elem_id="key-list")
+        with gr.Accordion(tr("The same from the command line"), open=False, elem_id="settings-cli"):
+            self.command = gr.Code(
+                "", language="shell", label=tr("Command"), elem_id="command-line"
+            )
             gr.Markdown(
-                "`twofold export`, `twofold import`, `twofold backup` and `twofold versions` do "
-                "what the other tabs do; `twofold --help` lists all.",
+                tr(
+                    "`twofold export`, `twofold import`, `twofold backup` and `twofold versions` "
+                    "do what the other tabs do; `twofold --help` lists all."
+                ),
                 elem_id="cli-hint",
             )
-        self.reset = gr.Button("Back to the defaults", elem_id="settings-reset", size="md")
+        self.reset = gr.Button(tr("Back to the defaults"), elem_id="settings-reset", size="md")
         self.live = {
             "temperature": self.temperature,
             "top_p": self.top_p,
@@ -137,44 +185,43 @@ class SettingsPage:
         }
 
     def bind(self, page: gr.Blocks, tab: gr.Tab) -> None:
-        quiet: dict[str, Any] = {
-            "show_progress": "hidden",
-            "api_visibility": "private",
-            "concurrency_limit": None,
-        }
         said = [self.note, self.command]
         shown = [
             *self.live.values(),
             self.ask,
             self.learn,
+            self.language,
             self.min_picks,
             self.model,
             self.privacy,
             self.backup_said,
+            *self._api.parts,
             *said,
         ]
-        tab.select(self.open, None, shown, **quiet)
+        tab.select(self.open, None, shown, **QUIET)
         for name, slider in (self.live | {"min_picks": self.min_picks}).items():
-            slider.release(partial(self.save, name), [slider], said, **quiet)
-        for name, radio in {"ask": self.ask, "learn": self.learn}.items():
-            radio.input(partial(self.save, name), [radio], said, **quiet)
+            slider.release(partial(self.save, name), [slider], said, **LAST)
+        choices = {"ask": self.ask, "learn": self.learn, "language": self.language}
+        for name, radio in choices.items():
+            radio.input(partial(self.save, name), [radio], said, **LAST)
         gr.on(
             [self.model.submit, self.model_save.click],
             partial(self.save, "model"),
             [self.model],
             said,
-            **quiet,
+            **QUIET,
         )
-        self.reset.click(self.to_defaults, None, shown, **quiet)
-        self.backup.click(self.do_back_up, None, [self.backup_said, self.privacy], **quiet)
-        page.load(None, None, [self.theme], js=LOAD_THEME, **quiet)
-        page.load(None, None, [self.keys], js=LOAD_KEYS, **quiet)
-        self.theme.input(None, [self.theme], None, js=APPLY_THEME, **quiet)
-        self.keys.input(None, [self.keys], None, js=APPLY_KEYS, **quiet)
+        self._api.bind(self.command)
+        self.reset.click(self.to_defaults, None, shown, **QUIET)
+        self.backup.click(self.do_back_up, None, [self.backup_said, self.privacy], **QUIET)
+        page.load(None, None, [self.theme], js=LOAD_THEME, **QUIET)
+        page.load(None, None, [self.keys], js=LOAD_KEYS, **QUIET)
+        self.theme.input(None, [self.theme], None, js=APPLY_THEME, **QUIET)
+        self.keys.input(None, [self.keys], None, js=APPLY_KEYS, **QUIET)
 
     # --- Events ------------------------------------------------------------------------------
 
-    def open(self) -> Update:
+    def open(self, request: gr.Request) -> Update:
         now = self._settings.current
         sampling, saved = now.engine.sampling, self._settings.saved
         return {
@@ -186,12 +233,14 @@ class SettingsPage:
             self.candidates: now.ask.candidates,
             self.ask: now.ask.mode.value,
             self.learn: saved.learn or now.learning.value,
+            self.language: saved.language or now.language.value,
             self.min_picks: saved.min_picks or now.online.min_preferences,
             self.model: saved.model or now.model or "",
             self.privacy: self._privacy_html(),
             self.backup_said: line(""),
             self.note: line(""),
             self.command: self._settings.command_line(),
+            **self._api.draw(request),
         }
 
     def save(self, name: str, value: Any) -> Update:  # noqa: ANN401 - what the part holds
@@ -199,17 +248,21 @@ class SettingsPage:
             waiting = self._settings.change({name: value or None if name == "model" else value})
         except ChatError as error:
             return {self.note: line(str(error)), self.command: gr.skip()}
-        when = "at the next start" if waiting else "from the next reply on"
+        when = tr("at the next start") if waiting else tr("from the next reply on")
         if name in LABELS:
-            when = f"for {LABELS[name]}, {when}" if waiting else "as it is now"
+            when = (
+                tr("for {what}, {when}", what=LABELS[name], when=when)
+                if waiting
+                else tr("as it is now")
+            )
         return {
-            self.note: line(f"Saved: it counts {when}."),
+            self.note: line(tr("Saved: it counts {when}.", when=when)),
             self.command: self._settings.command_line(),
         }
 
-    def to_defaults(self) -> Update:
+    def to_defaults(self, request: gr.Request) -> Update:
         self._settings.reset()
-        return self.open() | {self.note: line("Everything is as in the beginning.")}
+        return self.open(request) | {self.note: line(tr("Everything is as in the beginning."))}
 
     def do_back_up(self) -> Update:
         try:
@@ -218,7 +271,11 @@ class SettingsPage:
             return {self.backup_said: line(str(error))}
         return {
             self.backup_said: line(
-                f"Checked and kept as `{made}`.\n\n[Download it]({BACKUP}/{made.name})"
+                tr(
+                    "Checked and kept as `{made}`.\n\n[Download it]({link})",
+                    made=made,
+                    link=f"{BACKUP}/{made.name}",
+                )
             ),
             self.privacy: self._privacy_html(),
         }
@@ -228,17 +285,19 @@ class SettingsPage:
     def _privacy_html(self) -> str:
         sizes = self._settings.sizes()
         facts = (
-            ("Where", str(self._settings.data_folder)),
-            ("Chats and choices", f"{sizes.database / 2**20:.1f} MB"),
-            ("Versions", f"{sizes.versions / 2**20:.1f} MB"),
+            (tr("Where"), str(self._settings.data_folder)),
+            (tr("Chats and choices"), tr("{size:.1f} MB", size=sizes.database / 2**20)),
+            (tr("Versions"), tr("{size:.1f} MB", size=sizes.versions / 2**20)),
             (
-                "Who sees it",
-                "Nobody: twofold sends nothing anywhere and answers to this computer only.",
+                tr("Who sees it"),
+                tr("Nobody: twofold sends nothing anywhere and answers to this computer only."),
             ),
             (
-                "Deleting",
-                "One choice or one chat on the Data tab, with what was learned from it; everything "
-                "by removing this folder.",
+                tr("Deleting"),
+                tr(
+                    "One choice or one chat on the Data tab, with what was learned from it; "
+                    "everything by removing this folder."
+                ),
             ),
         )
         rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts)

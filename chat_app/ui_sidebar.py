@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from chat_app.language import tr
 from chat_app.ui_parts import Update, line, small_button
 from storage.records import Conversation, Purpose
 
@@ -13,21 +14,21 @@ class SidebarLayout:
     """Create it inside a Blocks."""
 
     def __init__(self) -> None:
-        with gr.Sidebar(label="Conversations", width=264, elem_id="sidebar"):
-            self.new = gr.Button("New chat", elem_id="new-chat", size="md")
+        with gr.Sidebar(label=tr("Conversations"), width=264, elem_id="sidebar"):
+            self.new = gr.Button(tr("New chat"), elem_id="new-chat", size="md")
             self.search = gr.Textbox(
-                label="Search chats",
+                label=tr("Search chats"),
                 show_label=False,
-                placeholder="Search chats",
+                placeholder=tr("Search chats"),
                 container=False,
                 max_lines=1,
                 elem_id="search",
             )
             self.chats = gr.Radio(
-                choices=[], label="Conversations", container=False, elem_id="conversations"
+                choices=[], label=tr("Conversations"), container=False, elem_id="conversations"
             )
             self.none = gr.Markdown(visible=False, elem_id="no-chats")
-            small_button("Keyboard", "open-keys")
+            small_button(tr("Keyboard"), "open-keys")
 
     @property
     def drawn(self) -> list[Any]:
@@ -35,7 +36,7 @@ class SidebarLayout:
 
     def draw(self, chats: Sequence[Conversation], key: str, words: str) -> Update:
         """The conversations in which ``words`` occur; the one of ``key`` is open."""
-        nothing = "No chat has all of these words." if words.strip() else ""
+        nothing = tr("No chat has all of these words.") if words.strip() else ""
         listed = {chat.key for chat in chats}
         return {
             self.chats: gr.update(

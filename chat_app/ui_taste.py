@@ -8,9 +8,10 @@ import gradio as gr
 
 from chat_app import wording_learning
 from chat_app.errors import ChatError
+from chat_app.language import tr, upper_first
 from chat_app.learning_service import LearningService
 from chat_app.settings_service import SettingsService
-from chat_app.ui_parts import Update, line
+from chat_app.ui_parts import LAST, QUIET, Update, line
 from learner.reward.lean_file import MAX_LEAN
 from learner.reward.style import STYLE_NAMES
 
@@ -24,12 +25,14 @@ class TastePanel:
         self._settings = settings
 
     def body(self) -> None:
-        gr.Markdown("### What it has learned of your taste", elem_id="taste-title")
+        gr.Markdown(tr("### What it has learned of your taste"), elem_id="taste-title")
         self.learned = gr.HTML(elem_id="taste")
-        with gr.Accordion("Say it yourself", open=False, elem_id="lean"):
+        with gr.Accordion(tr("Say it yourself"), open=False, elem_id="lean"):
             gr.Markdown(
-                "To the right you want more of it, to the left less; in the middle it follows your "
-                "choices alone. It counts from the next reply on, and for the next lesson.",
+                tr(
+                    "To the right you want more of it, to the left less; in the middle it follows "
+                    "your choices alone. It counts from the next reply on, and for the next lesson."
+                ),
                 elem_id="lean-hint",
             )
             self.sliders = {
@@ -38,20 +41,22 @@ class TastePanel:
                     MAX_LEAN,
                     value=0,
                     step=0.25,
-                    label=name.capitalize(),
+                    label=upper_first(wording_learning.trait(name)),
                     elem_id=f"lean-{name.replace(' ', '-')}",
                 )
                 for name in STYLE_NAMES
             }
-            self.clear = gr.Button("Back to my choices alone", elem_id="lean-clear", size="md")
+            self.clear = gr.Button(tr("Back to my choices alone"), elem_id="lean-clear", size="md")
             self.said = gr.Markdown(visible=False, elem_id="lean-said")
         self.budget = gr.Slider(
             0,
             100,
             value=30,
             step=5,
-            label="Questions: at most this share of replies (%)",
-            info="Of replies after the first dozen choices. 0 asks only now and then, to check.",
+            label=tr("Questions: at most this share of replies (%)"),
+            info=tr(
+                "Of replies after the first dozen choices. 0 asks only now and then, to check."
+            ),
             elem_id="budget",
         )
         self.budget_said = gr.Markdown(visible=False, elem_id="budget-said")
@@ -60,13 +65,13 @@ class TastePanel:
     def parts(self) -> list[Any]:
         return [*self.sliders.values(), self.budget, self.said, self.budget_said]
 
-    def bind(self, quiet: dict[str, Any]) -> None:
+    def bind(self) -> None:
         for name, slider in self.sliders.items():
             slider.release(
-                lambda value, name=name: self.lean(name, value), [slider], self.said, **quiet
+                lambda value, name=name: self.lean(name, value), [slider], self.said, **LAST
             )
-        self.clear.click(self.unlean, None, [*self.sliders.values(), self.said], **quiet)
-        self.budget.release(self.set_budget, [self.budget], self.budget_said, **quiet)
+        self.clear.click(self.unlean, None, [*self.sliders.values(), self.said], **QUIET)
+        self.budget.release(self.set_budget, [self.budget], self.budget_said, **LAST)
 
     # --- Events ------------------------------------------------------------------------------
 
@@ -85,14 +90,19 @@ class TastePanel:
             self._settings.set_lean(name, value)
         except ChatError as error:
             return line(str(error))
-        return line(f"{name.capitalize()}: saved. It counts from the next reply on.")
+        return line(
+            tr(
+                "{name}: saved. It counts from the next reply on.",
+                name=upper_first(wording_learning.trait(name)),
+            )
+        )
 
     def unlean(self) -> Update:
         for name in self._settings.lean():
             self._settings.set_lean(name, 0)
         return {
             **dict.fromkeys(self.sliders.values(), 0),
-            self.said: line("It follows your choices alone again."),
+            self.said: line(tr("It follows your choices alone again.")),
         }
 
     def set_budget(self, percent: float) -> Update:
@@ -100,7 +110,7 @@ class TastePanel:
             self._settings.change({"budget": percent / 100})
         except ChatError as error:
             return line(str(error))
-        return line("Saved. It counts from the next reply on.")
+        return line(tr("Saved. It counts from the next reply on."))
 
     # --- Drawing -----------------------------------------------------------------------------
 
@@ -109,13 +119,14 @@ class TastePanel:
         """The taste in words, then every trait as a bar from the middle."""
         lines = wording_learning.taste_lines(weights)
         if not lines:
-            return f"<p>{escape(wording_learning.NO_TASTE)}</p>"
+            return f"<p>{escape(tr(wording_learning.NO_TASTE))}</p>"
         said = "".join(f"<li>{escape(line)}.</li>" for line in lines[:5])
         bars = "".join(_bar(name, weight) for name, weight in weights.items())
         return (
-            f"<ul>{said}</ul><details><summary>All traits, in numbers</summary>"
-            f'<table class="figures bars"><thead><tr><th scope="col">Trait</th>'
-            f'<th scope="col">Weight</th><th></th></tr></thead><tbody>{bars}</tbody></table>'
+            f"<ul>{said}</ul><details><summary>{tr('All traits, in numbers')}</summary>"
+            f'<table class="figures bars"><thead><tr><th scope="col">{tr("Trait")}</th>'
+            f'<th scope="col">{tr("Weight")}</th><th></th></tr></thead>'
+            f"<tbody>{bars}</tbody></table>"
             "</details>"
         )
 
@@ -125,6 +136,6 @@ def _bar(name: str, weight: float) -> str:
     left = 50.0 if weight >= 0 else 50.0 - width
     bar = f'<span style="left:{left:.1f}%;width:{width:.1f}%"></span>'
     return (
-        f"<tr><td>{escape(name)}</td><td>{weight:+.2f}</td>"
+        f"<tr><td>{escape(wording_learning.trait(name))}</td><td>{weight:+.2f}</td>"
         f'<td aria-hidden="true"><div class="weight">{bar}</div></td></tr>'
     )

@@ -21,25 +21,25 @@ class TeachEvents:
         page: PageDrawing,
         *,
         box: gr.Textbox,
-        here: list[Any],
+        key: gr.Textbox,
         draws: dict[str, Any],
     ) -> None:
-        """``here`` are the boxes with the chat's key and the search; ``draws`` draws the page."""
+        """``key`` holds the chat's key; ``draws`` draws the page."""
         self._service = service
         self._panel = panel
         self._page = page
         self._box = box
-        self._here = here
+        self._key = key
         self._draws = draws
 
     def bind(self) -> Any:  # noqa: ANN401 - Gradio's event
         """Return the event after which a suggestion is being written."""
         panel = self._panel
-        panel.use.click(self.use, self._here[:1], [self._box], **QUIET).then(None, js=FOCUS_BOX)
-        panel.undo.click(self.undo, self._here, **self._draws)
-        panel.finish.click(self.finish, self._here, **self._draws)
-        panel.back.click(self.take_back, self._here, **self._draws)
-        return panel.another.click(self.another, self._here, **self._draws)
+        panel.use.click(self.use, [self._key], [self._box], **QUIET).then(None, js=FOCUS_BOX)
+        panel.undo.click(self.undo, self._key, **self._draws)
+        panel.finish.click(self.finish, self._key, **self._draws)
+        panel.back.click(self.take_back, self._key, **self._draws)
+        return panel.another.click(self.another, self._key, **self._draws)
 
     def use(self, key: str) -> Update:
         """Put the suggestion into the message box, to be edited there."""
@@ -49,20 +49,20 @@ class TeachEvents:
             return gr.skip()
         return {self._box: suggested.completion.text} if suggested else gr.skip()
 
-    def another(self, key: str, words_: str) -> Update:
-        return self._page.done(lambda: self._service.retry(self._page.id(key)), key, words_)
+    def another(self, key: str, request: gr.Request) -> Update:
+        return self._page.done(lambda: self._service.retry(self._page.id(key)), key, request)
 
-    def undo(self, key: str, words_: str) -> Update:
+    def undo(self, key: str, request: gr.Request) -> Update:
         return self._page.done(
-            lambda: self._service.dialogues.undo(self._page.id(key)), key, words_
+            lambda: self._service.dialogues.undo(self._page.id(key)), key, request
         )
 
-    def finish(self, key: str, words_: str) -> Update:
+    def finish(self, key: str, request: gr.Request) -> Update:
         return self._page.done(
-            lambda: self._service.dialogues.finish(self._page.id(key)), key, words_
+            lambda: self._service.dialogues.finish(self._page.id(key)), key, request
         )
 
-    def take_back(self, key: str, words_: str) -> Update:
+    def take_back(self, key: str, request: gr.Request) -> Update:
         return self._page.done(
-            lambda: self._service.dialogues.take_back(self._page.id(key)), key, words_
+            lambda: self._service.dialogues.take_back(self._page.id(key)), key, request
         )

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from itertools import pairwise
 
+from chat_app.language import N_, Words, tr, tr_n
 from chat_app.views import ConversationView, DeletionView, Status
 from learner.progress import LearnerState
 from learner.protocols import Draft, Stage
@@ -22,93 +24,112 @@ from storage.records import (
     TurnState,
 )
 
-CHOICE_NAMES = {
-    Choice.FIRST: "Reply 1 is better",
-    Choice.SECOND: "Reply 2 is better",
-    Choice.TIE: "About the same",
-    Choice.BOTH_BAD: "Both are bad",
-    Choice.SKIP: "Skipped",
-    Choice.WITHDRAWN: "Taken back",
-}
+CHOICE_NAMES = Words(
+    {
+        Choice.FIRST: N_("Reply 1 is better"),
+        Choice.SECOND: N_("Reply 2 is better"),
+        Choice.TIE: N_("About the same"),
+        Choice.BOTH_BAD: N_("Both are bad"),
+        Choice.SKIP: N_("Skipped"),
+        Choice.WITHDRAWN: N_("Taken back"),
+    }
+)
 
-STRENGTHS = {Strength.SLIGHTLY: "Slightly better", Strength.CLEARLY: "Clearly better"}
+STRENGTHS = Words(
+    {Strength.SLIGHTLY: N_("Slightly better"), Strength.CLEARLY: N_("Clearly better")}
+)
 
-REASONS = {
-    "correct": "Correct",
-    "on_task": "Followed my instructions",
-    "clear": "Clear",
-    "length": "Right length",
-    "tone": "Good tone",
-    "creative": "Creative",
-    "wrong": "Wrong facts",
-    "ignored": "Ignored instructions",
-    "too_long": "Too long",
-    "too_short": "Too short",
-    "refused": "Refused needlessly",
-    "style": "Bad style",
-}
+REASONS = Words(
+    {
+        "correct": N_("Correct"),
+        "on_task": N_("Followed my instructions"),
+        "clear": N_("Clear"),
+        "length": N_("Right length"),
+        "tone": N_("Good tone"),
+        "creative": N_("Creative"),
+        "wrong": N_("Wrong facts"),
+        "ignored": N_("Ignored instructions"),
+        "too_long": N_("Too long"),
+        "too_short": N_("Too short"),
+        "refused": N_("Refused needlessly"),
+        "style": N_("Bad style"),
+    }
+)
 
-KEYS_HINT = (
+KEYS_HINT = N_(
     "The keys work outside of the message box (Esc leaves it); Alt+1 and Alt+2 work everywhere."
 )
-ANSWERS_HELP = """
-- **Reply 1 / Reply 2 is better**: the chat goes on with it, and I learn that you like it better.
-- **About the same**: the chat goes on with Reply 1. I learn that there is little between them.
-- **Both are bad**: the chat goes on with the one my judges like better. I learn to avoid both.
-- **Write a better one**: the chat goes on with your text, and I learn that it beats both.
-- **Skip**, or simply typing on: the chat goes on with Reply 1. It teaches nothing, neither way.
-
-You can take back or change an answer later.
-"""
-TEACHING = (
+ANSWERS_HELP = N_(
+    "\n- **Reply 1 / Reply 2 is better**: the chat goes on with it, and I learn "
+    "that you like it better.\n- **About the same**: the chat goes on with Reply 1. "
+    "I learn that there is little between them.\n- **Both are bad**: the chat goes "
+    "on with the one my judges like better. I learn to avoid both.\n- **Write a "
+    "better one**: the chat goes on with your text, and I learn that it beats "
+    "both.\n- **Skip**, or simply typing on: the chat goes on with Reply 1. It "
+    "teaches nothing, neither way.\n\nYou can take back or change an answer later.\n"
+)
+TEACHING = N_(
     "**A teaching chat**: you write both sides, and what you finish is an example. "
     "I suggest replies; what you write in their place counts as better."
 )
-READY = "Two replies are ready. Press 1 or 2."
-OFFLINE = (
-    "twofold does not answer: it was ended, or it is starting again. Your text is kept; "
-    "this page goes on by itself as soon as it is back."
+READY = N_("Two replies are ready. Press 1 or 2.")
+OFFLINE = N_(
+    "twofold does not answer: it was ended, or it is starting again. Your text is "
+    "kept; this page goes on by itself as soon as it is back."
 )
 KEYS = (
-    ("Enter", "send"),
-    ("Shift+Enter", "new line"),
-    ("Esc", "stop writing; else leave the text box; else close"),
+    ("Enter", N_("send")),
+    ("Shift+Enter", N_("new line")),
+    ("Esc", N_("stop writing; else leave the text box; else close")),
     (
         "1, 2",
-        "Reply 1 or Reply 2 is better (Alt+1, Alt+2 also while typing); when teaching: use "
-        "the suggestion, another one",
+        N_(
+            "Reply 1 or Reply 2 is better (Alt+1, Alt+2 also while typing); when teaching: use "
+            "the suggestion, another one"
+        ),
     ),
-    ("0", "about the same"),
-    ("9", "both are bad"),
-    ("E", "write a better one"),
-    ("S", "skip"),
-    ("U", "undo"),
-    ("Left, Right", "previous, next reply to your last message"),
-    ("1 to 9, =, R, C", "on the Rank tab: the next best, tie, tie the rest, next criterion"),
-    ("Enter, S, U, N", "on the Rank tab: save, skip, undo, new message"),
-    ("Ctrl+Shift+O", "new chat"),
-    ("Ctrl+K", "search chats"),
-    ("Ctrl+/", "this list"),
+    ("0", N_("about the same")),
+    ("9", N_("both are bad")),
+    ("E", N_("write a better one")),
+    ("S", N_("skip")),
+    ("U", N_("undo")),
+    (N_("Left, Right"), N_("previous, next reply to your last message")),
+    ("1 to 9, =, R, C", N_("on the Rank tab: the next best, tie, tie the rest, next criterion")),
+    ("Enter, S, U, N", N_("on the Rank tab: save, skip, undo, new message")),
+    ("Ctrl+Shift+O", N_("new chat")),
+    ("Ctrl+K", N_("search chats")),
+    ("Ctrl+/", N_("this list")),
 )
 """Keys of one character or an arrow work outside of text boxes."""
 
-OUTCOMES = {
-    RoundStatus.ACCEPTED: "kept",
-    RoundStatus.REFUSED: "tried, not kept",
-    RoundStatus.FAILED: "failed",
-}
-LEARNERS = {
-    None: "off",
-    LearnerState.IDLE: "idle",
-    LearnerState.LEARNING: "learning",
-    LearnerState.PAUSED: "paused",
-    LearnerState.HELD: "paused",
-    LearnerState.FAILED: "last lesson failed",
-}
+START_CHARS = 60
+"""So much of a message names it in a list."""
+
+OUTCOMES = Words(
+    {
+        RoundStatus.ACCEPTED: N_("kept"),
+        RoundStatus.REFUSED: N_("tried, not kept"),
+        RoundStatus.FAILED: N_("failed"),
+    }
+)
+LEARNERS = Words(
+    {
+        None: N_("off"),
+        LearnerState.IDLE: N_("idle"),
+        LearnerState.LEARNING: N_("learning"),
+        LearnerState.PAUSED: N_("paused"),
+        LearnerState.HELD: N_("paused"),
+        LearnerState.FAILED: N_("last lesson failed"),
+    }
+)
 
 
 def version_name(version: PolicyVersionId) -> str:
-    return "the untrained model" if version == BASE_VERSION else f"version {version}"
+    return (
+        tr("the untrained model")
+        if version == BASE_VERSION
+        else tr("version {version}", version=version)
+    )
 
 
 def learner_name(status: Status) -> str:
@@ -119,62 +140,82 @@ def why_asked(question: Question) -> str:
     """Why the person is asked, from the numbers that decided it."""
     chance = round(100 * question.first_better_prob)
     spread = round(100 * question.disagreement)
-    numbers = (
-        f"I give Reply 1 a {chance} % chance of being the one you like; "
-        f"my judges disagree by ±{spread} points."
+    numbers = tr(
+        "I give Reply 1 a {chance} % chance of being the one you like; my judges "
+        "disagree by ±{spread} points.",
+        chance=chance,
+        spread=spread,
     )
     match question.reason:
         case AskReason.BURN_IN:
-            return f"I know little about your taste yet, so I ask often. {numbers}"
+            return tr(
+                "I know little about your taste yet, so I ask often. {numbers}", numbers=numbers
+            )
         case AskReason.UNCERTAIN | AskReason.ALWAYS:
             return numbers
         case AskReason.RANDOM:
-            return f"Now and then I ask at random, to check myself. {numbers}"
+            return tr("Now and then I ask at random, to check myself. {numbers}", numbers=numbers)
         case AskReason.DUEL:
-            return f"One of the two is by an earlier version: does learning do good? {numbers}"
+            return tr(
+                "One of the two is by an earlier version: does learning do good? {numbers}",
+                numbers=numbers,
+            )
         case AskReason.COMPARE:
-            return f"You let two versions reply; which is which is told afterwards. {numbers}"
+            return tr(
+                "You let two versions reply; which is which is told afterwards. {numbers}",
+                numbers=numbers,
+            )
         case AskReason.IMPORTED | AskReason.EDITED | AskReason.WRITTEN:
-            return "You were not asked: this pair follows from what you wrote or brought along."
+            return tr("You were not asked: this pair follows from what you wrote or brought along.")
 
 
 def stage_line(draft: Draft, candidates: int) -> str:
     match draft.stage:
         case Stage.WAITING:
-            return "Waiting for another reply to be finished…"
+            return tr("Waiting for another reply to be finished…")
         case Stage.DRAFTING:
-            return f"Drafting {candidates} replies…"
+            return tr("Drafting {candidates} replies…", candidates=candidates)
         case Stage.STREAMING:
-            return "Writing…" if len(draft.texts) == 1 else ""  # the pair says it itself
+            return tr("Writing…") if len(draft.texts) == 1 else ""  # the pair says it itself
         case Stage.DONE:
             return ""
 
 
 def lesson_line(status: Status) -> str:
     """How far the next lesson is, or what keeps it from coming."""
-    waiting = count_of(status.waiting, "pick")
+    waiting = status.waiting
     match status.learner and status.learner.state:
         case None:
-            return f"{waiting} saved, learning is off"
+            return tr_n(
+                "{n} choice saved, learning is off", "{n} choices saved, learning is off", waiting
+            )
         case LearnerState.PAUSED | LearnerState.HELD:
-            return f"learning is paused, {waiting} waiting"
+            return tr_n(
+                "learning is paused, {n} choice waiting",
+                "learning is paused, {n} choices waiting",
+                waiting,
+            )
         case LearnerState.LEARNING:
-            return f"learning from {waiting}"
+            return tr_n("learning from {n} choice", "learning from {n} choices", waiting)
         case LearnerState.IDLE | LearnerState.FAILED if status.missing:
-            return f"{count_of(status.missing, 'more pick')} until the next lesson"
+            return tr_n(
+                "{n} more choice until the next lesson",
+                "{n} more choices until the next lesson",
+                status.missing,
+            )
         case LearnerState.IDLE | LearnerState.FAILED:
-            return "the next lesson is about to start"
+            return tr("the next lesson is about to start")
 
 
 def answer_name(answer: Answered) -> str:
     """What the person did, as a sentence of the receipt."""
     match answer.reason:
         case AskReason.EDITED:
-            return "Saved: you made this reply better."
+            return tr("Saved: you made this reply better.")
         case AskReason.WRITTEN:
-            return "Saved: you wrote a better one."
+            return tr("Saved: you wrote a better one.")
         case _:
-            prefix = "" if answer.choice in (Choice.WITHDRAWN, Choice.SKIP) else "Saved: "
+            prefix = "" if answer.choice in (Choice.WITHDRAWN, Choice.SKIP) else tr("Saved: ")
             return f"{prefix}{CHOICE_NAMES[answer.choice]}."
 
 
@@ -182,16 +223,16 @@ def receipt(answer: Answered, status: Status) -> str:
     """What became of an answer, up to now."""
     match answer.choice:
         case Choice.WITHDRAWN | Choice.SKIP:
-            return "It teaches nothing."
+            return tr("It teaches nothing.")
         case Choice.TIE | Choice.BOTH_BAD if answer.counts:
-            return "My judges know it from the next reply on."
+            return tr("My judges know it from the next reply on.")
         case _:
             pass
     if not answer.counts:
         unread = answer.reason in (AskReason.EDITED, AskReason.WRITTEN)
-        return "I read it in a moment." if unread else "It is kept and not learned from."
+        return tr("I read it in a moment.") if unread else tr("It is kept and not learned from.")
     if answer.held_out:
-        return (
+        return tr(
             "One chat in ten only checks what I learned, and this is one: it is not learned from."
         )
     if answer.attempts:
@@ -202,33 +243,43 @@ def receipt(answer: Answered, status: Status) -> str:
 def _attempted(attempt: Attempt) -> str:
     match attempt.status:
         case RoundStatus.ACCEPTED if attempt.live:
-            return f"Learned in version {attempt.round}, live."
+            return tr("Learned in version {round}, live.", round=attempt.round)
         case RoundStatus.ACCEPTED:
-            return f"Learned in version {attempt.round}, which is not live now: it waits again."
+            return tr(
+                "Learned in version {round}, which is not live now: it waits again.",
+                round=attempt.round,
+            )
         case RoundStatus.REFUSED:
-            return (
-                f"Tried in lesson {attempt.round}, not kept yet: it comes back with the next one."
+            return tr(
+                "Tried in lesson {round}, not kept yet: it comes back with the next one.",
+                round=attempt.round,
             )
         case RoundStatus.FAILED:
-            return f"Lesson {attempt.round} failed: it comes back with the next one."
+            return tr(
+                "Lesson {round} failed: it comes back with the next one.", round=attempt.round
+            )
 
 
 def _queued(status: Status) -> str:
     match status.learner and status.learner.state:
         case None:
-            return "It is in the queue; learning is off."
+            return tr("It is in the queue; learning is off.")
         case LearnerState.PAUSED:
-            return "It is in the queue; learning is paused."
+            return tr("It is in the queue; learning is paused.")
         case LearnerState.LEARNING:
-            return "It is in the queue; a lesson is running."
+            return tr("It is in the queue; a lesson is running.")
         case LearnerState.IDLE | LearnerState.FAILED if status.missing:
-            return f"It is in the queue; {count_of(status.missing, 'more pick')} start a lesson."
+            return tr_n(
+                "It is in the queue; {n} more choice starts a lesson.",
+                "It is in the queue; {n} more choices start a lesson.",
+                status.missing,
+            )
         case LearnerState.IDLE | LearnerState.FAILED:
-            return "It is in the queue; a lesson is about to start."
+            return tr("It is in the queue; a lesson is about to start.")
 
 
-def earlier_picks(answers: Iterable[Answered]) -> str:
-    """What became of the picks before the last reply, as one line; empty if there are none."""
+def earlier_choices(answers: Iterable[Answered]) -> str:
+    """What became of the choices before the last reply, as one line; empty if there are none."""
     learned = waiting = 0
     for answer in answers:
         if answer.counts and answer.choice in (Choice.FIRST, Choice.SECOND):
@@ -237,21 +288,48 @@ def earlier_picks(answers: Iterable[Answered]) -> str:
             elif not answer.held_out:
                 waiting += 1
     parts = [
-        f"{count} {word}" for count, word in ((learned, "learned"), (waiting, "waiting")) if count
+        f"{count} {word}"
+        for count, word in ((learned, tr("learned")), (waiting, tr("waiting")))
+        if count
     ]
-    return f"Earlier picks here: {', '.join(parts)}." if parts else ""
+    return tr("Earlier choices here: {known}.", known=", ".join(parts)) if parts else ""
+
+
+def earlier_receipts(view: ConversationView, status: Status) -> list[tuple[str, str]]:
+    """What was said before each earlier choice of this chat, and its receipt; newest first."""
+    last = view.answers.get(view.turns[-1].id)
+    receipts = []
+    for before, turn in pairwise(view.turns):
+        answer = view.answers.get(turn.id)
+        if answer is not None and answer != last:
+            told = f"{answer_name(answer)} {receipt(answer, status)}"
+            receipts.append((_start(before.message.content), told))
+    return receipts[::-1]
+
+
+def _start(text: str) -> str:
+    said = " ".join(text.split())
+    return said if len(said) <= START_CHARS else f"{said[: START_CHARS - 1].rstrip()}…"
 
 
 def deletion(view: DeletionView) -> str:
     """What is asked before a conversation is deleted."""
-    goes = f"{count_of(view.messages, 'message')} and {count_of(view.choices, 'choice')}"
-    sentence = f"Delete “{view.title}”? {goes} go for good, here and in what I learn from next."
+    sentence = tr(
+        "Delete “{title}”? {messages} and {choices} go for good, here and in what I learn from "
+        "next.",
+        title=view.title,
+        messages=tr_n("{n} message", "{n} messages", view.messages),
+        choices=tr_n("{n} choice", "{n} choices", view.choices),
+    )
     if not view.versions:
         return sentence
-    names = ", ".join(map(str, view.versions))
-    noun = "Version" if len(view.versions) == 1 else "Versions"
-    verb = "has" if len(view.versions) == 1 else "have"
-    return f"{sentence} {noun} {names} {verb} learned from them."
+    learned = tr_n(
+        "Version {names} has learned from them.",
+        "Versions {names} have learned from them.",
+        len(view.versions),
+        names=", ".join(map(str, view.versions)),
+    )
+    return f"{sentence} {learned}"
 
 
 def about_chat(chat: Conversation) -> str:
@@ -259,11 +337,11 @@ def about_chat(chat: Conversation) -> str:
     if chat.purpose is Purpose.TEACHING:
         return TEACHING
     if chat.temporary:
-        return "A temporary chat: it is never learned from, and erased as soon as you leave it."
+        return tr("A temporary chat: it is never learned from, and erased as soon as you leave it.")
     if not chat.learn:
-        return (
-            "This chat will not be learned from, so I ask nothing here. "
-            "Earlier lessons stay unless you delete them."
+        return tr(
+            "This chat will not be learned from, so I ask nothing here. Earlier lessons "
+            "stay unless you delete them."
         )
     return ""
 
@@ -276,16 +354,16 @@ def reply_mark(view: ConversationView) -> str:
     reply = view.written[last.candidate_id]
     marks: list[str] = []
     if reply.author is Author.PERSON:
-        marks.append("written by you")
+        marks.append(tr("written by you"))
     elif reply.completion.policy_version != BASE_VERSION:
         marks.append(f"version {reply.completion.policy_version}")
     answer = view.answers.get(last.id)
     if answer is not None and answer.choice is Choice.BOTH_BAD:
-        marks.append("you found both replies bad")
+        marks.append(tr("you found both replies bad"))
     if last.state is TurnState.ABORTED:
-        marks.append("stopped here")
+        marks.append(tr("stopped here"))
     elif reply.completion.finish_reason is FinishReason.LENGTH:
-        marks.append("cut at the length limit")
+        marks.append(tr("cut at the length limit"))
     return ", ".join(marks)
 
 
@@ -293,12 +371,15 @@ def age(since: datetime, now: datetime) -> str:
     """How long ago, in the largest unit that makes a whole number."""
     minutes = int((now - since).total_seconds() // 60)
     if minutes < 1:
-        return "just now"
+        return tr("just now")
     if minutes < 60:
-        return f"{count_of(minutes, 'minute')} ago"
+        return tr_n("{n} minute ago", "{n} minutes ago", minutes)
     hours = minutes // 60
-    return f"{count_of(hours, 'hour')} ago" if hours < 48 else f"{hours // 24} days ago"
+    if hours < 48:
+        return tr_n("{n} hour ago", "{n} hours ago", hours)
+    return tr("{n} days ago", n=hours // 24)
 
 
 def count_of(number: int, noun: str, plural: str = "") -> str:
+    """In English, for what is not in the tables yet."""
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"

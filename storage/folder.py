@@ -9,6 +9,7 @@ learner.json     the learner's live progress, replaced atomically, never depende
 settings.json    what was set on the Settings page (chat_app/saved_settings.py)
 taste.json       what the person leans to, by their own word (learner/reward/lean.py)
 backups/         checked copies of the database (storage/backup.py)
+api-key          what opens the API, for the person alone (chat_app/api_key.py)
 server.lock      held by the one running server
 server.json      who that is, for the message to a second one
 """
@@ -52,6 +53,7 @@ class DataFolder:
         self.backups = root / "backups"
         self.phases = root / "phases"
         self.models = root / "models"
+        self.api_key = root / "api-key"
         try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.rounds.mkdir(exist_ok=True)

@@ -70,6 +70,19 @@
     return true;
   };
 
+  // Cards are radio buttons that Gradio does not join into one group: arrows move between them here.
+  const CARDS = "#picks, #version-list";
+  const STEPS = { arrowdown: 1, arrowright: 1, arrowup: -1, arrowleft: -1 };
+  const moveCard = (from, key) => {
+    const list = from.closest?.(CARDS);
+    const cards = list ? [...list.querySelectorAll("input[type=radio]")] : [];
+    const next = cards[cards.indexOf(from) + STEPS[key]];
+    if (!cards.includes(from)) return false;
+    next?.focus();
+    next?.click();
+    return true;
+  };
+
   document.addEventListener("keydown", (event) => {
     if (event.isComposing || event.repeat) return;
     const key = event.key.toLowerCase();
@@ -83,6 +96,10 @@
     if (event.ctrlKey || event.metaKey) {
       const chord = CHORDS[`ctrl+${event.shiftKey ? "shift+" : ""}${key}`];
       if (chord && keysOn() && chord()) event.preventDefault();
+      return;
+    }
+    if (key.startsWith("arrow") && moveCard(event.target, key)) {
+      event.preventDefault();
       return;
     }
     if (!keysOn() || byId("keys-dialog")?.open) return;
@@ -103,41 +120,53 @@
   };
   let opened = false;
 
-  // Names for screen readers where Gradio's parts take no attributes.
-  const NAMES = {
-    "reply-before": "Previous reply",
-    "reply-after": "Next reply",
-    "branch-before": "Previous branch",
-    "branch-after": "Next branch",
+  // What is said here comes with the page, in its language.
+  let known = null;
+  const words = () => {
+    known ??= JSON.parse(byId("page-words")?.dataset.words ?? "null");
+    return known ?? { names: {}, questions: [], ready: "" };
   };
+  // Names for screen readers where Gradio's parts take no attributes.
   const name = () => {
-    for (const number of [1, 2]) {
-      const pane = byId(`pane-${number}`);
-      if (pane && !pane.hasAttribute("role")) {
-        pane.setAttribute("role", "group");
-        pane.setAttribute("aria-label", `Reply ${number}`);
-      }
+    const { language, names } = words();
+    if (language && document.documentElement.lang !== language) document.documentElement.lang = language;
+    for (const [id, label] of Object.entries(names)) {
+      const part = byId(id);
+      if (!part || part.getAttribute("aria-label") === label) continue;
+      if (id.startsWith("pane-")) part.setAttribute("role", "group");
+      part.setAttribute("aria-label", label);
     }
     for (const id of ["note", "saved-lines", "problem", "deletion", "about-chat", "no-chats"]) {
       const part = byId(id);
       if (part && !part.hasAttribute("aria-live")) part.setAttribute("aria-live", "polite");
     }
-    for (const [id, label] of Object.entries(NAMES)) {
-      const part = byId(id);
-      if (part && part.getAttribute("aria-label") !== label) part.setAttribute("aria-label", label);
-    }
     // In a teaching chat the box belongs to either side in turn; its heading says to which.
     const message = box();
     if (message) {
       const turn = document.querySelector("#teach-turn h3");
-      message.dataset.plain ??= message.placeholder;
-      const wanted = turn?.offsetParent ? turn.textContent : message.dataset.plain;
+      message.dataset.usual ??= message.placeholder;
+      const wanted = turn?.offsetParent ? turn.textContent : message.dataset.usual;
       if (message.placeholder !== wanted) message.placeholder = wanted;
     }
     // Two pairs of thumbs look alike to a screen reader unless they say whether they are pressed.
     for (const thumb of document.querySelectorAll("#transcript button[aria-label$=ike], #transcript button[aria-label$=iked]")) {
       const pressed = String(thumb.getAttribute("aria-label").endsWith("d"));
       if (thumb.getAttribute("aria-pressed") !== pressed) thumb.setAttribute("aria-pressed", pressed);
+    }
+  };
+
+  // The editor of a message shows what was written, not how a "<" is told to Markdown.
+  const plain = (shown) =>
+    shown
+      .split(/(```[^]*?(?:```|$)|~~~[^]*?(?:~~~|$)|`[^`\n]+`)/)
+      .map((part, place) => (place % 2 ? part : part.replaceAll("&lt;", "<")))
+      .join("");
+  const showPlain = () => {
+    for (const area of document.querySelectorAll("#transcript textarea:not([data-plain])")) {
+      area.dataset.plain = "yes";
+      if (plain(area.value) === area.value) continue;
+      area.value = plain(area.value);
+      area.dispatchEvent(new Event("input", { bubbles: true }));
     }
   };
 
@@ -150,15 +179,99 @@
   let asked = false;
   const announce = () => {
     const title = document.querySelector("#pair-title h2");
-    const ready = Boolean(title?.offsetParent) && title.textContent.startsWith("Which");
+    const ready = Boolean(title?.offsetParent) && words().questions.includes(title.textContent.trim());
     if (ready === asked) return;
     asked = ready;
-    voice.textContent = ready ? byId("ready-words")?.dataset.words ?? "" : "";
+    voice.textContent = ready ? words().ready : "";
     if (ready && !box()?.value && document.activeElement === document.body) {
       title.setAttribute("tabindex", "-1");
       title.focus({ preventScroll: true });
     }
   };
+
+  // A message leaves the box as it is sent, so that the next can be written at once. One that is
+  // sent while another is on its way waits for it, and goes into the chat that the other began. One
+  // that could not be sent comes back, before whatever stands in the box by then.
+  const outbox = [];  // taken from the box at the very key, where Gradio looks a little later
+  const sent = new Map();  // number to text, of those that are not answered yet
+  const waiting = [];
+  let sends = 0;
+  let turns = 0;  // how often this page turned to another chat
+  let landed = "";  // the chat of the message that was answered last
+  const fill = (text) => {
+    box().value = text;
+    box().dispatchEvent(new Event("input", { bubbles: true }));
+  };
+  const joined = (texts) => texts.filter((text) => text.trim()).join("\n\n");
+  const unsent = () => joined([...sent.values(), ...outbox, box()?.value ?? ""]);
+  const wake = () => {
+    for (const go of waiting.splice(0)) go();
+  };
+  const giveBack = () => {
+    if (!(sent.size || outbox.length) || !box()) return;
+    fill(unsent());
+    sent.clear();
+    outbox.length = 0;
+    wake();
+  };
+  const pick = () => {
+    if (!box().value) return;
+    outbox.push(box().value);
+    fill("");
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    if (event.target === box()) pick();
+  }, { capture: true });
+  document.addEventListener("click", (event) => {
+    if (event.target.closest?.("#send")) pick();
+  }, { capture: true });
+  const take = async (held, number, ...rest) => {
+    const text = outbox.length ? outbox.shift() : held;
+    if (!text) return ["", number, ...rest];
+    const mine = (sends += 1);
+    const turn = turns;
+    let key = rest.pop();
+    sent.set(mine, text);
+    while (sent.has(mine) && Math.min(...sent.keys()) < mine) {
+      await new Promise((go) => waiting.push(go));
+      if (key === "" && turn === turns) key = landed;
+    }
+    return [sent.has(mine) ? text : "", String(mine), ...rest, key];
+  };
+  const answered = (answer) => {
+    const [number, outcome, key] = (answer ?? "").split(" ");
+    const text = sent.get(Number(number));
+    sent.delete(Number(number));
+    landed = key;
+    if (text !== undefined && outcome === "refused") fill(joined([text, box().value]));
+    wake();
+  };
+  const turned = () => {
+    turns += 1;
+    closeSidebar();
+  };
+
+  // Gradio's client closes its stream of answers when none is outstanding. A request that it sends
+  // at that very moment is answered into a stream nobody reads, until the next request opens one.
+  // So every request is followed by two empty ones: what was left behind comes with them.
+  const POKES_MS = [1500, 5000];
+  let pokes = 0;
+  let timers = [];
+  const arm = () => {
+    timers.forEach((timer) => window.clearTimeout(timer));
+    timers = POKES_MS.map((ms) => window.setTimeout(() => {
+      pokes += 1;
+      byId("poke")?.click();
+    }, ms));
+  };
+  new PerformanceObserver((list) => {
+    for (const request of list.getEntries()) {
+      if (!request.name.includes("/queue/join")) continue;
+      if (pokes > 0) pokes -= 1;
+      else arm();
+    }
+  }).observe({ type: "resource", buffered: true });
 
   // News: a mark of what this page was drawn from is compared with what the server knows, out of
   // its memory. Nothing is asked while the page is out of sight.
@@ -180,15 +293,18 @@
       offline(false);
       if (!seen || seen !== valueOf("seen")) return;
       if (news.server) {
-        try { window.sessionStorage.setItem("twofold-draft", box()?.value ?? ""); } catch { /* lost */ }
+        try { window.sessionStorage.setItem("twofold-draft", unsent()); } catch { /* lost */ }
         window.location.reload();
         return;
       }
       const busy = byId("stop")?.offsetParent;  // what is being written is followed already
-      if (!busy && (news.chat || news.list || news.status)) byId("sync")?.click();
+      if (news.chat || (!busy && (news.list || news.status))) byId("sync")?.click();
     } catch {
       unheard += 1;
-      if (unheard > 1) offline(true);
+      if (unheard > 1) {
+        offline(true);
+        giveBack();
+      }
     }
   };
   window.setInterval(look, NEWS_MS);
@@ -203,8 +319,7 @@
       window.sessionStorage.removeItem("twofold-draft");
     } catch { return; }
     if (!draft) return;
-    box().value = draft;
-    box().dispatchEvent(new Event("input", { bubbles: true }));
+    fill(draft);
   };
 
   // A reply grows at the end of the page: whoever was at the end stays there.
@@ -215,6 +330,7 @@
 
   new MutationObserver(() => {
     name();
+    showPlain();
     announce();
     restoreDraft();
     if (!opened && byId("sidebar")) {
@@ -235,10 +351,13 @@
     },
     focusBox: () => box()?.focus(),
     focus,
-    closeSidebar,
     keysOn,
     openTab: (name) => byId(`${name}-tab-button`)?.click(),
     press,
     writing,
+    turned,
+    take,
+    answered,
+    giveBack,
   };
 }

@@ -36,6 +36,31 @@ class GatedReplyMaker(ScriptedReplyMaker):
         return super().refit(preferences)
 
 
+class HeldReplyMaker(ScriptedReplyMaker):
+    """Writes ``words`` words of a reply and waits for ``go`` before the rest comes at once."""
+
+    def __init__(self, asking: ScriptedAsking = ScriptedAsking.NEVER, words: int = 20) -> None:
+        super().__init__(asking, words_per_s=120.0)
+        self.go = Event()
+        self._words = self._left = words
+
+    def reply(self, prompt, version, seed, emit, cancel, **wishes):
+        self._left = self._words
+        return super().reply(prompt, version, seed, emit, cancel, **wishes)
+
+    def allow(self, words):
+        """Let it write so many words more."""
+        self._left = words
+
+    def _pause(self, cancel):
+        if self.go.is_set():
+            return
+        super()._pause(cancel)
+        self._left -= 1
+        while self._left < 0 and not (self.go.is_set() or cancel.is_set()):
+            self.go.wait(0.02)
+
+
 class FailingReplyMaker(ScriptedReplyMaker):
     """Fails while ``error`` is set."""
 

@@ -103,12 +103,12 @@ def test_every_reason_to_ask_has_a_sentence(reason):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (status(missing=2), "2 more picks until the next lesson"),
-        (status(missing=1), "1 more pick until the next lesson"),
+        (status(missing=2), "2 more choices until the next lesson"),
+        (status(missing=1), "1 more choice until the next lesson"),
         (status(waiting=4, missing=0), "the next lesson is about to start"),
-        (status(LearnerState.LEARNING, waiting=4), "learning from 4 picks"),
-        (status(LearnerState.PAUSED, waiting=1), "learning is paused, 1 pick waiting"),
-        (status(None, waiting=1), "1 pick saved, learning is off"),
+        (status(LearnerState.LEARNING, waiting=4), "learning from 4 choices"),
+        (status(LearnerState.PAUSED, waiting=1), "learning is paused, 1 choice waiting"),
+        (status(None, waiting=1), "1 choice saved, learning is off"),
     ],
 )
 def test_the_status_line_says_what_the_next_lesson_waits_for(given, said):
@@ -261,7 +261,7 @@ LEARNED = Attempt(round=2, status=RoundStatus.ACCEPTED, live=True)
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ({}, "It is in the queue; 4 more picks start a lesson."),
+        ({}, "It is in the queue; 4 more choices start a lesson."),
         ({"attempts": (LEARNED,)}, "Learned in version 2, live."),
         (
             {"attempts": (replace(LEARNED, live=False),)},
@@ -300,10 +300,10 @@ def test_a_held_out_pick_says_that_it_only_checks():
     assert "only checks what I learned" in wording.receipt(answered(held_out=True), status())
 
 
-def test_earlier_picks_are_counted():
+def test_earlier_choices_are_counted():
     picks = [answered(), answered(attempts=(LEARNED,)), answered(choice=Choice.SKIP)]
-    assert wording.earlier_picks(picks) == "Earlier picks here: 1 learned, 1 waiting."
-    assert wording.earlier_picks([answered(choice=Choice.TIE)]) == ""
+    assert wording.earlier_choices(picks) == "Earlier choices here: 1 learned, 1 waiting."
+    assert wording.earlier_choices([answered(choice=Choice.TIE)]) == ""
 
 
 @pytest.mark.parametrize(

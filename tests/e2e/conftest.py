@@ -18,7 +18,7 @@ from learner.protocols import ReplyMaker
 from tests.e2e.page import App, Person, serving
 
 # Two cores may be busy with other tests; what does not come in this time does not come.
-expect.set_options(timeout=15_000)
+expect.set_options(timeout=30_000)
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 

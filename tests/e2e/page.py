@@ -4,6 +4,7 @@ Both work with any ReplyMaker, so tests with a real model use them as they are a
 ``patience_ms``. Everything is found by role, by what it says, or by our own ids.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ class App:
     folder: DataFolder
     store: Store
     service: ChatService
+    replies: ReplyMaker
     tabs: Tabs
     conversations: ConversationLog
     feedback: FeedbackLog
@@ -82,6 +84,7 @@ def serving(
                     folder=folder,
                     store=store,
                     service=service,
+                    replies=replies,
                     tabs=tabs,
                     conversations=logs.conversations,
                     feedback=logs.feedback,
@@ -91,12 +94,20 @@ def serving(
             service.close()
 
 
+def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    """Wait for something on the server's side that no page tells of."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.05)
+
+
 @dataclass
 class Person:
     """Somebody at a browser. ``errors`` collects what the page complained about."""
 
     page: Page
-    patience_ms: float = 15_000
+    patience_ms: float = 30_000
     errors: list[str] = field(default_factory=list)
     foreign_requests: list[str] = field(default_factory=list)
 
@@ -127,9 +138,14 @@ class Person:
         del self.errors[known:]  # the page that is left complains of its torn streams
         self.ready()
 
+    def leave(self) -> None:
+        """Leave the page, so that it does not complain of a server that ends."""
+        self.page.goto("about:blank")
+
     def ready(self) -> None:
         """Wait until the page has loaded and shows what the server told it."""
         expect(self.part("status")).to_contain_text("v", timeout=self.patience_ms)
+        expect(self.part("seen").locator("textarea, input")).not_to_have_value("")
         expect(self.box).to_be_visible()
 
     def settled(self) -> None:
@@ -160,10 +176,10 @@ class Person:
 
     def converse(self, text: str) -> None:
         """Say something and wait until nothing is written any more."""
-        known = self.said.count()
+        said, replies = self.said.count(), self.replies.count()
         self.say(text)
-        expect(self.said).to_have_count(known + 1, timeout=self.patience_ms)
-        self.await_calm()
+        expect(self.said).to_have_count(said + 1, timeout=self.patience_ms)
+        self.await_reply(replies + 1)
 
     def await_reply(self, number: int) -> str:
         """Wait until the ``number``-th reply stands whole in the transcript; return its text."""
@@ -190,6 +206,12 @@ class Person:
 
     def open_tab(self, name: str) -> None:
         self.page.get_by_role("tab", name=name).click()
+
+    def unfold_all(self) -> None:
+        """Open every fold of the tab that is shown."""
+        for fold in self.page.locator(".label-wrap:visible").all():
+            if "open" not in (fold.get_attribute("class") or "").split():
+                fold.click()
 
     def key(self) -> str:
         """The conversation's key in the address."""

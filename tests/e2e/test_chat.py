@@ -1,12 +1,13 @@
 """A person chats, picks, reloads and comes back, in a real browser against the scripted model."""
 
 import re
+import time
 
 import pytest
 from playwright.sync_api import expect
 
-from learner.engine.scripted import ScriptedAsking
 from storage.records import Choice, TurnState
+from tests.chat_app.makers import HeldReplyMaker
 from tests.e2e.conftest import demo
 from tests.e2e.page import serving
 
@@ -96,12 +97,13 @@ def test_typing_on_skips_the_question(app, person):
 
 
 def test_a_reload_in_the_middle_of_a_reply_finds_it_going_on(serve, person):
-    app = serve(demo(ScriptedAsking.NEVER, words_per_s=40.0))
+    app = serve(replies := HeldReplyMaker())
     person.visit(app.address)
     person.say("Count to 120")
     expect(person.replies).to_contain_text(SOME_NUMBERS)
     person.reload()
     expect(person.part("stop")).to_be_visible()
+    replies.go.set()
     reply = person.await_reply(1)
     assert len(reply.split()) == 120
     expect(person.said).to_have_count(1)
@@ -121,11 +123,12 @@ def test_a_reload_and_a_restart_bring_the_open_question_back(tmp_path, person):
         person.part("choose-2").click()
         assert person.await_reply(1) == pair[1]
         assert app.choices(person.key()) == [Choice.SECOND]
+        person.leave()
     person.errors.clear()  # the browser says that the server was away, and it was
 
 
 def test_stop_by_key_keeps_the_text_and_retry_writes_another(serve, person):
-    app = serve(demo(ScriptedAsking.NEVER, words_per_s=40.0))
+    app = serve(HeldReplyMaker())
     person.visit(app.address)
     person.say("Count to 500")
     expect(person.replies).to_contain_text(SOME_NUMBERS)
@@ -169,7 +172,7 @@ def test_two_pages_on_one_chat_end_with_one_answer(app, person, new_person):
 
 
 def test_a_message_is_kept_while_another_page_gets_a_reply(serve, person, new_person):
-    app = serve(demo(ScriptedAsking.NEVER, words_per_s=20.0))
+    app = serve(HeldReplyMaker())
     person.visit(app.address)
     person.say("Count to 3")
     person.await_reply(1)
@@ -191,22 +194,23 @@ def test_conversations_are_listed_and_opened(app, person):
     person.part("new-chat").click()
     expect(person.said).to_have_count(0)
     expect(person.part("pair")).to_be_hidden()
-    assert person.page.url == f"{app.address}/"
+    expect(person.page).to_have_url(f"{app.address}/")
     person.say("Count to 4")
     person.await_question()
     person.part("conversations").get_by_text("Count to 3").first.click()
     expect(person.said).to_have_text("Count to 3")
     expect(person.part("pair")).to_be_visible()
-    assert person.key() == first
+    expect(person.page).to_have_url(f"{app.address}/?c={first}")
 
 
 def test_leaving_a_chat_leaves_its_reply_going_on_and_the_page_alone(serve, person):
-    app = serve(demo(ScriptedAsking.NEVER, words_per_s=40.0))
+    app = serve(replies := HeldReplyMaker())
     person.visit(app.address)
     person.say("Count to 100")
-    expect(person.replies).to_contain_text("1")
+    expect(person.replies).to_contain_text(SOME_NUMBERS)
     person.part("new-chat").click()
     expect(person.replies).to_have_count(0)
+    replies.go.set()
     app.service.drain()
     person.page.wait_for_timeout(300)
     expect(person.replies).to_have_count(0)
@@ -228,11 +232,39 @@ def test_what_cannot_be_sent_is_explained_and_kept(app, person):
     expect(person.part("note")).to_contain_text("empty")
     person.say("x" * 100_000)
     expect(person.part("note")).to_contain_text("100,000 characters; at most 8,000 fit")
-    assert len(person.box.input_value()) == 100_000
+    expect(person.box).to_have_value("x" * 100_000)
     assert app.conversations.list() == before
     person.say("Count to 3")
     person.await_question()
     expect(person.part("note")).to_be_hidden()
+
+
+def test_nothing_is_lost_that_is_sent_or_typed_while_a_message_is_on_its_way(
+    app, person, monkeypatch
+):
+    check, known = app.service.check, len(app.conversations.list())
+
+    def slowly(text):
+        time.sleep(0.7)
+        return check(text)
+
+    monkeypatch.setattr(app.service, "check", slowly)
+    person.visit(app.address)
+    person.say("   ")
+    person.say("Count to 3")  # the answer to the blanks is still to come
+    person.box.press_sequentially("and then")
+    person.await_question()
+    expect(person.said).to_have_text("Count to 3")
+    expect(person.box).to_have_value("and then")
+    expect(person.part("note")).to_be_hidden()
+    person.box.fill("Count to 4")
+    person.box.press("Enter")
+    person.box.press("Enter")
+    expect(person.said).to_have_count(2)
+    person.await_reply(2)
+    expect(person.said).to_have_text(["Count to 3", "Count to 4"])
+    expect(person.part("note")).to_be_hidden()
+    assert len(app.conversations.list()) == known + 1
 
 
 def test_an_example_starts_a_chat(app, person):

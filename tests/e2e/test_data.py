@@ -100,8 +100,12 @@ def test_a_choice_is_looked_up_and_left_out_by_keyboard_alone(asking, person):
     cards(person).first.focus()
     keyboard.press("Space")
     expect(person.part("pick-title")).to_contain_text("A note to a neighbour")
-    cards(person).nth(1).focus()  # arrow keys do not move between cards yet: docs/interface.md
-    keyboard.press("Space")
+    keyboard.press("ArrowDown")
+    expect(person.part("pick-title")).to_contain_text("A rainy Sunday?")
+    keyboard.press("ArrowDown")
+    keyboard.press("ArrowDown")  # there is none below the last
+    expect(person.part("pick-title")).to_contain_text("Why is the sky blue?")
+    keyboard.press("ArrowUp")
     expect(person.part("pick-title")).to_contain_text("A rainy Sunday?")
     person.part("pick-exclude").focus()
     keyboard.press("Enter")

@@ -89,6 +89,7 @@ def test_a_phone_has_each_button_under_its_reply_and_no_sideways_scroll(app, new
     for name in ("choose-1", "choose-2", "choose-tie", "choose-both-bad", "choose-skip", "send"):
         assert person.part(name).bounding_box()["height"] >= 44
     person.part("choose-1").tap()
+    expect(person.part("undo")).to_be_visible()
     assert person.part("undo").bounding_box()["height"] >= 44
     person.open_tab("Learning")
     expect(person.part("facts")).to_contain_text("Choices")
@@ -157,5 +158,5 @@ def test_a_server_ends_quietly_while_pages_are_open(new_person, tmp_path, capfd)
         person.say("Count to 500")
         expect(person.part("stop")).to_be_visible()
         began = time.monotonic()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     assert "ERROR" not in capfd.readouterr().err

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from threading import Event
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -18,7 +19,7 @@ from learner.config import (
     RewardConfig,
 )
 from learner.worker import LearnerProcess
-from storage.records import Choice, Comparison, Role, Sampling
+from storage.records import Choice, Comparison, Completion, Message, PolicyVersionId, Role, Sampling
 from tests.e2e.page import App, Person, serving
 
 pytestmark = [
@@ -60,6 +61,21 @@ def app(tmp_path, default_model) -> Iterator[App]:
             learner.stop()
 
 
+def written(app: App) -> list[tuple[str, tuple[int, ...]]]:
+    """What the live version draws for one prompt under one seed, without a word of the judges."""
+    found: list[Completion] = []
+
+    def write() -> None:
+        live = app.policies.current()
+        prompt = [Message(role=Role.USER, content="Tell me about the sea.")]
+        plan = app.replies.compare(prompt, (live, live), 11, lambda _: None, Event())
+        found.extend(plan.shown)
+
+    app.service.on_model(write)
+    app.service.drain()
+    return [(one.text, one.token_ids) for one in found]
+
+
 def newest(app: App) -> Comparison:
     return app.feedback.preferences()[-1].comparison
 
@@ -68,6 +84,7 @@ def test_a_pick_becomes_a_version_that_writes_the_later_reply(app: App, browser:
     person = Person(browser.new_page(), patience_ms=PATIENCE_MS)
     person.visit(app.address)
 
+    before = written(app)
     person.say("Hello, my name is Ada.")
     person.key()  # the address names the chat from here on
     person.reload()  # while it is being written
@@ -107,5 +124,8 @@ def test_a_pick_becomes_a_version_that_writes_the_later_reply(app: App, browser:
     assert roles == [Role.USER, Role.ASSISTANT, Role.USER, Role.ASSISTANT, Role.USER]
     assert newest(app).prompt[0].content == "Hello, my name is Ada."
     assert newest(app).prompt[1].content == preference.chosen.completion.text
+    app.service.roll_back(PolicyVersionId(0))
+    expect(person.part("status")).to_contain_text("v0", timeout=10_000)
+    assert written(app) == before  # byte for byte
     assert person.errors == []
     person.page.close()

@@ -1,5 +1,6 @@
 """The Settings tab in a browser: what counts at once, what waits, theme, keys, a backup."""
 
+import httpx
 import pytest
 from playwright.sync_api import expect
 
@@ -89,12 +90,53 @@ def test_a_backup_is_made_and_downloaded(quick, person, tmp_path):
         assert restored.read().table("turns").count == 2
 
 
+def test_a_program_is_answered_as_soon_as_the_switch_is_on(quick, person):
+    def ask(key):
+        return httpx.post(
+            f"{quick.address}/v1/chat/completions",
+            headers={"authorization": f"Bearer {key}"},
+            json={"messages": [{"role": "user", "content": "Count to 3"}]},
+            timeout=30,
+        )
+
+    person.visit(quick.address)
+    assert ask("any").status_code == 403
+    person.open_tab("Settings")
+    unfold(person, "API")
+    person.part("api-on").get_by_role("checkbox").check()
+    expect(person.part("api-said")).to_contain_text("Programs are answered now")
+    expect(person.part("api-example")).to_contain_text(quick.address)
+    box = person.part("api-key").get_by_role("textbox")
+    expect(box).to_have_value(quick.tabs.api_key.read())
+    old = box.input_value()
+    assert ask("any").status_code == 401
+    assert ask(old).json()["choices"][0]["message"]["role"] == "assistant"
+    person.part("api-renew").click()
+    expect(person.part("api-said")).to_contain_text("The one before opens nothing")
+    assert ask(old).status_code == 401
+    person.part("api-log").get_by_role("checkbox").check()
+    expect(person.part("api-said")).to_contain_text("kept from now on")
+    assert ask(quick.tabs.api_key.read()).status_code == 200
+    assert [chat.title for chat in quick.service.shelf.list()] == ["Count to 3"]
+    person.part("api-on").get_by_role("checkbox").uncheck()
+    expect(person.part("api-key")).to_be_hidden()
+    assert ask(quick.tabs.api_key.read()).status_code == 403
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_settings_tab_fits_a_phone(quick, new_person, scheme):
     person = new_person(360, 740, is_mobile=True, has_touch=True, color_scheme=scheme)
     person.visit(quick.address)
     person.open_tab("Settings")
-    for name in ("Learner", "Model", "Your data", "This browser", "The same from"):
+    for name in (
+        "Learner",
+        "Language",
+        "Model",
+        "API",
+        "Your data",
+        "This browser",
+        "The same from",
+    ):
         unfold(person, name)
     expect(person.part("settings-reset")).to_be_visible()
     assert_fits(person.page)

@@ -1,14 +1,13 @@
 """The list, the bar above a chat, two pages at once, keys and bad moments, in a real browser."""
 
-import time
-
 import pytest
 from playwright.sync_api import expect
 
 from learner.engine.scripted import ScriptedAsking
 from storage.records import Choice
+from tests.chat_app.makers import HeldReplyMaker
 from tests.e2e.conftest import demo
-from tests.e2e.page import serving
+from tests.e2e.page import serving, until
 
 pytestmark = [
     pytest.mark.pages,
@@ -85,11 +84,7 @@ def test_a_temporary_chat_is_gone_when_its_page_is(serve, new_person):
     person.await_reply(1)
     [key] = [row["key"] for row in app.store.read().query("SELECT key FROM conversations")]
     person.page.close()
-    for _ in range(100):
-        if app.conversations.by_key(key) is None:
-            return
-        time.sleep(0.1)
-    pytest.fail("the temporary chat outlived its page")
+    until(lambda: app.conversations.by_key(key) is None)
 
 
 def test_a_chat_is_not_learned_from_where_the_person_says_so(serve, person):
@@ -157,7 +152,7 @@ def test_two_pages_on_one_chat_see_each_other(serve, person, new_person):
 
 
 def test_two_people_write_at_once_and_each_gets_their_own(serve, person, new_person):
-    app = serve(demo(ScriptedAsking.NEVER, words_per_s=15.0))
+    app = serve(replies := HeldReplyMaker())
     other = new_person()
     person.visit(app.address)
     other.visit(app.address)
@@ -165,6 +160,7 @@ def test_two_people_write_at_once_and_each_gets_their_own(serve, person, new_per
     expect(person.part("stop")).to_be_visible()
     other.say("Repeat after me: mine alone")
     expect(other.part("stage")).to_contain_text("Waiting for another reply")
+    replies.go.set()
     assert len(person.await_reply(1).split()) == 60
     assert "mine alone" in other.await_reply(1)
     expect(person.said).to_have_text(["Count to 60"])
@@ -177,7 +173,7 @@ def test_an_idle_page_asks_for_nothing_but_a_line_from_memory(serve, person, mon
     person.visit(app.address)
     person.say("Count to 3")
     person.await_reply(1)
-    person.page.wait_for_timeout(2500)
+    person.page.wait_for_timeout(7000)  # until it listens no more for what may be left
     asked = []
     person.page.on("request", lambda request: asked.append(request.url))
     monkeypatch.setattr(app.store, "read", None)  # whoever asks the database fails
@@ -256,4 +252,5 @@ def test_a_page_says_that_the_server_is_away_and_goes_on_when_it_is_back(tmp_pat
         person.press("1")
         expect(person.part("saved")).to_have_text("Saved: Reply 1 is better.")
         assert app.choices(person.key()) == [Choice.FIRST]
+        person.leave()
     person.errors.clear()  # the browser says that the server was away, and it was

@@ -1,0 +1,188 @@
+"""``/v1``: OpenAI's chat completions for other programs on this computer.
+
+Off until the person switches it on, and closed without the key. The guard in front (``guard.py``)
+lets nobody in from elsewhere.
+"""
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from threading import Event
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from chat_app.api_key import ApiKey
+from chat_app.completions import Completions, Told
+from chat_app.errors import ChatError
+from chat_app.openai_shapes import (
+    END,
+    FINISHES,
+    ApiError,
+    Asked,
+    chunk,
+    event,
+    models_body,
+    read_request,
+    reply_body,
+)
+from storage.records import Thumb, TurnId
+
+MAX_BODY_BYTES = 2**20
+LOOK_S = 0.5
+"""A client that has gone is noticed this soon; its reply then ends."""
+THUMBS = {"up": Thumb.UP, "down": Thumb.DOWN, "none": Thumb.NONE}
+ID = "chatcmpl-"
+
+Heard = str | Told | ApiError
+
+
+class Api:
+    """The routes, over ``completions``; ``is_on`` is asked at every request."""
+
+    def __init__(
+        self, completions: Completions, key: ApiKey, *, max_chars: int, is_on: Callable[[], bool]
+    ) -> None:
+        self._completions = completions
+        self._key = key
+        self._max_chars = max_chars
+        self._is_on = is_on
+        self._started = int(time.time())
+
+    def add_to(self, app: FastAPI) -> None:
+        """Answer under ``/v1``, before Gradio takes the rest of the addresses."""
+
+        @app.get("/v1/models")
+        async def models(request: Request) -> Response:
+            return self._answered(request, lambda: JSONResponse(models_body(self._started)))
+
+        @app.post("/v1/chat/completions")
+        async def complete(request: Request) -> Response:
+            try:
+                self._let_in(request)
+                asked = read_request(await _body(request), max_chars=self._max_chars)
+                answer = Answer(self._completions, asked)
+                return await answer.streamed() if asked.stream else await answer.whole(request)
+            except ApiError as error:
+                return _refusal(error)
+
+        @app.post("/v1/feedback")
+        async def feedback(request: Request) -> Response:
+            try:
+                self._let_in(request)
+                return self._rate(await _body(request))
+            except ApiError as error:
+                return _refusal(error)
+
+        @app.api_route("/v1/{rest:path}", methods=["GET", "POST"])
+        async def unknown(request: Request) -> Response:
+            def refuse() -> Response:
+                raise ApiError(f"There is no {request.url.path} here.", status=404)
+
+            return self._answered(request, refuse)
+
+    def _answered(self, request: Request, answer: Callable[[], Response]) -> Response:
+        try:
+            self._let_in(request)
+            return answer()
+        except ApiError as error:
+            return _refusal(error)
+
+    def _let_in(self, request: Request) -> None:
+        if not self._is_on():
+            raise ApiError("The API is off: switch it on under Settings.", status=403)
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not self._key.opens(given.strip()):
+            raise ApiError(
+                "This is not the key: it stands under Settings.",
+                status=401,
+                code="invalid_api_key",
+            )
+
+    def _rate(self, body: bytes) -> Response:
+        try:
+            given = json.loads(body)
+            thumb = THUMBS[given["rating"]]
+            turn = TurnId(int(given["id"].removeprefix(ID)))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ApiError(
+                "Say the id of a reply that was kept, and a rating: up, down or none."
+            ) from error
+        try:
+            self._completions.rate(turn, thumb)
+        except ChatError as error:
+            raise ApiError(str(error), status=404, param="id") from error
+        return JSONResponse({"id": given["id"], "object": "feedback", "rating": given["rating"]})
+
+
+class Answer:
+    """One reply on its way from the model's thread to a client."""
+
+    def __init__(self, completions: Completions, asked: Asked) -> None:
+        self._heard: asyncio.Queue[Heard] = asyncio.Queue()
+        self._cancel = Event()
+        self._created = int(time.time())
+        self._id = ID + secrets.token_hex(12)
+        loop = asyncio.get_running_loop()
+
+        def hear(one: Heard) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._heard.put_nowait, one)
+
+        completions.reply(asked, write=hear, done=hear, cancel=self._cancel)
+
+    async def whole(self, request: Request) -> Response:
+        while True:
+            try:
+                one = await asyncio.wait_for(self._heard.get(), LOOK_S)
+            except TimeoutError:
+                if await request.is_disconnected():
+                    self._cancel.set()
+                    return Response(status_code=499)
+                continue
+            if isinstance(one, ApiError):
+                raise one
+            if isinstance(one, Told):
+                return JSONResponse(
+                    reply_body(self._name(one), self._created, one.text, one.completion)
+                )
+
+    async def streamed(self) -> Response:
+        first = await self._heard.get()  # what fails before the first word is a plain error
+        if isinstance(first, ApiError):
+            raise first
+        return StreamingResponse(self._events(first), media_type="text/event-stream")
+
+    async def _events(self, one: Heard) -> AsyncIterator[bytes]:
+        try:
+            yield chunk(self._id, self._created, {"role": "assistant", "content": ""})
+            while isinstance(one, str):
+                yield chunk(self._id, self._created, {"content": one})
+                one = await self._heard.get()
+            if isinstance(one, ApiError):
+                yield event(one.body())
+            else:
+                finish = FINISHES[one.completion.finish_reason]
+                yield chunk(self._name(one), self._created, {}, finish)
+            yield END
+        finally:
+            self._cancel.set()  # the client may have gone
+
+    def _name(self, told: Told) -> str:
+        """What feedback calls a reply that was kept."""
+        return self._id if told.turn_id is None else f"{ID}{told.turn_id}"
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BODY_BYTES:
+            raise ApiError("The request is larger than 1 MB.", status=413)
+    return body
+
+
+def _refusal(error: ApiError) -> Response:
+    return JSONResponse(error.body(), status_code=error.status)

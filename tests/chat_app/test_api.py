@@ -1,0 +1,254 @@
+"""``/v1`` as another program meets it: OpenAI's shapes, a key, a switch, its turn in the row."""
+
+import asyncio
+import json
+import stat
+import time
+from dataclasses import replace
+from threading import Thread
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from chat_app.api import Answer, Api
+from chat_app.api_key import ApiKey
+from chat_app.openai_shapes import Asked
+from chat_app.settings import Settings
+from storage.records import Message, Role, Sampling, Thumb
+from tests.chat_app.makers import FailingReplyMaker, GatedReplyMaker, SlowReplyMaker, scripted
+
+
+class Client:
+    """A program: it knows the key, and the address."""
+
+    def __init__(self, serve, replies, tmp_path, **settings):
+        self.settings = Settings(data=tmp_path, api=True, **settings)
+        self.service = serve(replies)
+        self.key = ApiKey(tmp_path / "api-key")
+        app = FastAPI()
+        Api(
+            self.service.completions(lambda: self.settings),
+            self.key,
+            max_chars=100,
+            is_on=lambda: self.settings.api,
+        ).add_to(app)
+        self.http = TestClient(app)
+
+    def ask(self, path="chat/completions", key=None, **body):
+        headers = {"authorization": f"Bearer {key or self.key.read()}"}
+        return self.http.post(f"/v1/{path}", json=body, headers=headers)
+
+    def say(self, text, **body):
+        return self.ask(messages=[{"role": "user", "content": text}], **body)
+
+
+@pytest.fixture
+def client(serve, tmp_path):
+    return Client(serve, scripted(), tmp_path)
+
+
+def events(answer):
+    """The bodies of a stream; its end must have been told."""
+    lines = [line for line in answer.text.split("\n\n") if line]
+    assert lines.pop() == "data: [DONE]"
+    return [json.loads(line.removeprefix("data: ")) for line in lines]
+
+
+def error(answer, status):
+    assert answer.status_code == status
+    told = answer.json()["error"]
+    assert set(told) == {"message", "type", "param", "code"}
+    return told
+
+
+def test_a_reply_comes_in_the_shape_of_openai(client):
+    answer = client.say("Count to 3", model="twofold")
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body["object"] == "chat.completion" and body["model"] == "twofold"
+    [choice] = body["choices"]
+    assert choice["finish_reason"] == "stop"
+    assert choice["message"]["role"] == "assistant"
+    assert sorted(choice["message"]["content"].replace(",", "").split()) == ["1", "2", "3"]
+    assert client.service.shelf.list() == []  # nothing of it is kept
+
+
+def test_a_stream_is_the_same_reply_in_pieces(client):
+    whole = client.say("Count to 30", seed=5).json()["choices"][0]["message"]["content"]
+    answer = client.say("Count to 30", seed=5, stream=True)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    first, *middle, last = events(answer)
+    assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    text = "".join(one["choices"][0]["delta"]["content"] for one in middle)
+    assert text == whole
+    assert last["choices"][0] == {"index": 0, "delta": {}, "finish_reason": "stop"}
+    assert len({one["id"] for one in (first, *middle, last)}) == 1
+    assert {one["object"] for one in (first, last)} == {"chat.completion.chunk"}
+
+
+def test_parts_and_instructions_are_understood(client):
+    parts = [{"type": "text", "text": "Repeat after me: "}, {"type": "text", "text": "tea"}]
+    messages = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": "Why is the sky blue?"},
+        {"role": "assistant", "content": "It is."},
+        {"role": "user", "content": parts},
+    ]
+    answer = client.ask(messages=messages)
+    assert "tea" in answer.json()["choices"][0]["message"]["content"]
+
+
+def test_a_stop_text_ends_the_reply_and_is_never_shown(client):
+    said = client.say("Repeat after me: one two STOP three", seed=1, stop="STOP")
+    text = said.json()["choices"][0]["message"]["content"]
+    assert text.rstrip().endswith("one two") and "STOP" not in text
+    answer = client.say("Repeat after me: one two STOP three", seed=1, stop=["STOP"], stream=True)
+    pieces = [one["choices"][0]["delta"].get("content", "") for one in events(answer)]
+    assert "".join(pieces) == text
+
+
+def test_the_models_are_listed(client):
+    headers = {"authorization": f"Bearer {client.key.read()}"}
+    body = client.http.get("/v1/models", headers=headers).json()
+    assert body["object"] == "list"
+    assert [one["id"] for one in body["data"]] == ["twofold"]
+
+
+def test_it_is_closed_until_it_is_switched_on_and_without_the_key(client):
+    assert error(client.say("hi", key="wrong"), 401)["code"] == "invalid_api_key"
+    assert error(client.http.get("/v1/models"), 401)["type"] == "authentication_error"
+    old = client.key.read()
+    client.key.renew()
+    error(client.say("hi", key=old), 401)
+    client.settings = replace(client.settings, api=False)
+    assert "switch it on" in error(client.say("hi"), 403)["message"]
+    assert not Settings(data=client.settings.data).api
+
+
+def test_nobody_else_may_read_the_key(tmp_path):
+    key = ApiKey(tmp_path / "api-key")
+    made = key.read()
+    assert made == key.read() and len(made) > 40
+    assert stat.S_IMODE((tmp_path / "api-key").stat().st_mode) == 0o600
+    assert key.opens(made) and not key.opens(made + "x") and not key.opens("")
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "messages"),
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "assistant", "content": "hi"}]}, "messages"),
+        ({"messages": [{"role": "robot", "content": "hi"}]}, "messages[0].role"),
+        ({"messages": [{"role": "user", "content": " "}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": 7}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": "x" * 101}]}, "messages[0].content"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            "messages[0].content",
+        ),
+        ({"temperature": 9}, "temperature"),
+        ({"temperature": True}, "temperature"),
+        ({"top_p": 0}, "top_p"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_completion_tokens": 1.5}, "max_completion_tokens"),
+        ({"n": 2}, "n"),
+        ({"stream": "yes"}, "stream"),
+        ({"stop": ["a", ""]}, "stop"),
+        ({"stop": list("abcde")}, "stop"),
+        ({"tools": [{"type": "function"}]}, "tools"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_by_name(client, body, param):
+    asked = body if "messages" in str(param) else client_body(body)
+    told = error(client.ask(**asked), 400)
+    assert (told["param"], told["type"]) == (param, "invalid_request_error")
+
+
+def client_body(body):
+    return {"messages": [{"role": "user", "content": "hi"}]} | body
+
+
+def test_other_models_addresses_and_bodies_are_refused(client):
+    assert error(client.say("hi", model="gpt-9"), 404)["code"] == "model_not_found"
+    assert "/v1/embeddings" in error(client.ask("embeddings"), 404)["message"]
+    headers = {"authorization": f"Bearer {client.key.read()}"}
+    address = "/v1/chat/completions"
+    error(client.http.post(address, content=b"{oh no", headers=headers), 400)
+    error(client.http.post(address, content=b"[]", headers=headers), 400)
+    error(client.http.post(address, content=b" " * (2**20 + 1), headers=headers), 413)
+
+
+def test_a_reply_that_fails_is_told_and_the_next_one_comes(serve, tmp_path):
+    maker = FailingReplyMaker(RuntimeError("secret"))
+    client = Client(serve, maker, tmp_path)
+    told = error(client.say("hi"), 500)
+    assert told["type"] == "server_error" and "secret" not in told["message"]
+    error(client.say("hi", stream=True), 500)
+    maker.error = None
+    assert client.say("Count to 3").status_code == 200
+
+
+def test_a_program_waits_behind_the_reply_of_the_chat(serve, tmp_path):
+    maker = GatedReplyMaker()
+    client = Client(serve, maker, tmp_path)
+    chat = client.service.new_conversation()
+    client.service.say(chat.id, "Count to 3")
+    maker.begun.wait(10)
+    answers = []
+    program = Thread(target=lambda: answers.append(client.say("Count to 4")))
+    program.start()
+    program.join(0.3)
+    assert answers == [] and client.service.view(chat.id).running
+    maker.gate.set()
+    program.join(30)
+    assert answers[0].status_code == 200
+    assert len(client.service.view(chat.id).turns) == 2
+
+
+def test_wishes_hold_for_one_reply_and_the_settings_come_back(serve, tmp_path, monkeypatch):
+    maker, configured = scripted(), []
+    client = Client(serve, maker, tmp_path)
+    monkeypatch.setattr(maker, "configure", lambda ask, sampling: configured.append(sampling))
+    client.say("hi", temperature=0, top_p=0.5, max_tokens=9_999)
+    usual = client.settings.engine.sampling
+    assert configured == [
+        Sampling(temperature=0, top_k=usual.top_k, top_p=0.5, max_new_tokens=512),
+        usual,
+    ]
+
+
+def test_what_is_said_is_kept_where_that_is_wished_and_can_be_rated(serve, tmp_path):
+    client = Client(serve, scripted(), tmp_path, api_log=True)
+    told = {"role": "system", "content": "Be brief."}
+    body = client.ask(messages=[told, {"role": "user", "content": "Count to 3"}]).json()
+    [chat] = client.service.shelf.list()
+    assert chat.title == "Count to 3" and not chat.learn
+    view = client.service.view(chat.id)
+    assert view.instructions == "Be brief."
+    assert view.turns[1].message.content == body["choices"][0]["message"]["content"]
+    assert client.ask("feedback", id=body["id"], rating="up").json()["rating"] == "up"
+    assert client.service.view(chat.id).thumbs == {view.turns[1].id: Thumb.UP}
+    client.ask("feedback", id=body["id"], rating="none")
+    assert client.service.view(chat.id).thumbs == {}
+    error(client.ask("feedback", id="chatcmpl-9999", rating="up"), 404)
+    error(client.ask("feedback", id=body["id"], rating="great"), 400)
+    error(client.ask("feedback"), 400)
+
+
+def test_a_client_that_goes_away_ends_its_reply(serve, tmp_path):
+    client = Client(serve, SlowReplyMaker(), tmp_path)
+    completions = client.service.completions(lambda: client.settings)
+    long = Asked(messages=(Message(role=Role.USER, content="Count to 9000"),), stream=True)
+
+    async def look_and_leave():
+        answer = await Answer(completions, long).streamed()
+        heard = [await anext(answer.body_iterator) for _ in range(3)]
+        await answer.body_iterator.aclose()
+        return heard
+
+    assert len(asyncio.run(look_and_leave())) == 3
+    began = time.monotonic()
+    client.service.drain()  # at 200 words a second the whole would take 45
+    assert time.monotonic() - began < 30
