@@ -170,6 +170,8 @@ class Ppo:
         lengths = [len(r.reply_ids) for r in rollouts]
         with torch.no_grad():
             logprobs, values = self._run(rollouts, range(len(rollouts)))
+            if self._reference is not None:  # reward models may have taken its place in memory
+                self._backbone.ensure_resident(self._reference)
             with self._backbone.speaking(self._reference_id):
                 ref_logprobs, _ = self._run(rollouts, range(len(rollouts)))
         rewards, mask = padded(-self._kl_weight * (logprobs - ref_logprobs), lengths)
