@@ -66,7 +66,7 @@ class LearningPage:
                 self.before = _pane("lesson-before")
                 self.after = _pane("lesson-after")
         self._taste.body()
-        gr.Markdown(tr("### Self-check"), elem_id="checks-title")
+        gr.Markdown(tr("## Self-check"), elem_id="checks-title")
         self.checks = gr.HTML(elem_id="checks")
         self.charts = gr.HTML(elem_id="charts")
         with gr.Accordion(tr("Every lesson"), open=False, elem_id="lessons-box"):
@@ -140,8 +140,8 @@ class LearningPage:
                 tr("You said: *{text}*.{same}", text=displayed(lesson.message), same=same)
             ),
             self.replies: gr.update(visible=True),
-            self.before: tr("### Before\n\n{text}", text=displayed(lesson.before)),
-            self.after: tr("### {now}, now\n\n{text}", now=now, text=displayed(lesson.after)),
+            self.before: tr("## Before\n\n{text}", text=displayed(lesson.before)),
+            self.after: tr("## {now}, now\n\n{text}", now=now, text=displayed(lesson.after)),
         }
 
     def do_pause(self) -> Update:

@@ -99,7 +99,7 @@ class PickPanel:
         return {
             self.shown: int(pair.id),
             self.column: gr.update(visible=True),
-            self.title: f"### {displayed(pair.prompt[-1].content)}",
+            self.title: f"## {displayed(pair.prompt[-1].content)}",
             self.before: words.earlier(pair.prompt[:-1]),
             self.first_title: words.reply_title(1, answer.choice),
             self.first: displayed(pair.first.completion.text),

@@ -260,7 +260,7 @@ class RankPage:
             self.failed: line(view.failed),
             self.stage: line("Writing…" if task else ""),
             self.slate: show(visible=bool(prompt)),
-            self.prompt: f"### {displayed(prompt[-1].content)}" if prompt else "",
+            self.prompt: f"## {displayed(prompt[-1].content)}" if prompt else "",
             self.about: line(words.about_slate(view)),
             self.side: show(visible=slate is not None),
             self.desk: desk_html(view, view.ranking.orders if view.ranking else None),

@@ -25,7 +25,7 @@ class TastePanel:
         self._settings = settings
 
     def body(self) -> None:
-        gr.Markdown(tr("### What it has learned of your taste"), elem_id="taste-title")
+        gr.Markdown(tr("## What it has learned of your taste"), elem_id="taste-title")
         self.learned = gr.HTML(elem_id="taste")
         with gr.Accordion(tr("Say it yourself"), open=False, elem_id="lean"):
             gr.Markdown(

@@ -74,10 +74,10 @@ NONE_YET = Words(
 )
 
 NO_PICKS = N_(
-    "### No choices yet\n\nWhen the chat shows two replies and you pick one, it "
+    "## No choices yet\n\nWhen the chat shows two replies and you pick one, it "
     "appears here, and you can look it up, correct it or take it back out."
 )
-NOTHING_FOUND = N_("### Nothing matches\n\nUse fewer words, or clear the filters.")
+NOTHING_FOUND = N_("## Nothing matches\n\nUse fewer words, or clear the filters.")
 
 
 def author_of(reply: Candidate) -> str:

@@ -10,7 +10,7 @@ from chat_app.wording import age, learner_name, lesson_line
 from storage.records import BASE_VERSION
 
 NO_LESSON = N_(
-    "### No lesson yet\n\nPick between two replies a few times and the first lesson "
+    "## No lesson yet\n\nPick between two replies a few times and the first lesson "
     "starts by itself. Its result will be plotted here."
 )
 NO_TASTE = N_("Nothing yet: it starts out without an opinion and learns one from your choices.")

@@ -23,7 +23,7 @@ COMPARE = N_(
     "rates here and under Learning count it."
 )
 ONLY_BASE = N_(
-    "### Only the untrained model so far\n\nAfter a few choices the first lesson "
+    "## Only the untrained model so far\n\nAfter a few choices the first lesson "
     "makes version 1, and it stands here beside the model it came from."
 )
 # Measure of a lesson: what it is in words, and the settings that hold its limits.
@@ -65,7 +65,7 @@ def card_label(card: VersionCard, lane: str, now: datetime) -> str:
 
 def title(card: VersionCard) -> str:
     name = upper_first(version_name(card.id))
-    return f"### {name}" + (f" · {tr('live')}" if card.live else "")
+    return f"## {name}" + (f" · {tr('live')}" if card.live else "")
 
 
 def standing(card: VersionCard) -> str:

@@ -23,7 +23,7 @@ INTRO = (
     "Write a message, let me answer it several times, and put the answers in order. "
     "One order of four answers says as much as six choices between two."
 )
-NOTHING_YET = "### No rankings yet\n\nWhat you put in order appears here; you can change it later."
+NOTHING_YET = "## No rankings yet\n\nWhat you put in order appears here; you can change it later."
 HELP = """
 - Press the numbers of the answers, **best first**: `3` `1` `2`. Or press **Next best** under them.
 - `=` ties the last one with the one before, `R` ties all that are left, `Backspace` takes one back.

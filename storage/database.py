@@ -52,10 +52,13 @@ class Reader:
         return db
 
     def close(self) -> None:
-        """Close every thread's connection; call it once the reading threads are done."""
+        """Let go of every thread's connection, which closes those that nobody is reading from.
+
+        One that is being read from closes when that is over: a page may still be drawn while the
+        app ends, and closing a connection under its reader ends the whole process.
+        """
         with self._all_lock:
-            while self._all:
-                self._all.popitem()[1].close()
+            self._all.clear()
         self._own = threading.local()
 
     def __enter__(self) -> Self:

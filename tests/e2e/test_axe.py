@@ -23,10 +23,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning"),
 ]
 
-TABS = ("Chat", "Learning", "Data", "Models", "Settings")
+TABS = ("Chat", "Rank", "Learning", "Data", "Models", "Settings")
 GRADIOS_OWN = (
     # The Chatbot's examples are buttons inside of role=list, without role=listitem.
     ("aria-required-children", 'class="examples'),
+    # The code box is CodeMirror: its colours are its theme's, and it scrolls without a tab stop.
+    ("color-contrast", '<span class="\u037c'),
+    ("scrollable-region-focusable", "cm-scroller"),
 )
 """Rule, and a part of the element: what Gradio draws and takes no attributes for."""
 

@@ -1,6 +1,8 @@
 """One writer, a reader per thread, and a schema that appears whole or not at all."""
 
 import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.context import BaseContext
@@ -198,3 +200,59 @@ def test_opening_an_existing_store_changes_no_row(root: Path) -> None:
 def test_the_clock_of_the_store_is_the_one_given(tmp_path: Path) -> None:
     with Store(tmp_path / "twofold.db", clock=lambda: 1.5) as store:
         assert store.now_ms() == 1500
+
+
+ENDING = """
+import sys, threading
+from pathlib import Path
+from storage.database import Reader, Store
+
+path = Path(sys.argv[1])
+Store(path).close()
+COUNT = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) "
+for _ in range(5):
+    reader, begun, said = Reader(path), threading.Event(), []
+
+    def read():
+        db = reader.read()
+        begun.set()
+        said.append(db.execute(COUNT + "SELECT count(*) FROM n").fetchone()[0])
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    begun.wait()
+    reader.close()
+    thread.join()
+    assert said == [300000], said
+"""
+
+
+def test_the_app_may_end_while_a_page_is_being_read(tmp_path):
+    """In a process of its own: closing a connection under its reader ends the process."""
+    done = subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, "-c", ENDING, str(tmp_path / "twofold.db")],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_connections_that_nobody_reads_from_are_closed_at_once(tmp_path: Path) -> None:
+    store = Store(tmp_path / "twofold.db")
+    opened, over = threading.Event(), threading.Event()
+
+    def idle() -> None:
+        count(store, "turns")
+        opened.set()
+        over.wait()
+
+    thread = threading.Thread(target=idle)
+    thread.start()
+    opened.wait()
+    store.close()
+    left = list(tmp_path.glob("*-wal"))  # the last one out folds it in
+    over.set()
+    thread.join()
+    assert left == []
