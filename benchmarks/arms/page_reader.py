@@ -27,7 +27,11 @@ class Browser:
             if any(name == "submit" for _, name in one["targets"])
             and parts[one["inputs"][0]]["type"] == "textbox"
         )
-        self._watch = next(one for one in events if one.get("trigger_after") == self._say["id"])
+        self._watch = next(
+            one
+            for one in events
+            if one.get("trigger_after") == self._say["id"] and one["types"]["generator"]
+        )
         self._values = {id_: _at_first(one) for id_, one in parts.items()}
         self._key = next(
             id_ for id_, one in parts.items() if one["props"].get("elem_id") == "conversation-key"
