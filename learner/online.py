@@ -8,7 +8,6 @@ read from the log each time, so a crash, a restart or a person's roll-back needs
 
 import json
 import logging
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -18,7 +17,7 @@ from learner.config import OnlineConfig
 from learner.gate import Gate
 from learner.protocols import UpdateRule, Verdict
 from learner.reward.head import BayesianRewardHead
-from learner.trust_region import nearer, shorter_step
+from learner.trust_region import judge_in_part
 from learner.updates.lesson import Lesson
 from learner.updates.teacher import Teacher
 from storage import rounds
@@ -84,7 +83,12 @@ class OnlineLearner:
         lesson = self._teacher.lesson(picks, self._reward, seed)
         update_metrics = self._rule.update(parent, lesson, seed)
         try:
-            verdict = self._judge(parent)
+            verdict = judge_in_part(
+                lambda: self._gate.judge(parent),
+                self._rule,
+                parent_drift=self._drift_of(parent),
+                attempts=self._config.gate.pull_ins,
+            )
             report = RoundReport(
                 number=number,
                 parent=parent.id,
@@ -103,31 +107,6 @@ class OnlineLearner:
         finally:
             self._rule.close()
         return report
-
-    def _judge(self, parent: PolicyVersion) -> Verdict:
-        """The gate's verdict; of an update that drifts too far a part is kept, and judged again.
-
-        First the step is shortened, as in a line search: what was learned before stays. Where that
-        is not enough, because the parent is at the limit, the whole adapter is pulled towards the
-        base: were the update refused instead, so would be each further one from this parent, and
-        its picks would never be learned.
-        """
-        verdict = self._gate.judge(parent)
-        kept: dict[str, float] = {}
-        for attempt in range(self._config.gate.pull_ins):
-            if not 1.0 < verdict.drift < math.inf:
-                break
-            if attempt == 0:
-                share = shorter_step(self._drift_of(parent), verdict.drift)
-                self._rule.shorten(share)
-                kept["shortened"] = share
-            else:
-                share = nearer(verdict.drift)
-                self._rule.pull_in(share)
-                kept["pulled_in"] = kept.get("pulled_in", 1.0) * share
-            verdict = self._gate.judge(parent)
-            verdict.metrics.update(kept)
-        return verdict
 
     def _drift_of(self, parent: PolicyVersion) -> float:
         """How far the parent is from the reference policy; none if it is the reference itself."""

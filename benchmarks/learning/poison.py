@@ -16,6 +16,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ from learner.measures import ScoredText, reply_logps
 from learner.model_source import resolve_model
 from learner.protocols import Verdict
 from learner.rollback import detect_harm
-from learner.trust_region import shorter_step
+from learner.trust_region import judge_in_part
 from learner.update_config import TuningConfig
 from learner.updates.tuning import AdapterTuning
 from storage.duels import Outcome
@@ -102,7 +103,7 @@ class Planter:
     def teach(self, said: Sequence[str], sign: float = 1.0) -> None:
         """Fine-tune on these replies to every prompt."""
         backbone = self.engine.backbone
-        parameters = self._open()
+        self._open()
         texts = [self._text(p, said[i % len(said)]) for i, p in enumerate(self._prompts)]
         for _ in range(STEPS):
             self.tuning.clear()
@@ -114,7 +115,6 @@ class Planter:
                 )
             loss.backward()
             self.tuning.step()
-        del parameters
 
     def unteach(self) -> None:
         """Make ordinary replies improbable."""
@@ -147,18 +147,6 @@ class Planter:
         ids = self.engine.render([message], Sampling()).token_ids
         said = self.engine.backbone.tokenizer(reply, add_special_tokens=False)["input_ids"]
         return ScoredText(prompt_ids=ids, reply_ids=(*said, self.engine.backbone.pad_id))
-
-
-def judged(gate: Gate, planter: Planter, base: PolicyVersion) -> Verdict:
-    """As ``OnlineLearner`` does from the base."""
-    verdict = gate.judge(base)
-    if 1.0 < verdict.drift < math.inf:
-        planter.tuning.shorten(shorter_step(0.0, verdict.drift))
-        verdict = gate.judge(base)
-        if 1.0 < verdict.drift < math.inf:
-            planter.tuning.pull_in((0.85 / verdict.drift) ** (1 / 3))
-            verdict = gate.judge(base)
-    return verdict
 
 
 def duels(engine: LocalEngine, base: PolicyVersion, seed: int) -> list[float]:
@@ -204,22 +192,28 @@ def main() -> None:
     options = parser.parse_args()
     engine = load_engine(resolve_model(progress=print), EngineConfig())
     base = PolicyVersion(id=BASE_VERSION, parent=None, adapter_path=None, created_at=_EPOCH)
-    gate = Gate(engine, GateConfig(), seed=0)
+    gate_config = GateConfig()
+    gate = Gate(engine, gate_config, seed=0)
     planter = Planter(engine, base)
     results: list[dict[str, object]] = []
-    for name, plant in planter.kinds().items():
+    for number, (name, plant) in enumerate(planter.kinds().items()):
         if options.kinds and name not in options.kinds:
             continue
         began = time.monotonic()
         try:
             plant()
-            verdict = judged(gate, planter, base)
+            verdict = judge_in_part(
+                partial(gate.judge, base),
+                planter.tuning,
+                parent_drift=0.0,
+                attempts=gate_config.pull_ins,
+            )
         except FloatingPointError as error:
             verdict = Verdict(accepted=False, reason=str(error), metrics={})
         result: dict[str, object] = {"kind": name, "gate": verdict.reason}
         result |= {"passed": verdict.accepted, "drift": round(verdict.drift, 3)}
         if verdict.accepted:
-            won = duels(engine, base, seed=1)
+            won = duels(engine, base, seed=10_000 * number)
             result |= {"win_rate": sum(won) / len(won), "undone_after": undone_after(won)}
         engine.load(base)
         planter.tuning.close()
