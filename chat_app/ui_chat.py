@@ -3,7 +3,8 @@
 The page holds nothing that matters: hidden boxes carry the key of the conversation and the token
 of the question, all else comes from ``ChatService.view``. So a reload, a second tab or a restarted
 server find the same picture. Handlers answer at once; a generator of its own (``watch``) then
-follows the reply. Leaving a conversation ends that generator, never the reply.
+follows the reply, and ``end`` draws what came of it. Leaving a conversation ends that generator,
+never the reply; one that is lost on the way is begun anew by page.js.
 """
 
 import json
@@ -20,7 +21,7 @@ from chat_app.service import ChatService
 from chat_app.ui_choices import ChoiceEvents
 from chat_app.ui_layout import ChatLayout, messages_of
 from chat_app.ui_page import PageDrawing
-from chat_app.ui_parts import EACH, LAST, QUIET, Update
+from chat_app.ui_parts import EACH, LAST, QUIET, STREAM, Update
 from chat_app.ui_shelf import ShelfEvents
 from chat_app.ui_teach_events import TeachEvents
 from learner.protocols import Stage
@@ -46,7 +47,7 @@ class ChatPage:
     def bind(self, page: gr.Blocks) -> None:
         parts, page_ = self._layout, self._page
         draws = QUIET | {"outputs": parts.drawn}
-        follows = EACH | {"outputs": parts.drawn}
+        streams = STREAM | {"outputs": parts.moving}
 
         opened = page.load(self.arrive, parts.key, js=READ_KEY, **draws)
         sent = gr.on(
@@ -71,24 +72,26 @@ class ChatPage:
         teaching = TeachEvents(
             self._service, parts.teach, page_, box=parts.box, key=parts.key, draws=draws
         ).bind()
-        news = parts.sync.click(self.catch_up, unfinished, **draws)
+        news = parts.sync.click(self.catch_up, unfinished, parts.drawn, **LAST)
         watching = [
-            event.then(self.watch, [parts.seen, parts.key], **follows)
-            for event in (opened, sent, example, retried, goes_on, edited, teaching)
+            event.then(self.watch, parts.key, **streams)
+            for event in (opened, sent, example, retried, goes_on, edited, teaching, news)
         ]
-        watching.append(news.then(self.follow, [parts.seen, *unfinished], **follows))
+        watching.append(parts.listen.click(self.watch, parts.key, **streams))
         # First let go of the reply that is followed, then draw something else: what is still on
         # its way to the page would be drawn over it. A listener cannot cancel what comes after
         # itself, so a second one lets go of what an earlier choice in the list began to follow.
         turning = {"outputs": [parts.left, parts.key], "cancels": watching}
         picked = parts.list.chats.input(None, [parts.key, parts.list.chats], js=TURN, **turning)
-        selected = picked.then(self.open, [parts.key, parts.left], **follows)
-        watching.append(selected.then(self.watch, [parts.seen, parts.key], **follows))
+        selected = picked.then(self.open, [parts.key, parts.left], parts.drawn, **EACH)
+        watching.append(selected.then(self.watch, parts.key, **streams))
         parts.list.chats.input(None, cancels=watching[-1:])
         left = parts.list.new.click(None, [parts.key], js=BEGIN, **turning)
-        left.then(self.open_new, parts.left, **follows)
+        left.then(self.open_new, parts.left, parts.drawn, **EACH)
+        for reply in watching:
+            reply.then(self.end, [parts.seen, *unfinished], parts.drawn, **EACH)
 
-        parts.transcript.like(self.rate, [parts.turns, parts.key], **follows)
+        parts.transcript.like(self.rate, [parts.turns, parts.key], parts.drawn, **EACH)
         parts.reply.rank.click(self.rank_more, parts.key, **draws).then(
             None, [parts.note], None, js=OPEN_RANK
         )
@@ -99,7 +102,6 @@ class ChatPage:
                 (pager.after, pager.after_turn),
             ):
                 button.click(self.show, [turn, parts.key], parts.drawn, **LAST)
-        parts.poke.click(lambda: None, None, None, **EACH)
         parts.address.change(None, [parts.address], None, js=WRITE_KEY)
         page.unload(page_.closed)
         ChoiceEvents(self._service, parts, page_).bind()
@@ -121,11 +123,12 @@ class ChatPage:
         """An empty chat; it becomes a conversation with its first message."""
         return self.open("", left, request)
 
-    def watch(self, seen: str, key: str, request: gr.Request) -> Iterator[Update]:
-        """Follow the reply being written, if any, and draw its end, while the page shows it.
+    def watch(self, key: str, request: gr.Request) -> Iterator[Update]:
+        """Follow the reply being written, if any, while the page shows it.
 
-        ``seen`` is what the page was drawn from: where nothing is new, nothing is drawn.
+        The newest such event of a page is its only one: an older one may be heard by nobody.
         """
+        following = self._page.begin_to_follow(request)
         try:
             conversation_id = self._page.id(key)
         except ChatError:  # an empty chat, or one that was deleted meanwhile
@@ -135,9 +138,8 @@ class ChatPage:
         before, teaching = messages_of(view), teaches(view.conversation)
         places = 0  # of the draft before: 1 is a reply, 2 are a pair
         for draft in self._service.watch(conversation_id):
-            if not self._page.shows(key, request):
-                yield gr.skip()
-                return
+            if not (self._page.shows(key, request) and self._page.follows(following, request)):
+                break
             if draft.stage is not Stage.DONE:
                 begun = 0 < places == len(draft.texts)
                 yield (
@@ -146,10 +148,17 @@ class ChatPage:
                     else self._layout.draw_draft(before, draft, begun=begun)
                 )
                 places = len(draft.texts)
-        if places or self._service.revisions.news(seen)["chat"]:
-            yield self._page.with_rows_as_they_are(self._page.drawn(key, request))
-        else:
+        if not places:
             yield gr.skip()
+
+    def end(self, seen: str, changing: str, key: str, request: gr.Request) -> Update:
+        """What came of the reply that was followed.
+
+        ``seen`` is what the page was drawn from: where nothing is new, nothing is drawn.
+        """
+        if not self._service.revisions.news(seen)["chat"]:
+            return gr.skip()
+        return self.catch_up(changing, key, request)
 
     def catch_up(self, changing: str, key: str, request: gr.Request) -> Update:
         """Something changed on another page, in the learner or by another command.
@@ -162,14 +171,6 @@ class ChatPage:
         if self._layout.seen not in update or not update[self._layout.key]:
             return update
         return self._page.without_unfinished(update, changing=bool(changing))
-
-    def follow(self, seen: str, changing: str, key: str, request: gr.Request) -> Iterator[Update]:
-        """``watch`` for a page that only heard of the reply."""
-        for update in self.watch(seen, key, request):
-            kept = isinstance(update, dict) and self._layout.seen in update
-            yield (
-                self._page.without_unfinished(update, changing=bool(changing)) if kept else update
-            )
 
     # --- Messages ----------------------------------------------------------------------------
 

@@ -55,7 +55,7 @@ class ChatLayout:
         self.sending = hidden("sending")
         self.sent = hidden("sent")  # which message was taken, or refused (page.js)
         self.sync = gr.Button("Look for news", visible="hidden", elem_id="sync")
-        self.poke = gr.Button("Listen", visible="hidden", elem_id="poke")
+        self.listen = gr.Button("Listen", visible="hidden", elem_id="listen")
         self.bar = ChatBar()
         self.transcript = gr.Chatbot(
             label=tr("Conversation"),
@@ -109,7 +109,7 @@ class ChatLayout:
 
     @property
     def drawn(self) -> list[Any]:
-        """Every part that ``draw`` and ``draw_draft`` may name, besides the message box."""
+        """Every part that ``draw`` may name, besides the message box."""
         return [
             self.key,
             self.address,
@@ -126,6 +126,21 @@ class ChatLayout:
             self.problem,
             self.go_on,
             self.note,
+            self.send,
+            self.stop,
+        ]
+
+    @property
+    def moving(self) -> list[Any]:
+        """Every part that ``draw_draft`` and ``draw_suggestion`` may name.
+
+        No more than these: Gradio builds each of them anew for every update, changed or not.
+        """
+        return [
+            self.stage,
+            self.transcript,
+            *self.pair.drawn,
+            *self.teach.moving,
             self.send,
             self.stop,
         ]

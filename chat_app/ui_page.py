@@ -21,6 +21,7 @@ class PageDrawing:
         self._layout = layout
         self._temporary: dict[str, ConversationId] = {}  # by the session of their page
         self._open: dict[str, str] = {}  # which chat each page shows, by its session
+        self._following: dict[str, object] = {}  # what follows a reply for each page, by its session
 
     def id(self, key: str) -> ConversationId:
         """Raises ChatError where there is no such conversation."""
@@ -47,13 +48,6 @@ class PageDrawing:
         """
         kept = self._layout.unfinished(update, changing=changing)
         return {part: value for part, value in update.items() if part not in kept}
-
-    def with_rows_as_they_are(self, update: Update) -> Update:
-        """The same update without the rows for a name and for the deletion, open or not."""
-        if not update.get(self._layout.key):  # the chat is gone, and its rows with it
-            return update
-        rows = self._layout.bar.rows
-        return {part: value for part, value in update.items() if part not in rows}
 
     def empty(self, request: gr.Request, *, note: str = "", was: str = "") -> Update:
         """No conversation, for a page that shows that of ``was``."""
@@ -87,6 +81,17 @@ class PageDrawing:
         """Whether it still does. Gradio's cancelling may come too late for what is on its way."""
         return self._open.get(request.session_hash or "", key) == key
 
+    # --- What follows a reply for a page ---------------------------------------------------------
+
+    def begin_to_follow(self, request: gr.Request) -> object:
+        """A mark of the event that follows the reply for the page of this request from now on."""
+        self._following[request.session_hash or ""] = mark = object()
+        return mark
+
+    def follows(self, mark: object, request: gr.Request) -> bool:
+        """Whether no newer event does, and the page is still there."""
+        return self._following.get(request.session_hash or "") is mark
+
     # --- Temporary conversations -----------------------------------------------------------------
 
     def holds(self, session: str | None, conversation_id: ConversationId) -> None:
@@ -105,6 +110,7 @@ class PageDrawing:
     def closed(self, request: gr.Request) -> None:
         """The page was closed, reloaded or lost."""
         self._open.pop(request.session_hash or "", None)
+        self._following.pop(request.session_hash or "", None)
         conversation_id = self._temporary.pop(request.session_hash or "", None)
         if conversation_id is not None:
             try:

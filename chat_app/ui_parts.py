@@ -14,12 +14,17 @@ QUIET: dict[str, Any] = {
     "show_progress": "hidden",
     "api_visibility": "private",
     "concurrency_limit": None,
+    "queue": False,
 }
-"""Of a listener that only asks the store: no spinner, no endpoint, no queue. What comes while it
-still answers is dropped, which is right where the same thing twice would be a slip."""
+"""Of a listener that only asks the store: no spinner, no endpoint, and no queue, so that its answer
+comes in the response to its own request (docs/decisions/0014). What comes while it still answers
+is dropped, which is right where the same thing twice would be a slip."""
 
 EACH = QUIET | {"trigger_mode": "multiple"}
 """Of a listener whose every event counts, however fast they come."""
+
+STREAM = EACH | {"queue": True}
+"""Of a generator: Gradio hands out what it yields through its queue alone."""
 
 LAST = QUIET | {"trigger_mode": "always_last"}
 """Of a listener whose newest event counts: it is answered after the one before, with what the page

@@ -48,6 +48,10 @@ class TeachPanel:
             self.finish,
         ]
 
+    @property
+    def moving(self) -> list[Any]:
+        return [self.pane, self.text, self.use, self.another]
+
     def draw(self, view: ConversationView | None) -> Update:
         if view is None or not teaches(view.conversation):
             return {self.panel: show(visible=False)}

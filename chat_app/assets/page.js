@@ -252,30 +252,26 @@
     closeSidebar();
   };
 
-  // Gradio's client closes its stream of answers when none is outstanding. A request that it sends
-  // at that very moment is answered into a stream nobody reads, until the next request opens one.
-  // So every request is followed by two empty ones: what was left behind comes with them.
-  const POKES_MS = [1500, 5000];
-  let pokes = 0;
-  let timers = [];
-  const arm = () => {
-    timers.forEach((timer) => window.clearTimeout(timer));
-    timers = POKES_MS.map((ms) => window.setTimeout(() => {
-      pokes += 1;
-      byId("poke")?.click();
-    }, ms));
-  };
-  new PerformanceObserver((list) => {
-    for (const request of list.getEntries()) {
-      if (!request.name.includes("/queue/join")) continue;
-      if (pokes > 0) pokes -= 1;
-      else arm();
-    }
-  }).observe({ type: "resource", buffered: true });
-
   // News: a mark of what this page was drawn from is compared with what the server knows, out of
-  // its memory. Nothing is asked while the page is out of sight.
+  // its memory. Nothing is asked while the page is out of sight. What a reply says while it is
+  // written comes through Gradio's queue, which can lose it (docs/decisions/0014): where a reply is
+  // under way and nothing has moved for a while, it is followed anew.
   const NEWS_MS = 1500;
+  const STILL_LOOKS = 2;
+  // Not what is around them: Gradio counts tenths of seconds there, seen or not.
+  const GROWING = ["transcript", "stage", "reply-1", "reply-2", "suggestion-text"]
+    .map((id) => `#${id} [data-testid=${id === "transcript" ? "bot" : "markdown"}]`).join();
+  let grown = "";
+  let still = 0;  // how many looks in a row found a reply under way and as it was
+  const watchGrowth = (busy) => {
+    const texts = busy ? [...document.querySelectorAll(GROWING)] : [];
+    const now = texts.map((text) => text.textContent).join("\n");
+    still = busy && now === grown ? still + 1 : 0;
+    grown = now;
+    if (still < STILL_LOOKS) return;
+    still = 0;
+    byId("listen")?.click();
+  };
   const valueOf = (id) => byId(id)?.querySelector("textarea, input")?.value ?? "";
   const offline = (is) => {
     const banner = byId("offline");
@@ -299,6 +295,7 @@
       }
       const busy = byId("stop")?.offsetParent;  // what is being written is followed already
       if (news.chat || (!busy && (news.list || news.status))) byId("sync")?.click();
+      else watchGrowth(busy);
     } catch {
       unheard += 1;
       if (unheard > 1) {

@@ -1,0 +1,45 @@
+"""What a reply says while it is written can be lost between Gradio's queue and the page."""
+
+import pytest
+from playwright.sync_api import Route, expect
+
+from learner.engine.scripted import ScriptedAsking
+from tests.e2e.conftest import demo
+
+pytestmark = [
+    pytest.mark.browser,
+    # Gradio still sets an option that pandas 3 has deprecated.
+    pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning"),
+]
+
+CLOSED = 'data: {"msg": "close_stream", "event_id": null}\n\n'
+"""What Gradio's server says when, to its knowledge, nothing is outstanding."""
+
+
+def closed(route: Route) -> None:
+    route.fulfill(content_type="text/event-stream", body=CLOSED)
+
+
+def test_a_pair_whose_stream_is_lost_can_be_answered(app, person):
+    person.visit(app.address)
+    person.page.route("**/queue/data*", closed)
+    person.say("Why is the sky blue?")
+    person.await_question()
+    person.press("2")
+    expect(person.part("saved")).to_have_text("Saved: Reply 2 is better.")
+    person.await_calm()
+
+
+def test_a_reply_whose_stream_is_lost_is_followed_anew(serve, new_person):
+    app = serve(demo(ScriptedAsking.NEVER, words_per_s=1.5))
+    person = new_person()
+    person.visit(app.address)
+    person.page.route("**/queue/data*", closed, times=1)
+    person.say("Why is the sky blue?")
+    expect(person.replies).to_have_count(1)
+    expect(person.part("stop")).to_be_visible()  # so this is a part of it
+    said = person.replies.first.inner_text()
+    expect(person.replies.first).not_to_have_text(said)
+    expect(person.part("stop")).to_be_visible()
+    person.press("Escape")
+    person.await_calm()
