@@ -6,17 +6,23 @@ as somebody waits for an urgent job, and such work then returns early.
 """
 
 import logging
+import sys
 from collections import deque
 from collections.abc import Callable
 from threading import Condition, Event, Thread
 
 log = logging.getLogger(__name__)
 
+SWITCH_S = 0.0005
+"""How long a thread may hold the interpreter while another waits for it. Every decoding step lets
+go of it and takes it back; at Python's 5 ms a step of 3 ms could wait longer than it computes."""
+
 
 class ModelThread:
     """Runs submitted jobs in order. ``close`` finishes what was submitted, then ends the thread."""
 
     def __init__(self) -> None:
+        sys.setswitchinterval(min(SWITCH_S, sys.getswitchinterval()))
         self.hurry = Event()
         self._waiting: deque[tuple[Callable[[], None], bool]] = deque()
         self._busy = False

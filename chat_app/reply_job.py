@@ -8,8 +8,9 @@ from threading import Condition, Event
 from learner.protocols import Draft, Stage
 from storage.records import ConversationId, PolicyVersionId, TurnId
 
-TICK_S = 0.045
-"""Least pause between two drafts: about 22 a second, as fast as a page can usefully redraw."""
+TICK_S = 0.09
+"""Least pause between two drafts: about eleven a second reads as flowing. Each costs the processor
+as much as two or three tokens do (R10 in docs/benchmarks.md)."""
 HEARTBEAT_S = 1.0
 """A watcher gets a draft at least this often, so that the end of its page is soon noticed."""
 

@@ -134,16 +134,9 @@ class ChatLayout:
     def moving(self) -> list[Any]:
         """Every part that ``draw_draft`` and ``draw_suggestion`` may name.
 
-        No more than these: Gradio builds each of them anew for every update, changed or not.
+        Few, since Gradio builds each of them anew for every update, changed or not.
         """
-        return [
-            self.stage,
-            self.transcript,
-            *self.pair.drawn,
-            *self.teach.moving,
-            self.send,
-            self.stop,
-        ]
+        return [self.stage, self.transcript, *self.pair.moving, *self.teach.moving]
 
     def draw(
         self,
@@ -210,13 +203,11 @@ class ChatLayout:
         return {self.stage: line(wording_teach.SUGGESTING), **self.teach.draw_draft(draft)}
 
     def draw_draft(self, before: Messages, draft: Draft, *, begun: bool) -> Update:
-        """What moves while a reply is written under the messages ``before``.
+        """What moves while a reply is written under the messages ``before``, after ``draw``.
 
         ``begun``: the draft before this one had texts, too, so the rest of the page is right.
         """
         update: Update = {self.stage: line(wording.stage_line(draft, self._candidates))}
-        if not begun:
-            update |= self.draw_buttons(running=True)
         if len(draft.texts) == 1:
             reply = Message(role=Role.ASSISTANT, content=draft.texts[0])
             update[self.transcript] = gr.update(value=[*before, _message(reply)])

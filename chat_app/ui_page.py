@@ -21,7 +21,7 @@ class PageDrawing:
         self._layout = layout
         self._temporary: dict[str, ConversationId] = {}  # by the session of their page
         self._open: dict[str, str] = {}  # which chat each page shows, by its session
-        self._following: dict[str, object] = {}  # what follows a reply for each page, by its session
+        self._following: dict[str, object] = {}  # what follows the reply there, by its session
 
     def id(self, key: str) -> ConversationId:
         """Raises ChatError where there is no such conversation."""

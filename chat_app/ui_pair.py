@@ -98,16 +98,34 @@ class PairPanel:
         ]
 
     @property
+    def moving(self) -> list[Any]:
+        """What ``draw_draft`` may name."""
+        return [self.panel, self.first, self.second, self.first_better, self.second_better]
+
+    @property
     def editing(self) -> list[Any]:
         return [self.editor, self.start, self.text, self.diff]
 
     def draw(self, question: Comparison | None) -> Update:
-        """The open question, or no panel at all."""
+        """The open question; without one the panel is hidden, ready for a pair that is written."""
         if question is None:
             return {
                 self.panel: show(visible=False),
+                self.title: tr("## Writing another reply to compare…"),
+                self.why: tr(
+                    "If the one you are reading is fine, say so: I stop there and ask nothing."
+                ),
                 self.token: "",
                 self.changing: "",
+                self.first: _pane_text(""),
+                self.second: _pane_text(""),
+                self.first_better: gr.update(value=_better(1), interactive=False),
+                self.second_better: gr.update(value=_better(2), interactive=False),
+                self.tie: gr.update(interactive=False),
+                self.both_bad: gr.update(interactive=False),
+                self.write: gr.update(interactive=False, visible=True),
+                self.skip: gr.update(interactive=True, visible=True),
+                self.keep: show(visible=False),
                 self.editor: show(visible=False),
             }
         return self._draw_pair(question) | {
@@ -144,7 +162,8 @@ class PairPanel:
         }
 
     def draw_draft(self, draft: Draft, *, begun: bool) -> Update:
-        """The two places of a pair while it is written; ``begun``: only the texts are new."""
+        """The two places of a pair while it is written, after ``draw`` without a question;
+        ``begun``: only the texts are new."""
         texts = {self.first: _pane_text(draft.texts[0]), self.second: _pane_text(draft.texts[1])}
         if begun:
             return texts
@@ -153,20 +172,8 @@ class PairPanel:
         fine = tr("This one is fine  [{number}]", number=leader + 1)
         return texts | {
             self.panel: show(visible=True),
-            self.title: tr("## Writing another reply to compare…"),
-            self.why: tr(
-                "If the one you are reading is fine, say so: I stop there and ask nothing."
-            ),
-            self.token: "",
-            self.changing: "",
             buttons[leader]: gr.update(value=fine, interactive=True),
             buttons[1 - leader]: gr.update(value=_better(2 - leader), interactive=False),
-            self.tie: gr.update(interactive=False),
-            self.both_bad: gr.update(interactive=False),
-            self.write: gr.update(interactive=False, visible=True),
-            self.skip: gr.update(interactive=True, visible=True),
-            self.keep: show(visible=False),
-            self.editor: show(visible=False),
         }
 
     def draw_editor(self, start: str, question: Comparison) -> Update:

@@ -50,7 +50,8 @@ class TeachPanel:
 
     @property
     def moving(self) -> list[Any]:
-        return [self.pane, self.text, self.use, self.another]
+        """What ``draw_draft`` may name."""
+        return [self.pane, self.text]
 
     def draw(self, view: ConversationView | None) -> Update:
         if view is None or not teaches(view.conversation):
@@ -74,10 +75,6 @@ class TeachPanel:
         }
 
     def draw_draft(self, draft: Draft) -> Update:
+        """The suggestion while it is written, after ``draw`` without one."""
         text = draft.texts[0] if draft.texts else ""
-        return {
-            self.pane: show(visible=bool(text)),
-            self.text: displayed(text),
-            self.use: show(visible=False),
-            self.another: show(visible=False),
-        }
+        return {self.pane: show(visible=bool(text)), self.text: displayed(text)}

@@ -1,4 +1,4 @@
-"""A person's browser as far as Gradio can tell: sends one message, reads the reply's stream.
+"""A person's browser as far as Gradio can tell: sends one message, reads the reply and its end.
 
 python -m benchmarks.arms.page_reader ADDRESS      (messages as JSON lines on standard input)
 """
@@ -19,7 +19,8 @@ class Browser:
         config = httpx.get(f"{address}/config", timeout=60.0).json()
         self._session = uuid.uuid4().hex
         events = config["dependencies"]
-        # The event behind the message box, and the one that follows the reply it starts.
+        # The event behind the message box, the one that follows the reply it starts, and the one
+        # that draws what came of it.
         parts = {one["id"]: one for one in config["components"]}
         self._say = next(
             one
@@ -32,6 +33,11 @@ class Browser:
             for one in events
             if one.get("trigger_after") == self._say["id"] and one["types"]["generator"]
         )
+        self._end = next(
+            one
+            for one in events
+            if one.get("trigger_after") == self._watch["id"] and one["backend_fn"]
+        )
         self._values = {id_: _at_first(one) for id_, one in parts.items()}
         self._key = next(
             id_ for id_, one in parts.items() if one["props"].get("elem_id") == "conversation-key"
@@ -39,25 +45,34 @@ class Browser:
 
     def send(self, text: str) -> dict[str, float]:
         began = time.perf_counter()
-        *_, said = self._events(self._say, {self._say["inputs"][0]: text, self._key: ""})
-        key = said["output"]["data"][self._say["outputs"].index(self._key)]
+        said = self._answer(self._say, {self._say["inputs"][0]: text, self._key: ""})
+        key = said[self._say["outputs"].index(self._key)]
         key = key["value"] if isinstance(key, dict) else key
         first, count = 0.0, 0
-        for message in self._events(self._watch, {self._key: key}):
+        for message in self._stream(self._watch, {self._key: key}):
             count += 1
             if not first and message["msg"] == "process_generating":
                 first = time.perf_counter() - began
+        self._answer(self._end, {self._key: key})  # without a mark, so everything is drawn
         return {"wall_s": time.perf_counter() - began, "first_s": first, "events": count}
 
-    def _events(self, event: dict[str, Any], values: dict[int, str]) -> Iterator[dict[str, Any]]:
-        """What an event sends until it ends; other inputs than these are as the page opened."""
-        body = {
+    def _body(self, event: dict[str, Any], values: dict[int, str]) -> dict[str, Any]:
+        """Inputs other than ``values`` are as the page opened."""
+        return {
             "data": [values.get(one, self._values[one]) for one in event["inputs"]],
             "fn_index": event["id"],
             "session_hash": self._session,
             "event_data": None,
         }
-        self._http.post("/queue/join", json=body).raise_for_status()
+
+    def _answer(self, event: dict[str, Any], values: dict[int, str]) -> list[Any]:
+        """What an event without a queue puts into its outputs."""
+        response = self._http.post("/run/predict", json=self._body(event, values))
+        return response.raise_for_status().json()["data"]
+
+    def _stream(self, event: dict[str, Any], values: dict[int, str]) -> Iterator[dict[str, Any]]:
+        """What an event sends through the queue until it ends."""
+        self._http.post("/queue/join", json=self._body(event, values)).raise_for_status()
         stream = self._http.stream("GET", "/queue/data", params={"session_hash": self._session})
         with stream as lines:
             for line in lines.iter_lines():

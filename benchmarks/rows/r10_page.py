@@ -58,5 +58,5 @@ ROW = Row(
     figures=figures,
     needs=ready,
     warmups=2,
-    rounds=5,
+    rounds=9,
 )
