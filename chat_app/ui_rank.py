@@ -17,7 +17,7 @@ from chat_app.errors import ChatError
 from chat_app.markup import displayed
 from chat_app.ranking import ANSWERS, DeskView
 from chat_app.service import ChatService
-from chat_app.ui_parts import QUIET, Update, hidden, line, show
+from chat_app.ui_parts import QUIET, STREAM, Update, hidden, line, show
 from learner.protocols import Stage
 from storage.slates import MAX_ANSWERS, MIN_ANSWERS, Criterion, Orders, RankingState, Ranks
 
@@ -148,7 +148,7 @@ class RankPage:
             [self.text, *self.drawn], **QUIET,
         )  # fmt: skip
         for event in (opened, begun):
-            event.then(self.watch, here, **draws)
+            event.then(self.watch, here, self.drawn, **STREAM)
         self.stop.click(self.end, None, None, **QUIET)
         self.save.click(self.keep, [self.token, self.order], js=WITH_ORDER, **draws).then(
             None, [self.saved_token], None, js=FORGET

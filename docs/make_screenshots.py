@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # tests/ is not installed
@@ -47,7 +47,10 @@ def demo() -> Iterator[str]:
 def talk_until_asked(person: Person) -> None:
     """Say one thing after the other until a pair is shown that can be answered."""
     for question in QUESTIONS * 3:
-        person.converse(question)
+        said = person.said.count()
+        person.say(question)
+        expect(person.said).to_have_count(said + 1, timeout=PATIENCE_MS)
+        person.await_calm()
         if person.part("pair").is_visible():
             return
     raise SystemExit("No question came up: start the server with asking set to always.")

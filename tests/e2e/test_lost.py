@@ -1,5 +1,6 @@
 """What a reply says while it is written can be lost between Gradio's queue and the page."""
 
+import httpx
 import pytest
 from playwright.sync_api import Route, expect
 
@@ -43,3 +44,17 @@ def test_a_reply_whose_stream_is_lost_is_followed_anew(serve, new_person):
     expect(person.part("stop")).to_be_visible()
     person.press("Escape")
     person.await_calm()
+
+
+def test_what_follows_a_reply_goes_through_the_queue_and_nothing_else_does(app):
+    """Gradio drops what a generator without a queue yields; and its queue can lose an answer."""
+    config = httpx.get(f"{app.address}/config").json()
+    events = [
+        one
+        for one in config["dependencies"]
+        if one["backend_fn"] and one["targets"] != [[None, "unload"]]  # no browser asks for that
+    ]
+    assert len(events) > 50
+    queued = {one["api_name"] for one in events if one["queue"]}
+    assert queued == {one["api_name"] for one in events if one["types"]["generator"]}
+    assert queued
