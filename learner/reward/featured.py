@@ -21,9 +21,13 @@ class FeaturedReward:
         self, prompt: Sequence[Message], completions: Sequence[Completion]
     ) -> Float[Tensor, "E N"]:
         """Rewards in logits; only differences within one prompt mean anything."""
-        pooled = self._features.extract(prompt, [c.token_ids for c in completions])
-        featured = [
-            replace(c, feature=row.tobytes())
-            for c, row in zip(completions, pooled.half().numpy(), strict=True)
-        ]
-        return self._ensemble.score(prompt, featured)
+        return self._ensemble.score(prompt, featured(self._features, prompt, completions))
+
+
+def featured(
+    features: FeatureExtractor, prompt: Sequence[Message], completions: Sequence[Completion]
+) -> list[Completion]:
+    """The same completions with their features, in half precision as the log keeps them."""
+    pooled = features.extract(prompt, [c.token_ids for c in completions])
+    rows = pooled.half().numpy()
+    return [replace(c, feature=row.tobytes()) for c, row in zip(completions, rows, strict=True)]

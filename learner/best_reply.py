@@ -1,0 +1,69 @@
+"""What many prompts would be shown now without asking, beside plain samples: for measuring.
+
+The same steps as a turn of ``learner/asking.py``, several prompts to a batch; nothing is stored and
+neither the asking threshold nor the length forecast moves.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from learner.config import AskConfig
+from learner.engine.local import LocalEngine
+from learner.query_rules import pessimistic_best
+from learner.scorer import Scorer
+from learner.styles import Style
+from storage.records import Completion, Message, Sampling
+
+PROMPTS_PER_BATCH = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BestReply:
+    """What would be shown without asking, beside one plain sample."""
+
+    shown: Completion
+    plain: Completion
+
+
+def best_replies(
+    engine: LocalEngine,
+    scorer: Scorer,
+    styles: Sequence[Style],
+    prompts: Sequence[Sequence[Message]],
+    ask: AskConfig,
+    sampling: Sampling,
+    seeds: Sequence[int],
+) -> list[BestReply]:
+    """One for each prompt, of the version that the engine has loaded."""
+    replies: list[BestReply] = []
+    for start in range(0, len(prompts), PROMPTS_PER_BATCH):
+        some = slice(start, start + PROMPTS_PER_BATCH)
+        replies += _best_of(engine, scorer, styles, prompts[some], ask, sampling, seeds[some])
+    return replies
+
+
+def _best_of(
+    engine: LocalEngine,
+    scorer: Scorer,
+    styles: Sequence[Style],
+    prompts: Sequence[Sequence[Message]],
+    ask: AskConfig,
+    sampling: Sampling,
+    seeds: Sequence[int],
+) -> list[BestReply]:
+    N = ask.candidates
+    batch = engine.start_many(prompts, N, sampling, seeds, styles)
+    for _ in range(ask.commit_after_tokens):
+        if batch.running:
+            batch.step()
+    drafts = batch.completions()
+    best: list[int] = []
+    for p, prompt in enumerate(prompts):
+        rewards = scorer.score(prompt, drafts[p * N : (p + 1) * N])
+        best.append(p * N + pessimistic_best(rewards, scorer.reward.config.pessimism))
+    plain = [p * N for p in range(len(prompts))]
+    batch.drop([i for i in range(len(drafts)) if i not in {*best, *plain}])
+    while batch.running:
+        batch.step()
+    final = batch.completions()
+    return [BestReply(shown=final[b], plain=final[a]) for b, a in zip(best, plain, strict=True)]
