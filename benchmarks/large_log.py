@@ -18,8 +18,8 @@ from storage import chain
 from storage.conversations import is_held_out
 from storage.database import Store
 from storage.folder import DataFolder
+from storage.inserts import text_digest
 from storage.records import LOCAL_USER
-from storage.rows import text_digest
 from storage.sqlite import open_writer
 
 MESSAGES, QUESTIONS, CANDIDATES = 10, 8, 4

@@ -40,7 +40,8 @@ from learner.update_config import UpdateConfig, UpdateRuleName
 from storage.database import Reader, Store
 from storage.errors import StorageError
 from storage.folder import SETTINGS_FILE, DataFolder
-from storage.policies import PolicyReader, PolicyRegistry
+from storage.policies import PolicyReader
+from storage.policy_registry import PolicyRegistry
 from storage.records import PolicyVersionId, Sampling
 
 KNOWN_ERRORS = (ChatError, LearnerError, RewardEvalError, SimulationError, StorageError)

@@ -7,7 +7,7 @@ from chat_app.settings import Settings
 from learner.model_folder import ModelFolder
 from storage.database import Store
 from storage.folder import DataFolder
-from storage.policies import PolicyRegistry
+from storage.policy_registry import PolicyRegistry
 from storage.rounds import collect, sweep
 
 

@@ -12,7 +12,7 @@ from chat_app.adapter_zip import adapter_zip
 from chat_app.errors import ChatError, sentences
 from chat_app.language import tr
 from storage.duels import Duel, DuelReader, between
-from storage.policies import PolicyRegistry
+from storage.policy_registry import PolicyRegistry
 from storage.records import BASE_VERSION, PolicyVersion, PolicyVersionId, RoundReport
 
 LISTED = 100

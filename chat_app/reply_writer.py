@@ -15,7 +15,7 @@ from chat_app.reply_job import ReplyJob
 from learner.errors import AdapterLoadError
 from learner.protocols import ReplyMaker, ReplyPlan
 from storage.conversations import ConversationLog
-from storage.policies import PolicyRegistry
+from storage.policy_registry import PolicyRegistry
 from storage.records import BASE_VERSION, Message, PolicyVersion, PolicyVersionId
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from chat_app.config import ServiceConfig
 from chat_app.progress import LearnerStatus
 from chat_app.views import Status
 from storage.feedback import FeedbackLog
-from storage.policies import PolicyRegistry
+from storage.policy_registry import PolicyRegistry
 
 
 def status_now(

@@ -8,8 +8,9 @@ from sqlite_utils import Database
 
 from storage.database import Reader, Store
 from storage.errors import UnknownTurnError
+from storage.inserts import add_text, add_turn, show_candidate
 from storage.records import CandidateId, ConversationId, Role, Turn, TurnId, UserId
-from storage.rows import TURNS, add_text, add_turn, show_candidate, turn_of
+from storage.rows import TURNS, turn_of
 from storage.sqlite import fetch
 from storage.text import clean_text
 

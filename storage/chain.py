@@ -16,7 +16,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from storage.errors import BrokenChainError
-from storage.rows import text_digest
+from storage.inserts import text_digest
 from storage.sqlite import Row, fetch
 
 GENESIS = bytes(32)

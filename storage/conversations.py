@@ -14,6 +14,7 @@ from sqlite_utils import Database
 
 from storage.database import Reader, Store
 from storage.errors import UnknownConversationError, UnknownTurnError
+from storage.inserts import add_candidates, add_text, add_turn, insert, show_candidate
 from storage.records import (
     LOCAL_USER,
     Candidate,
@@ -35,15 +36,10 @@ from storage.rows import (
     CONVERSATIONS,
     TEMPORARY_USER,
     TURNS,
-    add_candidates,
-    add_text,
-    add_turn,
     candidates_by_id,
     comparisons_by_id,
     conversation_of,
-    insert,
     messages_to,
-    show_candidate,
     turn_of,
 )
 from storage.sqlite import Row, fetch

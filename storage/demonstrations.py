@@ -16,6 +16,7 @@ from storage.conversations import random_key
 from storage.database import Reader, Store
 from storage.errors import StorageError, UnknownTurnError
 from storage.feedback import append_answer, newest_answer, question_of, receipt_of
+from storage.inserts import add_cache, add_written, insert, show_candidate
 from storage.records import (
     LOCAL_USER,
     AskReason,
@@ -31,15 +32,7 @@ from storage.records import (
     TurnId,
     UserId,
 )
-from storage.rows import (
-    TURNS,
-    add_cache,
-    add_written,
-    insert,
-    messages_to,
-    show_candidate,
-    turn_of,
-)
+from storage.rows import TURNS, messages_to, turn_of
 from storage.sqlite import fetch
 from storage.text import clean_text
 

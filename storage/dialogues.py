@@ -15,8 +15,9 @@ from sqlite_utils import Database
 
 from storage.database import Reader, Store
 from storage.errors import NotTeachingError, UnknownConversationError, UnknownTurnError
+from storage.inserts import insert
 from storage.records import ConversationId, Message, Purpose, Role, TurnId
-from storage.rows import insert, messages_to, moment
+from storage.rows import messages_to, moment
 from storage.sqlite import Row, fetch
 
 DemonstrationId = NewType("DemonstrationId", int)

@@ -13,6 +13,7 @@ from sqlite_utils import Database
 from storage import chain
 from storage.database import Reader, Store
 from storage.errors import UnansweredError, UnknownComparisonError
+from storage.inserts import insert, show_candidate
 from storage.records import (
     LOCAL_USER,
     CandidateId,
@@ -27,14 +28,7 @@ from storage.records import (
     TurnId,
     UserId,
 )
-from storage.rows import (
-    candidates_by_id,
-    comparisons_by_id,
-    insert,
-    messages_to,
-    preferences_of,
-    show_candidate,
-)
+from storage.rows import candidates_by_id, comparisons_by_id, messages_to, preferences_of
 from storage.sqlite import Row, fetch
 
 EXCLUDED = "admin"

@@ -17,10 +17,10 @@ from sqlite_utils import Database
 from storage.conversations import ConversationLog
 from storage.database import Store
 from storage.errors import UnknownComparisonError, UnknownSlateError
+from storage.inserts import insert
 from storage.manifest import round_folder
-from storage.policies import PolicyRegistry
+from storage.policy_registry import PolicyRegistry
 from storage.records import ComparisonId, ConversationId, PolicyVersionId
-from storage.rows import insert
 from storage.slates import SlateId
 from storage.sqlite import fetch
 

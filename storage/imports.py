@@ -14,7 +14,16 @@ from storage.conversations import is_held_out, random_key
 from storage.database import Store
 from storage.dialogues import append_demonstration
 from storage.feedback import append_answer
-from storage.rankings import add_slate, append_ranking, slate_row
+from storage.inserts import (
+    add_cache,
+    add_candidates,
+    add_text,
+    add_turn,
+    add_written,
+    insert,
+    show_candidate,
+)
+from storage.ranking_rows import add_slate, append_ranking, slate_row
 from storage.records import (
     BASE_VERSION,
     LOCAL_USER,
@@ -28,15 +37,6 @@ from storage.records import (
     Role,
     Sampling,
     TurnId,
-)
-from storage.rows import (
-    add_cache,
-    add_candidates,
-    add_text,
-    add_turn,
-    add_written,
-    insert,
-    show_candidate,
 )
 from storage.slates import Orders, RankingState
 from storage.sqlite import Row, fetch

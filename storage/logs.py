@@ -14,7 +14,7 @@ from storage.duels import DuelReader
 from storage.feedback import FeedbackLog
 from storage.forgetting import Forgetting
 from storage.opinions import OpinionLog
-from storage.policies import PolicyRegistry
+from storage.policy_registry import PolicyRegistry
 from storage.rankings import RankingLog
 from storage.receipts import ReceiptReader
 

@@ -11,6 +11,7 @@ from sqlite_utils import Database
 
 from storage.database import Reader, Store
 from storage.errors import UnansweredError, UnknownTurnError
+from storage.inserts import add_text, insert
 from storage.records import (
     CandidateId,
     Note,
@@ -20,7 +21,7 @@ from storage.records import (
     Thumb,
     TurnId,
 )
-from storage.rows import add_text, candidates_by_id, insert, messages_to, moment
+from storage.rows import candidates_by_id, messages_to, moment
 from storage.sqlite import fetch
 from storage.text import clean_text
 

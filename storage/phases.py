@@ -13,8 +13,9 @@ from enum import StrEnum
 from typing import Any, NewType
 
 from storage.database import Reader, Store
+from storage.inserts import insert
 from storage.records import PolicyVersionId
-from storage.rows import insert, moment
+from storage.rows import moment
 from storage.sqlite import Row, fetch
 
 PhaseRunId = NewType("PhaseRunId", int)

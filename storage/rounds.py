@@ -36,7 +36,7 @@ from storage.manifest import (
     seal_of,
     verify,
 )
-from storage.policies import PolicyRegistry
+from storage.policy_registry import PolicyRegistry
 from storage.records import BASE_VERSION, PolicyVersionId, RoundReport, RoundStatus
 
 __all__ = ["Manifest", "collect", "leave", "read", "sweep", "verify"]

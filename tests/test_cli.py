@@ -16,7 +16,7 @@ from chat_app.settings import Learning, ServeOptions, Settings
 from learner.config import AskMode, QueryRule
 from storage.database import Store
 from storage.folder import DataFolder
-from storage.policies import PolicyRegistry
+from storage.policy_registry import PolicyRegistry
 from storage.records import BASE_VERSION
 from tests.simulate.small import simulated, write_files
 from tests.tiny import write_tiny_model

@@ -35,7 +35,8 @@ from storage.database import Reader, Store
 from storage.feedback import FeedbackReader
 from storage.folder import DataFolder
 from storage.logs import Logs
-from storage.policies import PolicyReader, PolicyRegistry
+from storage.policies import PolicyReader
+from storage.policy_registry import PolicyRegistry
 from storage.records import Choice, Message, PolicyVersion, Role, Sampling
 
 PROMPTS = (

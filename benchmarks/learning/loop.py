@@ -29,7 +29,7 @@ from learner.config import AskConfig, AskMode, DpoConfig, EngineConfig, OnlineCo
 from learner.model_source import resolve_model
 from storage.database import Store
 from storage.folder import DataFolder
-from storage.policies import PolicyRegistry
+from storage.policy_registry import PolicyRegistry
 
 RESULTS = Path(__file__).parents[2] / "docs" / "learning" / "loop"
 WORK = Path(__file__).parents[2] / ".bench" / "loop"

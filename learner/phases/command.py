@@ -19,7 +19,7 @@ from learner.phases.world import World, join_world
 from storage.database import Store
 from storage.folder import DataFolder
 from storage.phases import PhaseLog
-from storage.policies import PolicyRegistry
+from storage.policy_registry import PolicyRegistry
 from storage.records import BASE_VERSION, PolicyVersionId
 from storage.rounds import sweep
 

@@ -9,7 +9,7 @@ from storage.database import Store
 from storage.folder import DataFolder
 from storage.manifest import MANIFEST, round_folder, seal_of
 from storage.phases import PhaseLog
-from storage.policies import PolicyRegistry
+from storage.policy_registry import PolicyRegistry
 from storage.records import BASE_VERSION, PolicyVersion
 
 

@@ -25,7 +25,7 @@ from storage.database import Store
 from storage.feedback import FeedbackLog
 from storage.folder import DataFolder
 from storage.logs import Logs
-from storage.policies import PolicyRegistry
+from storage.policy_registry import PolicyRegistry
 from storage.records import Choice
 from tests.keys import teaching_key
 

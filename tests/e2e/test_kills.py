@@ -20,7 +20,7 @@ import pytest
 from storage.database import Store
 from storage.feedback import FeedbackLog
 from storage.folder import DataFolder
-from storage.policies import PolicyRegistry
+from storage.policy_registry import PolicyRegistry
 from storage.records import PreferenceId, RoundStatus
 
 ROOT = Path(__file__).parents[2]

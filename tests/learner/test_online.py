@@ -23,7 +23,7 @@ from storage.conversations import ConversationLog
 from storage.database import Store
 from storage.feedback import FeedbackLog
 from storage.folder import DataFolder
-from storage.policies import PolicyRegistry
+from storage.policy_registry import PolicyRegistry
 from storage.records import Choice, RoundStatus
 from storage.rounds import collect
 from tests.keys import teaching_key

@@ -9,7 +9,7 @@ from storage.conversations import ConversationLog, is_held_out
 from storage.database import Store
 from storage.feedback import FeedbackLog
 from storage.folder import DataFolder
-from storage.policies import PolicyRegistry
+from storage.policy_registry import PolicyRegistry
 from storage.records import (
     AskReason,
     Choice,

@@ -7,6 +7,7 @@ import pytest
 
 from storage.errors import UnansweredError, UnknownComparisonError
 from storage.feedback import FeedbackCounts
+from storage.inserts import insert
 from storage.records import (
     Choice,
     ConversationId,
@@ -16,7 +17,6 @@ from storage.records import (
     Role,
     UserId,
 )
-from storage.rows import insert
 from tests.storage.builders import QUESTION, World, completion
 
 ANSWERS = [choice for choice in Choice if choice is not Choice.WITHDRAWN]

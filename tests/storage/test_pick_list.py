@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from storage import chain, database, migrations, sqlite
 from storage.database import Store
 from storage.errors import UnansweredError, UnknownComparisonError
+from storage.inserts import add_text, insert
 from storage.pick_list import PickFilter, PickReader, search_query
 from storage.records import (
     LOCAL_USER,
@@ -20,7 +21,6 @@ from storage.records import (
     PolicyVersionId,
     RoundStatus,
 )
-from storage.rows import add_text, insert
 from storage.sqlite import fetch
 from tests.storage.builders import QUESTION, World, completion
 

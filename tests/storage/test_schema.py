@@ -13,9 +13,9 @@ import pytest
 
 from storage.demonstrations import DemonstrationLog
 from storage.errors import InvariantError
+from storage.inserts import insert
 from storage.rankings import RankingLog
 from storage.records import Choice, Purpose, RoundStatus
-from storage.rows import insert
 from storage.slates import Orders
 from storage.sqlite import fetch
 from tests.storage.builders import World

@@ -22,7 +22,7 @@ from learner.phases.world import World
 from storage.database import Store
 from storage.folder import DataFolder
 from storage.phases import PhaseLog
-from storage.policies import PolicyRegistry
+from storage.policy_registry import PolicyRegistry
 
 CPU = EngineConfig(dtype="float32", device="cpu", max_prompt_tokens=256)
 
