@@ -169,10 +169,9 @@ class RolloutConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PpoConfig(TuningConfig):
-    """PPO with a value head, per-token KL and PTX: arXiv 2203.02155 and 1909.08593."""
+class RewardedConfig(TuningConfig):
+    """What PPO, RLOO and GRPO share: replies are drawn from the policy, and rewards move it."""
 
-    learning_rate: float = 1e-4
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     iterations: int = 2
     """Batches of rollouts in one round of the live loop."""
@@ -182,6 +181,22 @@ class PpoConfig(TuningConfig):
     """Replies to an optimizer step."""
     clip: float = 0.2
     """The policy's ratio counts within 1 - clip and 1 + clip."""
+    kl_weight: float = 0.05
+    """Strength of the KL penalty, the first one where it adapts. PPO takes it off each token's
+    reward, RLOO off the reply's, GRPO adds it to the loss."""
+
+    def __post_init__(self) -> None:
+        TuningConfig.__post_init__(self)
+        if not 0.0 < self.clip < 1.0 or self.kl_weight < 0:
+            raise ValueError("clip must lie in (0, 1) and kl_weight must not be negative")
+        if min(self.epochs, self.minibatch, self.iterations) < 1:
+            raise ValueError("epochs, minibatch and iterations must be at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PpoConfig(RewardedConfig):
+    """PPO with a value head, per-token KL and PTX: arXiv 2203.02155 and 1909.08593."""
+
     value_clip: float = 0.2
     value_weight: float = 0.1
     value_learning_rate: float = 1e-3
@@ -191,48 +206,33 @@ class PpoConfig(TuningConfig):
     gae_lambda: float = 0.95
     whiten: bool = True
     """Advantages of a batch get mean 0 and standard deviation 1."""
-    kl_weight: float = 0.05
-    """First strength of the KL penalty in each token's reward."""
     kl_target: float = 0.04
-    """Nats per token at which that strength stays as it is."""
+    """Nats per token at which the strength of the KL penalty stays as it is."""
     kl_adapts: bool = True
     ptx_weight: float = 0.2
     """Of the NLL per token of demonstrations. The published 27.8 belongs to summed gradients."""
 
     def __post_init__(self) -> None:
-        TuningConfig.__post_init__(self)
-        if not (0.0 < self.clip < 1.0 and self.value_clip > 0.0):
-            raise ValueError("clip must lie in (0, 1) and value_clip be positive")
+        RewardedConfig.__post_init__(self)
+        if self.value_clip <= 0 or self.value_width < 1:
+            raise ValueError("value_clip must be positive and value_width at least 1")
         if not (0.0 < self.discount <= 1.0 and 0.0 <= self.gae_lambda <= 1.0):
             raise ValueError("discount must lie in (0, 1] and gae_lambda in [0, 1]")
-        if min(self.epochs, self.minibatch, self.iterations, self.value_width) < 1:
-            raise ValueError("epochs, minibatch, iterations and value_width must be at least 1")
-        if self.kl_weight < 0 or self.kl_target <= 0 or self.ptx_weight < 0:
-            raise ValueError("kl_weight and ptx_weight must not be negative, kl_target be positive")
+        if self.kl_target <= 0 or self.ptx_weight < 0:
+            raise ValueError("kl_target must be positive and ptx_weight must not be negative")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GroupConfig(TuningConfig):
+class GroupConfig(RewardedConfig):
     """RLOO (arXiv 2402.14740) and GRPO (arXiv 2402.03300): no value head, several replies."""
 
-    learning_rate: float = 1e-4
-    rollout: RolloutConfig = field(default_factory=RolloutConfig)
-    iterations: int = 2
-    epochs: int = 1
     minibatch: int = 16
     """Replies to an optimizer step; those of one prompt stay together."""
-    clip: float = 0.2
-    kl_weight: float = 0.05
-    """RLOO takes the KL off the reward, GRPO adds it to the loss."""
 
     def __post_init__(self) -> None:
-        TuningConfig.__post_init__(self)
+        RewardedConfig.__post_init__(self)
         if self.rollout.samples < 2:
             raise ValueError(f"a group needs at least 2 replies, got {self.rollout.samples}")
-        if not 0.0 < self.clip < 1.0 or self.kl_weight < 0:
-            raise ValueError("clip must lie in (0, 1) and kl_weight must not be negative")
-        if min(self.epochs, self.minibatch, self.iterations) < 1:
-            raise ValueError("epochs, minibatch and iterations must be at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
