@@ -4,18 +4,80 @@ What pretraining and fine-tuning share; they differ in which sequences there are
 them are supervised.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from math import ceil
+from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
 
-from learner.phases.optimiser import Optimiser
+from learner.config import GateConfig
+from learner.phases.optimiser import Optimiser, OptimiserConfig
 from learner.phases.packing import TokenSequence, learned_logprobs, pack
 from learner.phases.place import Place
-from learner.phases.protocol import PhaseState
-from learner.phases.trainee import Trainee
+from learner.phases.protocol import PhaseConfig, PhaseState, Product, RunFacts
+from learner.phases.trainee import Trainee, open_trainee
+from learner.prefixes import put_under, under
+from learner.update_config import LoraSpec
 
 _WEIGHTS, _MOMENTS = "weights.", "moments."
+
+
+@runtime_checkable
+class TextConfig(PhaseConfig, Protocol):
+    """What the settings of both have."""
+
+    @property
+    def epochs(self) -> float: ...
+    @property
+    def max_steps(self) -> int | None: ...
+    @property
+    def optimiser(self) -> OptimiserConfig: ...
+    @property
+    def gate(self) -> GateConfig: ...
+    @property
+    def make_live(self) -> bool: ...
+
+
+class TextPhase:
+    """The half of a phase on given text that does not ask what the text is."""
+
+    kind: str
+
+    def __init__(
+        self,
+        place: Place,
+        config: TextConfig,
+        *,
+        lora: LoraSpec | None,
+        steps: int,
+        row_tokens: int,
+    ) -> None:
+        """``lora`` None trains all weights."""
+        self.config = config
+        self._place = place
+        self.steps = steps
+        self._trainee = open_trainee(place, lora, config.seed)
+        optimiser = Optimiser(self._trainee.parameters, config.optimiser, steps, place.world)
+        self._trainer = LikelihoodTrainer(place, self._trainee, optimiser, row_tokens=row_tokens)
+
+    def state(self) -> PhaseState:
+        return self._trainer.state()
+
+    def restore(self, state: PhaseState) -> None:
+        self._trainer.restore(state)
+
+    def publish(self, run: RunFacts) -> Product:
+        c = self.config
+        return self._trainee.publish(run, kind=self.kind, gate=c.gate, make_live=c.make_live)
+
+    def close(self) -> None:
+        self._trainee.close()
+
+
+def steps_of(config: TextConfig, elements: int, *, a_step: int) -> int:
+    """Optimiser steps that ``config.epochs`` passes over so many elements take."""
+    steps = ceil(config.epochs * elements / a_step)
+    return steps if config.max_steps is None else min(steps, config.max_steps)
 
 
 class LikelihoodTrainer:
@@ -50,14 +112,10 @@ class LikelihoodTrainer:
         return float(self._place.world.sum(total)) / count
 
     def state(self) -> PhaseState:
-        tensors = {f"{_WEIGHTS}{name}": t for name, t in self._trainee.tensors().items()}
-        tensors |= {f"{_MOMENTS}{name}": t for name, t in self._optimiser.tensors().items()}
+        tensors = put_under(_WEIGHTS, self._trainee.tensors())
+        tensors |= put_under(_MOMENTS, self._optimiser.tensors())
         return PhaseState(tensors=tensors, values=self._optimiser.values())
 
     def restore(self, state: PhaseState) -> None:
-        self._trainee.restore(_under(state.tensors, _WEIGHTS))
-        self._optimiser.restore(_under(state.tensors, _MOMENTS), state.values)
-
-
-def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        self._trainee.restore(under(_WEIGHTS, state.tensors))
+        self._optimiser.restore(under(_MOMENTS, state.tensors), state.values)

@@ -10,7 +10,7 @@ unless ``lora`` is null.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import ceil, exp
+from math import exp
 from pathlib import Path
 
 import torch
@@ -19,16 +19,15 @@ from learner.config import GateConfig
 from learner.engine.backbone import Backbone
 from learner.gate import neutral_ids
 from learner.measures import perplexity
-from learner.phases.likelihood import LikelihoodTrainer
-from learner.phases.optimiser import Optimiser, OptimiserConfig
+from learner.phases.likelihood import TextPhase, steps_of
+from learner.phases.optimiser import OptimiserConfig
 from learner.phases.order import batch
 from learner.phases.packing import TokenSequence
 from learner.phases.place import Place
-from learner.phases.protocol import Aim, LoopConfig, PhaseError, PhaseState, Product, RunFacts
+from learner.phases.protocol import Aim, LoopConfig, PhaseError
 from learner.phases.publish import WIDE_GATE
 from learner.phases.scratch import ScratchConfig
 from learner.phases.texts import read_corpus
-from learner.phases.trainee import open_trainee
 from learner.update_config import LoraSpec
 
 
@@ -72,13 +71,12 @@ class PretrainConfig:
         return None if self.scratch is not None else self.lora
 
 
-class Pretraining:
+class Pretraining(TextPhase):
     kind = "pretrain"
+    config: PretrainConfig
 
     def __init__(self, place: Place, config: PretrainConfig) -> None:
         """Raises PhaseError where there is not enough text."""
-        self.config = config
-        self._place = place
         backbone = place.engine.backbone
         if config.block_tokens > backbone.context_tokens:
             raise PhaseError(
@@ -94,14 +92,13 @@ class Pretraining:
         self._held_out = self._held_out[: config.held_out_blocks]
         if not self._training:
             raise PhaseError(f"There is less text than one block of {config.block_tokens} tokens.")
-        self.steps = ceil(config.epochs * len(self._training) / config.blocks_per_step)
-        if config.max_steps is not None:
-            self.steps = min(self.steps, config.max_steps)
         self.aims = (Aim(metric="held_out_loss"),) if self._held_out else ()
-        self._trainee = open_trainee(place, config.trained, config.seed)
-        optimiser = Optimiser(self._trainee.parameters, config.optimiser, self.steps, place.world)
-        self._trainer = LikelihoodTrainer(
-            place, self._trainee, optimiser, row_tokens=config.block_tokens
+        super().__init__(
+            place,
+            config,
+            lora=config.trained,
+            steps=steps_of(config, len(self._training), a_step=config.blocks_per_step),
+            row_tokens=config.block_tokens,
         )
 
     def step(self, number: int) -> dict[str, float]:
@@ -118,20 +115,6 @@ class Pretraining:
             "held_out_perplexity": exp(min(loss, 50.0)),
             "neutral_perplexity": neutral_perplexity(self._place.engine.backbone),
         }
-
-    def state(self) -> PhaseState:
-        return self._trainer.state()
-
-    def restore(self, state: PhaseState) -> None:
-        self._trainer.restore(state)
-
-    def publish(self, run: RunFacts) -> Product:
-        return self._trainee.publish(
-            run, kind=self.kind, gate=self.config.gate, make_live=self.config.make_live
-        )
-
-    def close(self) -> None:
-        self._trainee.close()
 
 
 def _blocks(backbone: Backbone, texts: Sequence[str], size: int) -> list[TokenSequence]:

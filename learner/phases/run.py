@@ -34,6 +34,7 @@ from learner.phases.protocol import (
 from learner.phases.random_state import random_tensors, random_values, restore_random, seed_all
 from learner.phases.settings import plain
 from learner.phases.stopping import Stopping
+from learner.prefixes import put_under, under
 from storage.phases import PhaseEnd, PhaseRecord, PhaseRunId, PhaseStart, PhaseStatus
 from storage.records import PolicyVersionId
 
@@ -156,19 +157,9 @@ class PhaseRun:
 
     def _restore(self, found: Checkpoint) -> None:
         values = found.values
-        tensors = {name: t for name, t in found.tensors.items() if name.startswith(_PHASE)}
-        self._phase.restore(
-            PhaseState(
-                tensors={name.removeprefix(_PHASE): t for name, t in tensors.items()},
-                values=values["phase"],
-            )
-        )
-        globals_ = {
-            name.removeprefix(_GLOBAL): t
-            for name, t in found.tensors.items()
-            if name.startswith(_GLOBAL)
-        }
-        restore_random(globals_, values["random"])
+        state = PhaseState(tensors=under(_PHASE, found.tensors), values=values["phase"])
+        self._phase.restore(state)
+        restore_random(under(_GLOBAL, found.tensors), values["random"])
         self._stopping.restore(values["stopping"])
         self._step = found.step
         self._seconds = values["seconds"]
@@ -228,8 +219,7 @@ class PhaseRun:
         self._write_metrics()
         if self._main:
             state = self._phase.state()
-            tensors = {f"{_PHASE}{name}": tensor for name, tensor in state.tensors.items()}
-            tensors |= {f"{_GLOBAL}{name}": tensor for name, tensor in random_tensors().items()}
+            tensors = put_under(_PHASE, state.tensors) | put_under(_GLOBAL, random_tensors())
             values = {
                 "phase": dict(state.values),
                 "random": random_values(),

@@ -10,7 +10,6 @@ long reply counts as often as it has tokens.
 """
 
 from dataclasses import dataclass, field
-from math import ceil
 from pathlib import Path
 
 import torch
@@ -24,16 +23,15 @@ from learner.phases.dialogues import (
     sequences_of,
     split,
 )
-from learner.phases.likelihood import LikelihoodTrainer
-from learner.phases.optimiser import Optimiser, OptimiserConfig
+from learner.phases.likelihood import TextPhase, steps_of
+from learner.phases.optimiser import OptimiserConfig
 from learner.phases.order import batch
 from learner.phases.packing import TokenSequence
 from learner.phases.place import Place
 from learner.phases.pretrain import neutral_perplexity
-from learner.phases.protocol import Aim, LoopConfig, PhaseError, PhaseState, Product, RunFacts
+from learner.phases.protocol import Aim, LoopConfig, PhaseError
 from learner.phases.publish import WIDE_GATE
 from learner.phases.reward_score import RewardScore, RewardScoreConfig
-from learner.phases.trainee import open_trainee
 from learner.update_config import LoraSpec
 from storage.demonstrations import DemonstrationReader
 from storage.dialogues import DialogueReader
@@ -81,13 +79,12 @@ class SftConfig:
             raise ValueError(f"held_out_share must lie in (0, 1), got {self.held_out_share}")
 
 
-class FineTuning:
+class FineTuning(TextPhase):
     kind = "sft"
+    config: SftConfig
 
     def __init__(self, place: Place, config: SftConfig) -> None:
         """Raises PhaseError where there is nothing to learn or to measure on."""
-        self.config = config
-        self._place = place
         backbone = place.engine.backbone
         dialogues = _gather(place, config)
         training, held_out = split(dialogues, held_out_share=config.held_out_share)
@@ -103,9 +100,6 @@ class FineTuning:
                 f"{len(training)} demonstrations to learn and {len(held_out)} to measure on are "
                 "too few: write some in a chat, or name dialogues with --files."
             )
-        self.steps = ceil(config.epochs * len(self._training) / config.dialogues_per_step)
-        if config.max_steps is not None:
-            self.steps = min(self.steps, config.max_steps)
         self._score: RewardScore | None = None
         if config.lora is not None:  # its features are the base's, which must not train, too
             prompts = [one.prompt for one in held_out]
@@ -113,10 +107,12 @@ class FineTuning:
         self.aims = _aims(config, scored=self._score is not None)
         picks = self._score.sha256 if self._score else ""
         self.data_sha256 = digest_of([*training, *held_out], picks)
-        self._trainee = open_trainee(place, config.lora, config.seed)
-        optimiser = Optimiser(self._trainee.parameters, config.optimiser, self.steps, place.world)
-        self._trainer = LikelihoodTrainer(
-            place, self._trainee, optimiser, row_tokens=config.row_tokens
+        super().__init__(
+            place,
+            config,
+            lora=config.lora,
+            steps=steps_of(config, len(self._training), a_step=config.dialogues_per_step),
+            row_tokens=config.row_tokens,
         )
 
     def step(self, number: int) -> dict[str, float]:
@@ -134,20 +130,6 @@ class FineTuning:
             self._trainee.speak()
             metrics |= self._place.world.agree(self._score.measure)
         return metrics
-
-    def state(self) -> PhaseState:
-        return self._trainer.state()
-
-    def restore(self, state: PhaseState) -> None:
-        self._trainer.restore(state)
-
-    def publish(self, run: RunFacts) -> Product:
-        return self._trainee.publish(
-            run, kind=self.kind, gate=self.config.gate, make_live=self.config.make_live
-        )
-
-    def close(self) -> None:
-        self._trainee.close()
 
 
 def _aims(config: SftConfig, *, scored: bool) -> tuple[Aim, ...]:

@@ -30,6 +30,7 @@ from learner.engine.local import LocalEngine
 from learner.losses import clipped_policy_loss, clipped_value_loss, k3
 from learner.measures import token_logprobs, tree_states
 from learner.moments import moments_of, set_moments
+from learner.prefixes import put_under, under
 from learner.protocols import RewardModel
 from learner.update_config import PpoConfig
 from learner.updates.groves import Grove
@@ -294,19 +295,18 @@ class Ppo:
 
     def tensors(self) -> dict[str, Tensor]:
         """All that the next step depends on beside its arguments, for a checkpoint."""
-        own = {f"ppo.{name}": tensor for name, tensor in self._own_tensors().items()}
-        return self._tuning.tensors() | own
+        return self._tuning.tensors() | put_under("ppo.", self._own_tensors())
 
     def restore(self, tensors: Mapping[str, Tensor], seed: int) -> None:
         """Take up what ``tensors`` gave; ``begin`` comes first."""
         self._tuning.restore(tensors)
-        self._take_up(_under("ppo.", tensors), seed)
+        self._take_up(under("ppo.", tensors), seed)
 
     def _own_tensors(self) -> dict[str, Tensor]:
         kept = {"kl_weight": torch.tensor(self._kl_weight, dtype=torch.float64)}
         if self._value is not None and self._value_optimizer is not None:
-            kept |= {f"value.{name}": p for name, p in self._value.state_dict().items()}
-            kept |= {f"adam.{k}": v for k, v in moments_of(self._value_optimizer).items()}
+            kept |= put_under("value.", self._value.state_dict())
+            kept |= put_under("adam.", moments_of(self._value_optimizer))
         if self._scale is not None:
             kept["centre"] = self._scale.centre
             kept["spread"] = torch.tensor(self._scale.spread, dtype=torch.float64)
@@ -318,9 +318,5 @@ class Ppo:
             return  # no step was taken before
         self._scale = RewardScale(centre=kept["centre"], spread=float(kept["spread"]))
         value, optimizer = self._set_value_head(0.0, seed)
-        value.load_state_dict(_under("value.", kept))
-        set_moments(optimizer, _under("adam.", kept))
-
-
-def _under(prefix: str, kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in kept.items() if k.startswith(prefix)}
+        value.load_state_dict(under("value.", kept))
+        set_moments(optimizer, under("adam.", kept))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from learner.engine.backbone import Backbone
 from learner.moments import moments_of, set_moments
+from learner.prefixes import under
 from learner.update_config import TuningConfig
 from storage.records import PolicyVersion
 
@@ -127,8 +128,7 @@ class AdapterTuning:
         """Take up what ``tensors`` gave."""
         for place, parameter in enumerate(self._parameters):
             parameter.copy_(tensors[f"adapter.{place}"])
-        adam = {k.removeprefix("adam."): v for k, v in tensors.items() if k.startswith("adam.")}
-        set_moments(self._opened(), adam)
+        set_moments(self._opened(), under("adam.", tensors))
 
     def close(self) -> None:
         """Forget the adapter in training."""

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from learner.phases.place import Place
 from learner.phases.protocol import Aim, LoopConfig, PhaseState, Product, RunFacts
 from learner.phases.run import PhaseOutcome, PhaseRun
 from learner.phases.world import World
+from learner.prefixes import under
 from storage.database import Store
 from storage.folder import DataFolder
 from storage.phases import PhaseLog
@@ -79,7 +79,7 @@ class ToyPhase:
         with torch.no_grad():
             self._weights.copy_(state.tensors["weights"])
         self._noise.set_state(state.tensors["noise"])
-        self._optimiser.restore(_after(state.tensors, "adam."), state.values)
+        self._optimiser.restore(under("adam.", state.tensors), state.values)
 
     def publish(self, run: RunFacts) -> Product:
         folder = self._place.folder.root / f"line-{run.run_key[:8]}"
@@ -91,10 +91,6 @@ class ToyPhase:
 
     def close(self) -> None:
         pass
-
-
-def _after(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
 def open_place(root: Path, model: ModelFolder, config: EngineConfig = CPU) -> Place:
