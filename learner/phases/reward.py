@@ -24,14 +24,10 @@ from learner.phases.place import Place
 from learner.phases.protocol import Aim, LoopConfig, PhaseError, PhaseState, Product, RunFacts
 from learner.phases.publish import LINEAGE, lineage_of
 from learner.phases.reward_data import read_answers, stored_answers
+from learner.phases.reward_head import HeadTrainee
 from learner.phases.reward_measure import measure_rewards
-from learner.phases.reward_trainee import (
-    AdapterTrainee,
-    HeadTrainee,
-    Limits,
-    ModelTrainee,
-    RewardTrainee,
-)
+from learner.phases.reward_trainee import RewardTrainee
+from learner.phases.reward_weights import AdapterTrainee, Limits, ModelTrainee
 from learner.reward.ranked import RankedReplies, digest_of, split
 from learner.update_config import LoraSpec
 from storage.files import sync, sync_all
