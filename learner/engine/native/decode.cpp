@@ -169,7 +169,7 @@ struct Step {
     const LoraLayer* lora;  // one a layer, or null: the base speaks
     int32_t lora_rank, rows;
     const Row* row;
-    int32_t top_k, unused;
+    int32_t top_k;
     float* top_values;    // (rows, top_k), largest first
     int64_t* top_tokens;  // (rows, top_k)
     float* logsumexp;     // (rows,) over the whole vocabulary

@@ -79,7 +79,6 @@ class _Step(Structure):
         ("rows", c_int32),
         ("row", POINTER(_Row)),
         ("top_k", c_int32),
-        ("unused", c_int32),
         *((name, c_void_p) for name in ("top_values", "top_tokens", "logsumexp", "logits")),
     ]
 
