@@ -10,6 +10,7 @@ import hashlib
 import json
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from array import array
 from dataclasses import asdict
 from pathlib import Path
@@ -45,7 +46,7 @@ def completion(number: int) -> Completion:
     )
 
 
-class Inserts:
+class Inserts(ABC):
     """Rows a second and the slowest hundredth commit, for both sizes of commit."""
 
     def __init__(self, singles: int = 200, hundreds: int = 20) -> None:
@@ -57,11 +58,13 @@ class Inserts:
         self._number = 0
         self.open()
 
+    @abstractmethod
     def open(self) -> None:
-        raise NotImplementedError
+        """Make the log at ``path``, ready to be written."""
 
+    @abstractmethod
     def write(self, completions: list[Completion]) -> None:
-        raise NotImplementedError
+        """Write them in one commit."""
 
     def round(self, number: int) -> dict[str, float]:  # noqa: ARG002
         metrics: dict[str, float] = {}
