@@ -6,6 +6,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from learner.config import GateConfig
 from learner.model_folder import ModelFolder
 
 CHATML = (
@@ -13,6 +14,18 @@ CHATML = (
     "{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+
+LAX_GATE = GateConfig(
+    prompts=2,
+    max_new_tokens=8,
+    max_kl_per_token=100.0,
+    max_perplexity_ratio=1e9,
+    min_length_ratio=0.0,
+    max_length_ratio=100.0,
+    max_empty_share=1.0,
+    max_repetition=1.0,
+)
+"""It is no chat model: where only the mechanism is tested, any version may pass."""
 
 
 def write_tiny_model(folder: Path) -> ModelFolder:

@@ -1,17 +1,18 @@
 """Refusals: what counts as one, the probes that ship, both rates, and the gate that holds them."""
 
+from dataclasses import replace
 from importlib.resources import files
 
 import pytest
 import yaml
 
-from learner.config import GateConfig
 from learner.gate import Gate
 from learner.safety import measure
 from learner.safety.measure import Probe, Probed, Rates, probe_version, shipped_probes
 from learner.safety.refusals import is_refusal
 from learner.safety.report import measure_refusals
 from learner.update_config import LoraSpec
+from tests.tiny import LAX_GATE
 
 REFUSED = [
     "I'm sorry, but I can't help with that.",
@@ -113,18 +114,7 @@ def test_the_report_tells_both_shares_with_intervals_by_source(engine):
     assert all(one["refuse"] for one in report["wrong"])
 
 
-GATE = GateConfig(
-    prompts=2,
-    max_new_tokens=6,
-    max_empty_share=1.0,
-    max_repetition=1.0,
-    min_length_ratio=0.01,
-    max_length_ratio=100.0,
-    max_kl_per_token=100.0,
-    max_perplexity_ratio=100.0,
-    probes=2,
-    probe_tokens=4,
-)
+GATE = replace(LAX_GATE, max_new_tokens=6, probes=2, probe_tokens=4)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ from pathlib import Path
 from chat_app.settings import Learning, Settings
 from chat_app.simulate.command import simulate_into
 from chat_app.simulate.plan import SimulationPlan
-from learner.config import AskConfig, AskMode, EngineConfig, GateConfig, OnlineConfig
+from learner.config import AskConfig, AskMode, EngineConfig, OnlineConfig
 from learner.model_folder import ModelFolder
 from storage.records import Sampling
+from tests.tiny import LAX_GATE
 
 RATER = """
 def score(messages, reply):
@@ -55,19 +56,7 @@ def simulated(
         engine=EngineConfig(
             sampling=Sampling(max_new_tokens=12), max_prompt_tokens=256, seed=3, dtype="float32"
         ),
-        # The tiny model is no chat model: only the mechanism is tested, so any version may pass.
-        online=OnlineConfig(
-            gate=GateConfig(
-                max_kl_per_token=100.0,
-                max_perplexity_ratio=100.0,
-                min_length_ratio=0.0,
-                max_length_ratio=100.0,
-                max_empty_share=1.0,
-                max_repetition=1.0,
-                prompts=2,
-                max_new_tokens=8,
-            )
-        ),
+        online=OnlineConfig(gate=LAX_GATE),
     )
     simulate_into(plan, settings, model, lambda _: None)
     return json.loads((files / out / "summary.json").read_text())

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,18 +27,9 @@ from storage.folder import DataFolder
 from storage.records import BASE_VERSION
 from tests.learner.phases.toy import CPU, open_place
 from tests.learner.test_online_dpo import make_pairs
+from tests.tiny import LAX_GATE
 
-EASY = GateConfig(
-    prompts=2,
-    max_new_tokens=8,
-    max_kl_per_token=50.0,
-    max_perplexity_ratio=1e9,
-    min_length_ratio=0.0,
-    max_length_ratio=100.0,
-    max_empty_share=1.0,
-    max_repetition=1.0,
-    probes=0,
-)
+EASY = replace(LAX_GATE, probes=0)
 FAST = OptimiserConfig(learning_rate=2e-2, warmup_share=0.0)
 LORA = LoraSpec(rank=4, alpha=8)
 
