@@ -101,12 +101,12 @@ def import_(
     folder = DataFolder(data or DataFolder.default_root())
     with folder.claim(), Store(folder.database) as store:
         service = _service(folder, store, model, reads=not dry_run)
-        preview = service.preview_import(file, file.name)
+        preview = service.importing.preview(file, file.name)
         added = 0
         typer.echo(import_line(preview).replace("**", ""), err=True)
         if preview.new and not dry_run:
-            service.start_import(preview.key)
-            progress = service.import_progress()
+            service.importing.start(preview.key)
+            progress = service.importing.progress()
             if progress is not None:
                 if progress.error:
                     raise ChatError(progress.error)

@@ -133,7 +133,7 @@ class ExchangePanels:
             return {self.import_said: line("")}
         path = Path(file)
         try:
-            preview = self._data.preview_import(path, path.name)
+            preview = self._data.importing.preview(path, path.name)
         except ChatError as error:
             return {
                 self.file: None,
@@ -157,7 +157,7 @@ class ExchangePanels:
 
     def begin(self, key: str) -> Update:
         try:
-            self._data.start_import(key)
+            self._data.importing.start(key)
         except ChatError as error:
             return {self.import_said: line(str(error))}
         return {
@@ -167,7 +167,7 @@ class ExchangePanels:
         }
 
     def follow(self) -> Update:
-        progress = self._data.import_progress()
+        progress = self._data.importing.progress()
         if progress is None:
             return {self.progress: line(""), self.timer: gr.Timer(active=False)}
         return {

@@ -26,11 +26,11 @@ import uvicorn
 from fastapi import FastAPI
 
 from chat_app.api import Api
-from chat_app.data_service import MAX_FILE_BYTES
 from chat_app.downloads import add_downloads
 from chat_app.errors import ChatError
 from chat_app.guard import LocalGuard
 from chat_app.hang_up import HangUp
+from chat_app.importing import MAX_FILE_BYTES
 from chat_app.service import ChatService
 from chat_app.tabs import Tabs
 from chat_app.ui import ASSETS, THEME, build_ui

@@ -179,18 +179,18 @@ def test_an_export_comes_back_unchanged_here_and_elsewhere(
     world.answer(world.ask(world.prompt(held_out=True, text="kept apart")))
     file = tmp_path / "picks.jsonl"
     file.write_text("".join(json_lines(rows(data, format_))))
-    here = data.preview_import(file, file.name)
+    here = data.importing.preview(file, file.name)
     assert here.new == () and here.known == len(file.read_text().splitlines())
 
     other = World.open(tmp_path / "elsewhere")
     with other.store:
         there = data_of(other)
         there_service = data_of.service
-        preview = there.preview_import(file, file.name)
+        preview = there.importing.preview(file, file.name)
         assert len(preview.new) == here.known and preview.bad_lines == 0
-        there.start_import(preview.key)
+        there.importing.start(preview.key)
         there_service.drain()
-        assert there.import_progress().added == here.known
+        assert there.importing.progress().added == here.known
         assert "".join(json_lines(rows(there, format_))) == file.read_text()
         assert len(other.feedback.held_out()) == 1
         assert all(
@@ -202,20 +202,20 @@ def test_an_export_comes_back_unchanged_here_and_elsewhere(
 def test_an_import_that_cannot_be_begun_says_why(data, world: World, tmp_path: Path) -> None:
     file = tmp_path / "some.jsonl"
     with pytest.raises(ChatError, match="cannot be read"):
-        data.preview_import(file, file.name)
+        data.importing.preview(file, file.name)
     file.write_text("")
     with pytest.raises(ChatError, match="is empty"):
-        data.preview_import(file, file.name)
+        data.importing.preview(file, file.name)
     file.write_bytes(b"\xff\xfe{}")
     with pytest.raises(ChatError, match="not UTF-8"):
-        data.preview_import(file, file.name)
+        data.importing.preview(file, file.name)
     file.write_text("{}\n" * 20)
-    preview = data.preview_import(file, file.name)
+    preview = data.importing.preview(file, file.name)
     assert preview.bad_lines == 20 and len(preview.problems) == 8
     with pytest.raises(ChatError, match="nothing new"):
-        data.start_import(preview.key)
+        data.importing.start(preview.key)
     with pytest.raises(ChatError, match="too old"):
-        data.start_import("unknown")
+        data.importing.start("unknown")
 
 
 def test_a_filter_in_words_is_checked(world: World) -> None:

@@ -135,20 +135,20 @@ def test_rankings_and_dialogues_come_back_unchanged_here_and_elsewhere(
     lived(world)
     file = tmp_path / "both.jsonl"
     file.write_text("".join(line for one in WHOLE for line in json_lines(rows(data, one))))
-    here = data.preview_import(file, file.name)
+    here = data.importing.preview(file, file.name)
     assert (here.new, here.known, here.bad_lines) == ((), 4, 0)
 
     other = World.open(tmp_path / "elsewhere")
     with other.store:
         there, service = data_of(other)
-        preview = there.preview_import(file, file.name)
+        preview = there.importing.preview(file, file.name)
         assert "2 new rankings, 2 new dialogues" in import_line(preview)
-        there.start_import(preview.key)
+        there.importing.start(preview.key)
         service.drain()
-        assert there.import_progress().added == 4
+        assert there.importing.progress().added == 4
         again = "".join(line for one in WHOLE for line in json_lines(rows(there, one)))
         assert again == file.read_text()
-        assert there.preview_import(file, file.name).known == 4
+        assert there.importing.preview(file, file.name).known == 4
         rankings, dialogues = RankingLog(other.store), DialogueLog(other.store)
         assert [one.orders for one in rankings.rankings()] == [
             one.orders for one in RankingLog(world.store).rankings()
