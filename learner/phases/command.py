@@ -13,7 +13,8 @@ from learner.model_folder import ModelFolder
 from learner.phases.place import Place
 from learner.phases.protocol import PhaseConfig, PhaseError, Watcher
 from learner.phases.registry import KINDS, PhaseKind
-from learner.phases.run import PhaseOutcome, PhaseRun
+from learner.phases.run import PhaseRun
+from learner.phases.run_record import PhaseOutcome
 from learner.phases.settings import build
 from learner.phases.world import World, join_world
 from storage.database import Store

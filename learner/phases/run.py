@@ -8,20 +8,14 @@ Metrics reach the database before the checkpoint that stands for them, and the c
 next step, so whatever is lost is taken again; the phase promises that it comes out the same.
 """
 
-import hashlib
 import json
 import math
-import signal
-import threading
 import time
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from types import FrameType
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from learner.phases.checkpoint import Checkpoint, Checkpoints
+from learner.phases.interrupts import InterruptedPhaseError, interrupts
 from learner.phases.place import Place
 from learner.phases.protocol import (
     Phase,
@@ -32,34 +26,15 @@ from learner.phases.protocol import (
     Watcher,
 )
 from learner.phases.random_state import random_tensors, random_values, restore_random, seed_all
+from learner.phases.run_record import PhaseOutcome, RunRecord
 from learner.phases.settings import plain
 from learner.phases.stopping import Stopping
 from learner.prefixes import put_under, under
-from storage.phases import PhaseEnd, PhaseRecord, PhaseRunId, PhaseStart, PhaseStatus
-from storage.records import PolicyVersionId
 
 BEFORE = "before."
 """Of a metric: what was measured before the first step."""
 
 _PHASE, _GLOBAL = "phase.", "global."
-
-
-class InterruptedPhaseError(PhaseError):
-    """Ctrl+C; the text says how to go on."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PhaseOutcome:
-    """How a run ended; ``accepted`` off where the gate refused what it made."""
-
-    accepted: bool
-    reason: str
-    steps: int
-    version: PolicyVersionId | None = None
-    folder: Path | None = None
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    seconds: float = 0.0
-    run_id: PhaseRunId | None = None
 
 
 class PhaseRun:
@@ -74,15 +49,14 @@ class PhaseRun:
         self._main = place.world.is_main
         self._watchers = watchers if self._main else ()
         self._fresh = fresh
-        self.key = run_key(phase, place)
+        self._record = RunRecord(phase, place)
+        self.key = self._record.key
         folder = place.folder.phases / f"{phase.kind}-{self.key[:16]}"
         self._checkpoints = Checkpoints(folder)
         self._stopping = Stopping(phase.aims, phase.config.loop.patience)
         self._step = 0
         self._seconds = 0.0
         self._last: dict[str, float] = {}
-        self._unwritten: dict[int, dict[str, float]] = {}
-        self._run_id: PhaseRunId | None = None
 
     def __call__(self) -> PhaseOutcome:
         """Run or go on; a key that is finished answers at once. Raises InterruptedPhaseError."""
@@ -102,47 +76,15 @@ class PhaseRun:
 
     def _known(self) -> PhaseOutcome | None:
         """On the main process: the end of an earlier run, or an open record."""
-        found = self._place.phases.find(self.key)
-        if found is not None and self._fresh:
-            if found.end is None:
-                self._abandon(found)
-            self._checkpoints.clear()
-            found = None
-        if found is not None and found.end is not None:
-            return self._outcome_of(found)
-        self._run_id = self._begin() if found is None else found.id
+        found = self._record.find(fresh=self._fresh)
+        if found is None:
+            self._checkpoints.clear()  # of what was abandoned, or of an older database
+            self._record.begin()
+            return None
+        if found.end is not None:
+            return self._record.outcome_of(found, found.end)
+        self._record.go_on(found)
         return None
-
-    def _begin(self) -> PhaseRunId:
-        self._checkpoints.clear()  # of an older database: they belong to no run
-        start = PhaseStart(
-            run_key=self.key,
-            kind=self._phase.kind,
-            parent=self._place.parent.id,
-            base_sha256=self._place.model.sha256,
-            data_sha256=self._phase.data_sha256,
-            config=plain(self._phase.config),
-            seed=self._phase.config.seed,
-        )
-        return self._place.phases.begin(start)
-
-    def _abandon(self, found: PhaseRecord) -> None:
-        end = PhaseEnd(status=PhaseStatus.ABANDONED, reason="begun afresh", seconds=0.0)
-        self._place.phases.end(found.id, end)
-
-    def _outcome_of(self, found: PhaseRecord) -> PhaseOutcome:
-        assert found.end is not None  # noqa: S101 - asked before
-        curves = self._place.phases.metrics(found.id)
-        return PhaseOutcome(
-            accepted=True,
-            reason=f"done before: {found.end.reason}",
-            steps=max((curve[-1][0] for curve in curves.values()), default=0),
-            version=found.end.version,
-            folder=None if found.end.product is None else Path(found.end.product),
-            metrics={name: curve[-1][1] for name, curve in curves.items()},
-            seconds=found.end.seconds,
-            run_id=found.id,
-        )
 
     def _open(self) -> None:
         """Seed, and go on where the newest checkpoint stands."""
@@ -169,13 +111,14 @@ class PhaseRun:
 
     def _train(self) -> None:
         loop, phase = self._phase.config.loop, self._phase
-        with _interrupts() as wanted:
+        with interrupts() as wanted:
             while self._step < phase.steps and not self._stopping.exhausted:
                 began = time.perf_counter()
                 metrics = _checked(phase.step(self._step))
                 self._seconds += time.perf_counter() - began
                 self._step += 1
-                self._note(self._step, metrics)
+                self._record.note(self._step, metrics)
+                self._last |= metrics
                 for watcher in self._watchers:
                     watcher.stepped(self._step, metrics)
                 last = self._step == phase.steps
@@ -190,7 +133,7 @@ class PhaseRun:
                         f"Interrupted after step {self._step} of {phase.steps}: "
                         "the same command goes on from there."
                     )
-        self._write_metrics()
+        self._record.write()
 
     def _measure(self) -> bool:
         """Measure and record; whether these weights are the best so far."""
@@ -199,24 +142,16 @@ class PhaseRun:
         # What decides when to stop must be the same number on all processes, to the last bit.
         metrics = _checked(self._place.world.agree(lambda: measured))
         self._seconds += time.perf_counter() - began
-        self._note(self._step, metrics)
+        self._record.note(self._step, metrics)
+        self._last |= metrics
         if self._step == 0:
             self._last |= {f"{BEFORE}{name}": value for name, value in metrics.items()}
         for watcher in self._watchers:
             watcher.measured(self._step, metrics)
         return self._stopping.see(self._step, metrics) and self._step > 0
 
-    def _note(self, step: int, metrics: Mapping[str, float]) -> None:
-        self._unwritten.setdefault(step, {}).update(metrics)
-        self._last |= metrics
-
-    def _write_metrics(self) -> None:
-        if self._main and self._run_id is not None and self._unwritten:
-            self._place.phases.record(self._run_id, self._unwritten)
-        self._unwritten = {}
-
     def _checkpoint(self) -> None:
-        self._write_metrics()
+        self._record.write()
         if self._main:
             state = self._phase.state()
             tensors = put_under(_PHASE, state.tensors) | put_under(_GLOBAL, random_tensors())
@@ -275,17 +210,8 @@ class PhaseRun:
         return {"phase": self._phase.kind, "run_key": self.key, "settings": settings, "gate": gate}
 
     def _end(self, product: Product) -> PhaseOutcome:
-        if self._main and self._run_id is not None and product.accepted:
-            self._place.phases.end(
-                self._run_id,
-                PhaseEnd(
-                    status=PhaseStatus.FINISHED,
-                    version=product.version,
-                    product=None if product.folder is None else str(product.folder),
-                    reason=product.reason,
-                    seconds=self._seconds,
-                ),
-            )
+        if self._main and product.accepted:
+            self._record.end(product, self._seconds)
             self._checkpoints.clear()
         for watcher in self._watchers:
             watcher.ended(product.reason)
@@ -297,23 +223,8 @@ class PhaseRun:
             folder=product.folder,
             metrics={**self._last, **product.metrics},
             seconds=self._seconds,
-            run_id=self._run_id,
+            run_id=self._record.id,
         )
-
-
-def run_key(phase: Phase, place: Place) -> str:
-    """SHA-256 of all that decides the weights."""
-    settings = plain(phase.config)
-    settings.pop("gate", None)
-    settings["loop"].pop("checkpoint_every")
-    said = {
-        "kind": phase.kind,
-        "base": place.model.sha256,
-        "parent": place.parent_sha256,
-        "data": phase.data_sha256,
-        "settings": settings,
-    }
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _checked(metrics: Mapping[str, float]) -> dict[str, float]:
@@ -322,24 +233,3 @@ def _checked(metrics: Mapping[str, float]) -> dict[str, float]:
         if not math.isfinite(value):
             raise FloatingPointError(f"{name} is {value}")
     return dict(metrics)
-
-
-@contextmanager
-def _interrupts() -> Generator[threading.Event]:
-    """Ctrl+C asks for an end between two steps; a second one ends at once."""
-    wanted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield wanted  # signals reach the main thread alone
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        if wanted.is_set() and callable(before):
-            before(number, frame)
-        wanted.set()
-
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield wanted
-    finally:
-        signal.signal(signal.SIGINT, before)

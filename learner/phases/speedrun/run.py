@@ -13,7 +13,7 @@ from learner.config import EngineConfig
 from learner.model_folder import ModelFolder
 from learner.phases.command import TrainRequest, open_folder, place_of, train
 from learner.phases.protocol import PhaseError, Watcher
-from learner.phases.run import PhaseOutcome
+from learner.phases.run_record import PhaseOutcome
 from learner.phases.settings import merged
 from learner.phases.speedrun.material import Material, prepare, read_rows
 from learner.phases.speedrun.measure import measured_once

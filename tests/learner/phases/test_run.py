@@ -7,8 +7,9 @@ from types import MappingProxyType
 import pytest
 
 from learner.phases.checkpoint import Checkpoint, Checkpoints
+from learner.phases.interrupts import InterruptedPhaseError
 from learner.phases.protocol import LoopConfig, PhaseState
-from learner.phases.run import InterruptedPhaseError, PhaseRun
+from learner.phases.run import PhaseRun
 from storage.phases import PhaseStatus
 from tests.learner.phases.toy import ToyConfig, ToyPhase, open_place, run_toy
 

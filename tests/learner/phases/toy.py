@@ -16,7 +16,8 @@ from learner.phases.optimiser import Optimiser, OptimiserConfig
 from learner.phases.order import batch
 from learner.phases.place import Place
 from learner.phases.protocol import Aim, LoopConfig, PhaseState, Product, RunFacts
-from learner.phases.run import PhaseOutcome, PhaseRun
+from learner.phases.run import PhaseRun
+from learner.phases.run_record import PhaseOutcome
 from learner.phases.world import World
 from learner.prefixes import under
 from storage.database import Store
