@@ -7,6 +7,7 @@ instead is the better one of the two, as an edited reply is.
 
 from chat_app.core import Core
 from chat_app.errors import ChatError, sentences
+from chat_app.language import tr
 from chat_app.replying import Replying
 from storage.dialogues import DemonstrationCounts
 from storage.logs import Logs
@@ -56,7 +57,7 @@ class Dialogues:
             self._core.refuse_while_writing(conversation_id)
             path = self._core.logs.conversations.path(conversation_id)
             if not path or path[-1].message.role is Role.SYSTEM:
-                raise ChatError("There is nothing to undo.")
+                raise ChatError(tr("There is nothing to undo."))
             self._core.logs.conversations.rewind(conversation_id, path[-1].parent_id)
         self._core.changed(conversation_id)
 

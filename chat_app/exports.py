@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from chat_app.errors import ChatError
+from chat_app.language import tr
 from storage.pick_list import PickDetail, PickFilter
 from storage.records import Candidate, Choice, Message, Note
 
@@ -124,7 +125,9 @@ def parquet_bytes(rows: Iterable[Row]) -> bytes:
         import pyarrow as pa  # noqa: PLC0415 - an extra
         import pyarrow.parquet as pq  # noqa: PLC0415
     except ImportError as error:
-        raise ChatError("Parquet needs one more package: pip install 'twofold[export]'.") from error
+        raise ChatError(
+            tr("Parquet needs one more package: pip install 'twofold[export]'.")
+        ) from error
     table = pa.Table.from_pylist(list(rows), schema=_schema(pa))
     sink = io.BytesIO()
     pq.write_table(table, sink)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from chat_app.language import tr
+from chat_app.language import tr, tr_told
 from storage.records import Choice, Message, Role
 from storage.slates import Criterion, Orders, Ranks
 from storage.text import clean_text, storable_text
@@ -124,7 +124,7 @@ def _record(number: int, line: str) -> FileRecord:
 def _dialogue(number: int, row: dict[str, Any]) -> FileDialogue:
     messages = _messages(row, "messages")
     if not messages or messages[-1].role is not Role.ASSISTANT:
-        raise _BadLineError("the messages do not end with a reply of the assistant")
+        raise _BadLineError(tr("the messages do not end with a reply of the assistant"))
     _check_prompt(messages[:-1])
     meta = _meta(row)
     return FileDialogue(
@@ -141,10 +141,10 @@ def _ranking(number: int, row: dict[str, Any]) -> FileRanking:
     _check_prompt(prompt)
     said, ranks = row.get("answers"), row.get("ranks")
     if not isinstance(said, list):
-        raise _BadLineError("answers is not a list of texts")
+        raise _BadLineError(tr("answers is not a list of texts"))
     answers = tuple(_text(one, "answers", said=Role.ASSISTANT) for one in said)
     if len(set(answers)) < len(answers):
-        raise _BadLineError("two of the answers are the same")
+        raise _BadLineError(tr("two of the answers are the same"))
     meta = _meta(row)
     return FileRanking(
         line=number,
@@ -160,23 +160,34 @@ def _ranking(number: int, row: dict[str, Any]) -> FileRanking:
 
 def _orders(ranks: Any, answers: int) -> Orders:  # noqa: ANN401 - whatever JSON may hold
     if not isinstance(ranks, dict) or Criterion.OVERALL.value not in ranks:
-        raise _BadLineError("ranks is not an object with ranks for 'overall'")
+        raise _BadLineError(tr("ranks is not an object with ranks for 'overall'"))
     unknown = sorted(set(ranks) - set(Criterion))
     if unknown:
         known = ", ".join(Criterion)
-        raise _BadLineError(f"{unknown[0]!r} is no criterion; known are {known}")
+        raise _BadLineError(
+            tr("{name!r} is no criterion; known are {known}", name=unknown[0], known=known)
+        )
     given: dict[str, Ranks] = {}
     for name, one in ranks.items():
         if not isinstance(one, list) or not all(type(rank) is int for rank in one):
-            raise _BadLineError(f"the ranks on {name} are not a list of whole numbers")
+            raise _BadLineError(
+                tr("the ranks on {name} are not a list of whole numbers", name=name)
+            )
         if len(one) != answers:
-            raise _BadLineError(f"{name} ranks {len(one)} answers, and there are {answers}")
+            raise _BadLineError(
+                tr(
+                    "{name} ranks {n} answers, and there are {answers}",
+                    name=name,
+                    n=len(one),
+                    answers=answers,
+                )
+            )
         given[name] = tuple(one)
     overall = given.pop(Criterion.OVERALL.value)
     try:
         return Orders(overall=overall, criteria={Criterion(k): v for k, v in given.items()})
     except ValueError as error:
-        raise _BadLineError(str(error)) from error
+        raise _BadLineError(tr_told(str(error))) from error
 
 
 def _pair(number: int, row: dict[str, Any]) -> FilePair:
@@ -222,7 +233,7 @@ def _row(line: str) -> dict[str, Any]:
         return row
     missing = [name for name in ("chosen", "rejected") if name not in row]
     if missing and not ("first" in row and "second" in row):
-        raise _BadLineError(tr("there is no {known}", known=" and no ".join(missing)))
+        raise _BadLineError(tr("there is no {known}", known=tr(" and no ").join(missing)))
     return row
 
 

@@ -15,6 +15,7 @@ from random import Random
 
 from chat_app.core import Core
 from chat_app.errors import ChatError, sentences
+from chat_app.language import N_, tr, tr_told
 from chat_app.reply_job import WritingJob
 from learner.errors import LearnerError
 from learner.protocols import Draft
@@ -44,7 +45,7 @@ log = logging.getLogger(__name__)
 
 ANSWERS = 4
 """So many are written where nobody says how many."""
-TOO_ALIKE = (
+TOO_ALIKE = N_(
     "The model said the same each time, so there is nothing to put in order. "
     "Ask something with more than one good answer."
 )
@@ -98,7 +99,9 @@ class RankingDesk:
             self._core.refuse_while_writing(conversation_id)
             prompt = self._core.logs.conversations.messages(turn_id)
             if prompt[-1].role is not Role.USER:
-                raise ChatError("Answers are ranked to a message of yours; this one is a reply.")
+                raise ChatError(
+                    tr("Answers are ranked to a message of yours; this one is a reply.")
+                )
             known = _different(self._log.known_answers(turn_id))[: _checked(answers)]
         self._start(Task(prompt=prompt, turn_id=turn_id, known=known, answers=answers))
 
@@ -143,7 +146,9 @@ class RankingDesk:
         with self._core.lock, sentences():
             slate = self._log.slate(token)
             if len(orders.overall) != len(slate.answers):
-                raise ChatError("These answers have changed: reload the page and order them again.")
+                raise ChatError(
+                    tr("These answers have changed: reload the page and order them again.")
+                )
             if self._log.answer_of(slate.id) is None:
                 decision_ms = int((datetime.now(UTC) - slate.asked_at).total_seconds() * 1000)
                 receipt = self._log.rank(token, orders, decision_ms=max(0, decision_ms))
@@ -195,7 +200,9 @@ class RankingDesk:
     def _start(self, task: Task) -> None:
         with self._core.lock, sentences():
             if self._job is not None:
-                raise ChatError("Answers are being written already: wait for them, or stop them.")
+                raise ChatError(
+                    tr("Answers are being written already: wait for them, or stop them.")
+                )
             number = self._log.counts().asked
             said = f"{self._core.config.seed}/slate/{number}/{task.prompt[-1].content}"
             seed = int.from_bytes(blake2b(said.encode(), digest_size=4).digest()) >> 1
@@ -211,10 +218,10 @@ class RankingDesk:
         try:
             token, notice = self._written(job, task)
         except (LearnerError, StorageError, ChatError) as error:
-            failed = str(error)
+            failed = tr_told(str(error))
         except Exception:
             log.exception("The answers for a ranking failed")
-            failed = "Writing the answers failed. Nothing is lost; the log says why."
+            failed = tr("Writing the answers failed. Nothing is lost; the log says why.")
         with self._core.lock:
             self._token, self._failed, self._notice = token, failed, notice
             self._job = self._task = None
@@ -233,7 +240,7 @@ class RankingDesk:
         said = {_words(one.completion.text) for one in task.known}
         fresh = tuple(one for one in fresh if _words(one.text) not in said)
         if len(task.known) + len(fresh) < MIN_ANSWERS:
-            raise ChatError(TOO_ALIKE)
+            raise ChatError(tr(TOO_ALIKE))
         with self._core.lock:
             turn_id = task.turn_id
             if turn_id is None:
@@ -245,12 +252,13 @@ class RankingDesk:
                 Random(job.seed).shuffle(answers)  # noqa: S311 - no place is to be preferred
             slate = self._log.ask(turn_id, answers)
         short = len(answers) < task.answers
-        return slate.token, f"Only {len(answers)} different answers came." if short else ""
+        notice = tr("Only {n} different answers came.", n=len(answers)) if short else ""
+        return slate.token, notice
 
 
 def _checked(answers: int) -> int:
     if not MIN_ANSWERS <= answers <= MAX_ANSWERS:
-        raise ChatError(f"Choose {MIN_ANSWERS} to {MAX_ANSWERS} answers.")
+        raise ChatError(tr("Choose {low} to {high} answers.", low=MIN_ANSWERS, high=MAX_ANSWERS))
     return answers
 
 

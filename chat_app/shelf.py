@@ -29,7 +29,9 @@ class Shelf:
     ) -> Conversation:
         """Begin a conversation. Raises ChatError where the instructions are too long."""
         if purpose is Purpose.TEACHING and (temporary or not learn):
-            raise ChatError("A chat that is not learned from cannot teach: choose one of the two.")
+            raise ChatError(
+                tr("A chat that is not learned from cannot teach: choose one of the two.")
+            )
         if instructions.strip():
             instructions = self._core.check(instructions)
         with sentences():

@@ -65,7 +65,7 @@ class DataPage:
             self._pick.body()
         self.note = gr.Markdown(visible=False, elem_id="data-note")
         with gr.Accordion(
-            "Example dialogues", open=False, visible=False, elem_id="examples-box"
+            tr("Example dialogues"), open=False, visible=False, elem_id="examples-box"
         ) as self.examples_box:
             self.examples = gr.HTML(elem_id="examples")
         self._exchange.body()

@@ -149,9 +149,7 @@ class ExchangePanels:
             self.file: None,
             self.import_key: preview.key,
             self.import_said: line(words.import_line(preview)),
-            self.start: gr.update(
-                visible=bool(new), value=f"Import {words.new_ones(preview).replace('new ', '')}"
-            ),
+            self.start: gr.update(visible=bool(new), value=words.import_label(preview)),
             self.progress: line(""),
         }
 

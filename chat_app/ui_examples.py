@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from html import escape
 
-from chat_app.wording import age, count_of
+from chat_app.language import tr, tr_n
+from chat_app.wording import age
 from storage.dialogues import Demonstration
 from storage.records import Role
 
@@ -28,9 +29,9 @@ def _link(example: Demonstration) -> str:
 
 def _about(example: Demonstration, now: datetime) -> str:
     replies = sum(one.role is Role.ASSISTANT for one in example.messages)
-    marks = [count_of(replies, "reply", "replies")]
+    marks = [tr_n("{n} reply", "{n} replies", replies)]
     if example.imported:
-        marks.append("out of a file")
+        marks.append(tr("out of a file"))
     if example.held_out:
-        marks.append("only measures")
+        marks.append(tr("only measures"))
     return " · ".join([*marks, age(example.finished_at, now)])

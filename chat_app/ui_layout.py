@@ -189,7 +189,7 @@ class ChatLayout:
 
     def draw_buttons(self, *, running: bool, teaching: ConversationView | None = None) -> Update:
         """In a teaching chat nobody has to wait for a suggestion."""
-        label = wording_teach.send_label(teaching) if teaching else "Send"
+        label = wording_teach.send_label(teaching) if teaching else tr("Send")
         return {
             self.send: gr.update(visible=not running or teaching is not None, value=label),
             self.stop: show(visible=running),
@@ -200,7 +200,7 @@ class ChatLayout:
 
     def draw_suggestion(self, draft: Draft) -> Update:
         """What moves while a suggestion is written in a teaching chat."""
-        return {self.stage: line(wording_teach.SUGGESTING), **self.teach.draw_draft(draft)}
+        return {self.stage: line(tr(wording_teach.SUGGESTING)), **self.teach.draw_draft(draft)}
 
     def draw_draft(self, before: Messages, draft: Draft, *, begun: bool) -> Update:
         """What moves while a reply is written under the messages ``before``, after ``draw``.

@@ -4,22 +4,22 @@ The order is built in the browser (assets/rank.js) and travels with Save; everyt
 from ``RankingDesk``, so that a reload, a second page or a restart find the same desk.
 """
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from html import escape
 from typing import Any
 
 import gradio as gr
 
 from chat_app import wording_rank as words
 from chat_app.errors import ChatError
+from chat_app.language import tr
 from chat_app.markup import displayed
 from chat_app.ranking import ANSWERS, DeskView
 from chat_app.service import ChatService
 from chat_app.ui_parts import QUIET, STREAM, Update, hidden, line, show
+from chat_app.ui_rank_desk import desk_html, orders_of
 from learner.protocols import Stage
-from storage.slates import MAX_ANSWERS, MIN_ANSWERS, Criterion, Orders, RankingState, Ranks
+from storage.slates import MAX_ANSWERS, MIN_ANSWERS, RankingState
 
 PLACES = range(1, MAX_ANSWERS + 1)
 FORGET = "(saved) => { window.twofold.rank.forget(saved) }"
@@ -38,26 +38,30 @@ class RankPage:
         self.token = hidden("rank-token")
         self.order = hidden("rank-order")
         self.saved_token = hidden("rank-saved-token")
-        gr.Markdown(words.INTRO, elem_id="rank-intro")
+        gr.Markdown(tr(words.INTRO), elem_id="rank-intro")
         with gr.Row(elem_id="rank-form"):
             self.text = gr.Textbox(
-                label="Message",
-                placeholder="Ask something that has more than one good answer",
+                label=tr("Message"),
+                placeholder=tr("Ask something that has more than one good answer"),
                 lines=1,
                 max_lines=8,
                 elem_id="rank-text",
                 scale=3,
             )
             self.write = gr.Button(
-                "Write answers", variant="primary", elem_id="rank-write", min_width=150, scale=0
+                tr("Write answers"),
+                variant="primary",
+                elem_id="rank-write",
+                min_width=150,
+                scale=0,
             )
             self.stop = gr.Button(
-                "Stop", visible=False, elem_id="rank-stop", min_width=150, scale=0
+                tr("Stop"), visible=False, elem_id="rank-stop", min_width=150, scale=0
             )
         self.count = gr.Radio(
             choices=[(str(n), n) for n in range(MIN_ANSWERS, MAX_ANSWERS + 1)],
             value=ANSWERS,
-            label="How many answers?",
+            label=tr("How many answers?"),
             elem_id="rank-count",
         )
         self.failed = gr.Markdown(visible=False, elem_id="rank-failed")
@@ -66,8 +70,8 @@ class RankPage:
             visible=False, elem_id="rank-saved-row", elem_classes="strip"
         ) as self.saved_row:
             self.saved = gr.Markdown("", elem_id="rank-saved")
-            self.undo = gr.Button("Undo  [U]", elem_id="rank-undo", size="sm", min_width=90)
-            self.change = gr.Button("Change", elem_id="rank-change", size="sm", min_width=90)
+            self.undo = gr.Button(tr("Undo  [U]"), elem_id="rank-undo", size="sm", min_width=90)
+            self.change = gr.Button(tr("Change"), elem_id="rank-change", size="sm", min_width=90)
         self._work()
         self._list()
 
@@ -83,21 +87,21 @@ class RankPage:
                     self.note = gr.Markdown(visible=False, elem_id="rank-note")
                     with gr.Row(elem_id="rank-actions"):
                         self.save = gr.Button(
-                            "Save  [Enter]", variant="primary", elem_id="rank-save"
+                            tr("Save  [Enter]"), variant="primary", elem_id="rank-save"
                         )
-                        self.skip = gr.Button("Skip  [S]", elem_id="rank-skip")
-                    with gr.Accordion("Keys, drag and ties", open=False, elem_id="rank-help"):
-                        gr.Markdown(words.HELP)
+                        self.skip = gr.Button(tr("Skip  [S]"), elem_id="rank-skip")
+                    with gr.Accordion(tr("Keys, drag and ties"), open=False, elem_id="rank-help"):
+                        gr.Markdown(tr(words.HELP))
 
     def _list(self) -> None:
-        with gr.Accordion("Your rankings", open=False, elem_id="rankings-box") as self.box:
+        with gr.Accordion(tr("Your rankings"), open=False, elem_id="rankings-box") as self.box:
             self.counts = gr.Markdown("", elem_id="rank-counts")
-            self.empty = gr.Markdown(words.NOTHING_YET, elem_id="no-rankings")
+            self.empty = gr.Markdown(tr(words.NOTHING_YET), elem_id="no-rankings")
             self.list = gr.Radio(
-                choices=[], label="Your rankings", container=False, elem_id="rankings"
+                choices=[], label=tr("Your rankings"), container=False, elem_id="rankings"
             )
             self.forget = gr.Button(
-                "Forget this one…", visible=False, elem_id="forget-ranking", size="md"
+                tr("Forget this one…"), visible=False, elem_id="forget-ranking", size="md"
             )
             with gr.Column(
                 visible=False, elem_id="confirm-forget-ranking", elem_classes="confirm"
@@ -105,9 +109,9 @@ class RankPage:
                 self.forget_text = gr.Markdown("")
                 with gr.Row():
                     self.forget_yes = gr.Button(
-                        "Forget it", variant="stop", elem_id="forget-ranking-yes"
+                        tr("Forget it"), variant="stop", elem_id="forget-ranking-yes"
                     )
-                    self.forget_no = gr.Button("Keep it", elem_id="forget-ranking-no")
+                    self.forget_no = gr.Button(tr("Keep it"), elem_id="forget-ranking-no")
 
     @property
     def drawn(self) -> list[Any]:
@@ -203,7 +207,7 @@ class RankPage:
     def keep(self, token: str, order: str) -> Update:
         """Save the order that the browser sends, or say what it lacks."""
         try:
-            self._desk.save(token, _orders(order))
+            self._desk.save(token, orders_of(order))
         except ChatError as error:
             return self.draw(token) | {self.note: line(str(error))}
         return self.draw("", token)
@@ -258,7 +262,7 @@ class RankPage:
             self.write: show(visible=task is None),
             self.stop: show(visible=task is not None),
             self.failed: line(view.failed),
-            self.stage: line("Writing…" if task else ""),
+            self.stage: line(tr("Writing…") if task else ""),
             self.slate: show(visible=bool(prompt)),
             self.prompt: f"## {displayed(prompt[-1].content)}" if prompt else "",
             self.about: line(words.about_slate(view)),
@@ -286,7 +290,9 @@ class RankPage:
             self.saved_token: ranking.slate.token,
             self.saved: said,
             self.undo: show(visible=not taken_back),
-            self.change: gr.update(value="Rank them" if ranking.orders is None else "Change"),
+            self.change: gr.update(
+                value=tr("Rank them") if ranking.orders is None else tr("Change")
+            ),
         }
 
     def _draw_list(self, view: DeskView) -> Update:
@@ -315,11 +321,13 @@ class _Pane:
         with gr.Column(
             visible=False, elem_id=f"answer-{place}", elem_classes="pane answer", min_width=240
         ) as self.column:
-            gr.Markdown(f"### Answer {place}")
+            gr.Markdown(tr("### Answer {place}", place=place))
             self.text = gr.Markdown(
                 "", elem_id=f"answer-{place}-text", elem_classes="reply", line_breaks=True
             )
-            self.take = gr.Button(f"Next best  [{place}]", elem_id=f"take-{place}", size="sm")
+            self.take = gr.Button(
+                tr("Next best  [{place}]", place=place), elem_id=f"take-{place}", size="sm"
+            )
 
     @property
     def parts(self) -> list[Any]:
@@ -334,54 +342,3 @@ class _Pane:
 
     def draw_draft(self, text: str) -> Update:
         return {self.text: displayed(text)}
-
-
-def desk_html(view: DeskView, orders: Orders | None) -> str:
-    """The place where rank.js builds the order; our own words only, none of the model's."""
-    slate = view.slate
-    if slate is None:
-        return ""
-    given: dict[str, Any] = {}
-    if orders is not None:
-        own = {name.value: list(ranks) for name, ranks in orders.criteria.items()}
-        given = {"overall": list(orders.overall), "criteria": own}
-    criteria = "".join(
-        f'<button type="button" role="radio" aria-checked="false" data-criterion="{one.value}" '
-        f'data-asks="{escape(asks)}">{escape(name)}</button>'
-        for one, (name, asks) in words.CRITERIA.items()
-    )
-    return f"""
-<div class="desk" data-token="{escape(slate.token)}" data-answers="{len(slate.answers)}"
-     data-orders="{escape(json.dumps(given))}">
-<div class="criteria" role="radiogroup" aria-label="Order the answers by">{criteria}</div>
-<p class="criterion-asks"></p>
-<p class="following" hidden>Same as overall. Change anything, and it has an order of its own.</p>
-<ol class="order" aria-label="Your order, best first"></ol>
-<p class="left" aria-live="polite"></p>
-<div class="desk-acts">
-<button type="button" data-act="tie">Tie the last two [=]</button>
-<button type="button" data-act="rest">Tie the rest [R]</button>
-<button type="button" data-act="back">Take back [⌫]</button>
-<button type="button" class="same" data-act="same" hidden>Same as overall</button>
-</div>
-</div>
-"""
-
-
-def _orders(sent: str) -> Orders:
-    """What the browser sends, as a record. Raises ChatError where it is not one."""
-    try:
-        said = json.loads(sent)
-        overall = _ranks(said["overall"])
-        criteria = {Criterion(name): _ranks(ranks) for name, ranks in said["criteria"].items()}
-        for criterion, ranks in {Criterion.OVERALL: overall, **criteria}.items():
-            left = [place for place, rank in enumerate(ranks, start=1) if rank == 0]
-            if left:
-                raise ChatError(words.missing_line(criterion, left))
-        return Orders(overall=overall, criteria=criteria)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ChatError("This order cannot be read: reload the page and give it again.") from error
-
-
-def _ranks(value: list[int]) -> Ranks:
-    return tuple(int(rank) for rank in value)

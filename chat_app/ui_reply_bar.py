@@ -23,7 +23,7 @@ class ReplyBar:
             self.mark = gr.Markdown("", elem_id="mark")
             self.replies.body()
             self.branches.body()
-            self.rank = small_button("Rank more answers", "rank-more", visible=False)
+            self.rank = small_button(tr("Rank more answers"), "rank-more", visible=False)
         with gr.Row(visible=False, elem_id="saved-row", elem_classes="strip") as self.saved_row:
             with gr.Column(min_width=0, elem_id="saved-lines"):
                 self.saved = gr.Markdown("", elem_id="saved")

@@ -49,5 +49,5 @@ class SidebarLayout:
 
 
 def _name(chat: Conversation) -> str:
-    title = chat.title or "New chat"
+    title = chat.title or tr("New chat")
     return f"✎ {title}" if chat.purpose is Purpose.TEACHING else title

@@ -6,6 +6,7 @@ import gradio as gr
 
 from chat_app import wording_teach as words
 from chat_app.dialogue import teaches
+from chat_app.language import tr
 from chat_app.markup import displayed
 from chat_app.ui_parts import Update, line, show, small_button
 from chat_app.views import ConversationView
@@ -20,18 +21,20 @@ class TeachPanel:
         with gr.Column(visible=False, elem_id="teach") as self.panel:
             self.turn = gr.Markdown("", elem_id="teach-turn")
             with gr.Column(visible=False, elem_id="suggestion", elem_classes="pane") as self.pane:
-                gr.Markdown("### A suggestion")
+                gr.Markdown(tr("### A suggestion"))
                 self.text = gr.Markdown(
                     "", elem_id="suggestion-text", elem_classes="reply", line_breaks=True
                 )
                 with gr.Row(elem_id="suggestion-row"):
-                    self.use = gr.Button("Use and edit  [1]", elem_id="teach-use", size="md")
-                    self.another = gr.Button("Another  [2]", elem_id="teach-another", size="md")
+                    self.use = gr.Button(tr("Use and edit  [1]"), elem_id="teach-use", size="md")
+                    self.another = gr.Button(tr("Another  [2]"), elem_id="teach-another", size="md")
             with gr.Row(elem_id="teach-row"):
                 self.state = gr.Markdown("", elem_id="teach-state")
-                self.undo = small_button("Undo last  [U]", "teach-undo")
-                self.back = small_button("Not an example", "teach-back")
-                self.finish = small_button("Finish the example", "teach-finish", variant="primary")
+                self.undo = small_button(tr("Undo last  [U]"), "teach-undo")
+                self.back = small_button(tr("Not an example"), "teach-back")
+                self.finish = small_button(
+                    tr("Finish the example"), "teach-finish", variant="primary"
+                )
 
     @property
     def drawn(self) -> list[Any]:
@@ -70,7 +73,7 @@ class TeachPanel:
             self.back: show(visible=view.example is not None),
             self.finish: gr.update(
                 visible=replied and not words.is_finished(view),
-                value="Finish the example" if view.example is None else "Finish it again",
+                value=(tr("Finish the example") if view.example is None else tr("Finish it again")),
             ),
         }
 

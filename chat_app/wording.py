@@ -335,7 +335,7 @@ def deletion(view: DeletionView) -> str:
 def about_chat(chat: Conversation) -> str:
     """What a person should know of what this chat is used for; empty where it is as usual."""
     if chat.purpose is Purpose.TEACHING:
-        return TEACHING
+        return tr(TEACHING)
     if chat.temporary:
         return tr("A temporary chat: it is never learned from, and erased as soon as you leave it.")
     if not chat.learn:
@@ -356,7 +356,7 @@ def reply_mark(view: ConversationView) -> str:
     if reply.author is Author.PERSON:
         marks.append(tr("written by you"))
     elif reply.completion.policy_version != BASE_VERSION:
-        marks.append(f"version {reply.completion.policy_version}")
+        marks.append(version_name(reply.completion.policy_version))
     answer = view.answers.get(last.id)
     if answer is not None and answer.choice is Choice.BOTH_BAD:
         marks.append(tr("you found both replies bad"))
@@ -378,8 +378,3 @@ def age(since: datetime, now: datetime) -> str:
     if hours < 48:
         return tr_n("{n} hour ago", "{n} hours ago", hours)
     return tr("{n} days ago", n=hours // 24)
-
-
-def count_of(number: int, noun: str, plural: str = "") -> str:
-    """In English, for what is not in the tables yet."""
-    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"

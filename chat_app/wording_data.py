@@ -1,6 +1,6 @@
 """Sentences of the Data tab."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from chat_app.data_service import ExportPreview
@@ -8,7 +8,7 @@ from chat_app.exports import BESIDE_PICKS, ExportFormat
 from chat_app.import_file import FileDialogue, FilePair, FileRanking
 from chat_app.importing import ImportPreview, ImportProgress
 from chat_app.language import N_, Words, tr, tr_n
-from chat_app.wording import CHOICE_NAMES, age, count_of, version_name
+from chat_app.wording import CHOICE_NAMES, age, version_name
 from storage.dialogues import DemonstrationCounts
 from storage.forgetting import Forgotten
 from storage.pick_list import Lesson, PickDetail, PickRow
@@ -60,7 +60,16 @@ FORMATS = Words(
         ExportFormat.THUMBS: N_("Thumbs (TRL: KTO)"),
     }
 )
-RECORDS = {FilePair: "choice", FileRanking: "ranking", FileDialogue: "dialogue"}
+RECORDS = {
+    FilePair: (N_("{n} choice"), N_("{n} choices")),
+    FileRanking: (N_("{n} ranking"), N_("{n} rankings")),
+    FileDialogue: (N_("{n} dialogue"), N_("{n} dialogues")),
+}
+NEW_RECORDS = {
+    FilePair: (N_("{n} new choice"), N_("{n} new choices")),
+    FileRanking: (N_("{n} new ranking"), N_("{n} new rankings")),
+    FileDialogue: (N_("{n} new dialogue"), N_("{n} new dialogues")),
+}
 CORRECTIONS = (Choice.FIRST, Choice.SECOND, Choice.TIE, Choice.BOTH_BAD, Choice.WITHDRAWN)
 
 LABEL_CHARS = 60
@@ -100,12 +109,15 @@ def beside_line(rankings: RankingCounts, dialogues: DemonstrationCounts) -> str:
     """What there is beside choices; empty where there is nothing."""
     parts = []
     if rankings.ranked:
-        made = count_of(rankings.pairs, "pair").replace(str(rankings.pairs), f"{rankings.pairs:,}")
-        parts.append(f"{count_of(rankings.ranked, 'ranking')} ({made})")
+        made = tr_n("{n:,} pair", "{n:,} pairs", rankings.pairs)
+        parts.append(f"{tr_n('{n} ranking', '{n} rankings', rankings.ranked)} ({made})")
     if dialogues.dialogues:
-        replies = count_of(dialogues.replies, "reply", "replies")
-        parts.append(f"{count_of(dialogues.dialogues, 'example dialogue')} ({replies})")
-    return f"Also here: {' and '.join(parts)}. Export has formats for them." if parts else ""
+        replies = tr_n("{n} reply", "{n} replies", dialogues.replies)
+        examples = tr_n("{n} example dialogue", "{n} example dialogues", dialogues.dialogues)
+        parts.append(f"{examples} ({replies})")
+    if not parts:
+        return ""
+    return tr("Also here: {known}. Export has formats for them.", known=tr(" and ").join(parts))
 
 
 def pick_label(row: PickRow, now: datetime) -> str:
@@ -247,11 +259,12 @@ def import_line(preview: ImportPreview) -> str:
 
 def new_ones(preview: ImportPreview) -> str:
     """What a file would add: 3 new choices, 1 new ranking."""
-    counted = [
-        (sum(isinstance(one, kind) for one in preview.new), name) for kind, name in RECORDS.items()
-    ]
-    told = [count_of(count, f"new {name}") for count, name in counted if count]
-    return ", ".join(told) or "nothing new"
+    return _counted(preview, NEW_RECORDS) or tr("nothing new")
+
+
+def import_label(preview: ImportPreview) -> str:
+    """What the button says that imports them."""
+    return tr("Import {records}", records=_counted(preview, RECORDS))
 
 
 def import_progress_line(progress: ImportProgress) -> str:
@@ -314,7 +327,7 @@ def reply_title(number: int, choice: Choice) -> str:
 def judged(question: Question) -> str:
     chance = round(100 * question.first_better_prob)
     spread = round(100 * question.disagreement)
-    return f"{chance} % for Reply 1, ±{spread} points"
+    return tr("{chance} % for Reply 1, ±{spread} points", chance=chance, spread=spread)
 
 
 def history(answers: Sequence[Preference], now: datetime) -> str:
@@ -322,3 +335,9 @@ def history(answers: Sequence[Preference], now: datetime) -> str:
     return tr(", then ").join(
         f"{CHOICE_NAMES[one.choice]} ({age(one.decided_at, now)})" for one in answers
     )
+
+
+def _counted(preview: ImportPreview, names: Mapping[type, tuple[str, str]]) -> str:
+    """How many of each kind a file would add, by the singular and the plural of its name."""
+    counted = {kind: sum(isinstance(one, kind) for one in preview.new) for kind in names}
+    return ", ".join(tr_n(*names[kind], count) for kind, count in counted.items() if count)

@@ -1,23 +1,23 @@
 """Sentences of teaching chats."""
 
+from chat_app.language import N_, tr, tr_n
 from chat_app.views import ConversationView
-from chat_app.wording import count_of
 from storage.records import Role
 
-SUGGESTING = "Writing a suggestion… You need not wait for it."
+SUGGESTING = N_("Writing a suggestion… You need not wait for it.")
 
 
 def turn_line(view: ConversationView) -> str:
     """Who speaks next, as the heading of the strip."""
     if _waits(view):
-        return "### You are the assistant: write the reply"
+        return tr("### You are the assistant: write the reply")
     if any(turn.message.role is Role.ASSISTANT for turn in view.turns):
-        return "### You are the user: write the next message, or finish"
-    return "### You are the user: write the first message"
+        return tr("### You are the user: write the next message, or finish")
+    return tr("### You are the user: write the first message")
 
 
 def send_label(view: ConversationView) -> str:
-    return "Add reply" if _waits(view) else "Add message"
+    return tr("Add reply") if _waits(view) else tr("Add message")
 
 
 def is_finished(view: ConversationView) -> bool:
@@ -35,12 +35,16 @@ def state_line(view: ConversationView) -> str:
     if view.example is None:
         return ""
     replies = sum(one.role is Role.ASSISTANT for one in view.example.messages)
-    saved = f"Saved as an example with {count_of(replies, 'reply', 'replies')}."
+    saved = tr_n(
+        "Saved as an example with {n} reply.", "Saved as an example with {n} replies.", replies
+    )
     if not is_finished(view):
-        return f"{saved} It has changed since: finish it again to keep it as it is now."
-    if view.example.held_out:
-        return f"{saved} One in ten only measures, and this is one."
-    return f"{saved} The next supervised training learns from it."
+        then = tr("It has changed since: finish it again to keep it as it is now.")
+    elif view.example.held_out:
+        then = tr("One in ten only measures, and this is one.")
+    else:
+        then = tr("The next supervised training learns from it.")
+    return f"{saved} {then}"
 
 
 def _waits(view: ConversationView) -> bool:

@@ -6,6 +6,12 @@
   const byId = (id) => document.getElementById(id);
   const desk = () => document.querySelector("#rank-desk .desk");
   const state = { token: "", n: 0, current: "overall", overall: [], own: {} };
+  // What is said here comes with the desk, in the language of the page.
+  const say = (name, values = {}) =>
+    Object.entries(values).reduce(
+      (said, [place, value]) => said.replace(`{${place}}`, value),
+      JSON.parse(desk()?.dataset.words ?? "{}")[name] ?? "",
+    );
 
   // --- The order ---------------------------------------------------------------------------------
 
@@ -105,18 +111,18 @@
     const name = element(
       "button",
       { type: "button", className: "answer-name" },
-      element("strong", { textContent: `Answer ${place}` }),
+      element("strong", { textContent: say("name", { place }) }),
       element("span", { textContent: said(place) }),
     );
     name.dataset.place = place;
-    name.setAttribute("aria-label", `Answer ${place}; arrow up and down move it`);
+    name.setAttribute("aria-label", say("moves", { place }));
     const made = element(
       "div",
       { className: "answer-row", draggable: true },
       name,
-      button("up", place, "↑", `Answer ${place} up`),
-      button("down", place, "↓", `Answer ${place} down`),
-      button("out", place, "✕", `Take answer ${place} out of the order`),
+      button("up", place, "↑", say("up", { place })),
+      button("down", place, "↓", say("down", { place })),
+      button("out", place, "✕", say("out", { place })),
     );
     made.dataset.place = place;
     return made;
@@ -147,8 +153,8 @@
     here.querySelector(".following").hidden = !follows();
     const waiting = left();
     here.querySelector(".left").textContent = waiting.length
-      ? `${order.length ? "Left" : "Best first"}: ${waiting.join(", ")}.`
-      : "All in order.";
+      ? say(order.length ? "left" : "first", { places: waiting.join(", ") })
+      : say("done");
     here.querySelector("[data-act=tie]").disabled = order.length < 2;
     here.querySelector("[data-act=back]").disabled = !order.length;
     here.querySelector("[data-act=rest]").disabled = !waiting.length;
@@ -279,7 +285,7 @@
     if (!from) return;
     dragged = Number(from.dataset.place);
     event.dataTransfer.effectAllowed = "move";
-    event.dataTransfer.setData("text/plain", `Answer ${dragged}`);
+    event.dataTransfer.setData("text/plain", say("name", { place: dragged }));
   });
   document.addEventListener("dragover", (event) => {
     const over = target(event);
