@@ -43,6 +43,14 @@ GATE = {
     "repetition": (N_("Share of repeated token pairs"), None, "max_repetition"),
 }
 
+WHY_NOT = (
+    N_("learned from a pick that was forgotten"),
+    N_("learned from a ranking that was forgotten"),
+    N_("learned from a deleted chat"),
+    N_("could not be loaded: {error}"),
+)
+"""Why a version never speaks again, as the store keeps it; a lesson's own verdict is English."""
+
 
 def card_label(card: VersionCard, lane: str, now: datetime) -> str:
     """Two lines: the name and whether it is live; where it comes from and what it learned."""

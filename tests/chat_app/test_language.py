@@ -1,6 +1,7 @@
 """The tables of sentences hold what the code says, in every language, with the same values."""
 
 import ast
+import re
 import string
 from pathlib import Path
 
@@ -66,6 +67,37 @@ def places(sentence):
 def shape(sentence):
     parts = string.Formatter().parse(sentence)
     return "".join(text + ("" if name is None else "{}") for text, name, _, _ in parts)
+
+
+UNSAID = frozenset(
+    {"Like", "Dislike", "English", "Deutsch", "Enter", "Shift+Enter", "Esc", "Enter, S, U, N"}
+    | {"Ctrl+Shift+O", "Ctrl+K", "Ctrl+/"}  # keys as they stand on the keyboard
+    | {"Look for news", "Listen"}  # buttons that only page.js presses
+)
+"""What the page holds and is the same in every language."""
+CODE = re.compile(r"=>|<\w|</|^curl |\"$")
+WORDS = re.compile(r"[a-z]{2,}\W*\s\W*[A-Za-z]{2}|^\W*[A-Z][a-z]+")
+
+
+def unmarked(file):
+    """The literals of a file that read like words for a person, and that nothing looks up."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    other = set()  # marked, or for no person
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id="tr" | "tr_n" | "N_")):
+                other.update(node.args)
+            case ast.Expr(value=ast.Constant()):  # a docstring
+                other.add(node.value)
+            case ast.Dict():
+                other.update(node.keys)
+            case ast.keyword(arg="js" | "elem_classes"):
+                other.update(ast.walk(node.value))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in other:
+            said = node.value.strip()
+            if WORDS.search(said) and not CODE.search(said) and said not in UNSAID:
+                yield f"{file.name}:{node.lineno} {said}"
 
 
 @pytest.mark.parametrize("other", OTHERS)
@@ -137,3 +169,10 @@ def test_a_table_of_words_is_read_in_the_language_of_the_moment():
 def test_only_the_first_letter_grows():
     assert upper_first("das Grundmodell") == "Das Grundmodell"
     assert upper_first("") == ""
+
+
+def test_nothing_on_the_page_is_said_in_english_alone():
+    files = [*PAGE.glob("ui_*.py"), *PAGE.glob("wording*.py")]
+    elsewhere = {"ui_server.py"}  # it speaks to whoever starts it
+    found = [one for file in files if file.name not in elsewhere for one in unmarked(file)]
+    assert found == []
