@@ -1,6 +1,7 @@
 """What a person does with their picks: the log, the judges and the files follow."""
 
 import io
+import json
 import zipfile
 from pathlib import Path
 
@@ -141,6 +142,36 @@ def test_trl_takes_the_export_as_it_is(data, world: World, tmp_path: Path) -> No
     implicit = {name: row["prompt"] + row[name] for name in ("chosen", "rejected")}
     assert trl.maybe_extract_prompt(implicit) == row
     assert trl.is_conversational(rows(data, ExportFormat.UNPAIRED, meta=False)[0])
+
+
+def test_the_preference_file_is_what_trl_documents(data, world: World, tmp_path: Path) -> None:
+    """Read as JSON alone: TRL's "conversational preference with an explicit prompt", for DPO."""
+    turn = world.prompt(text="first question")
+    world.log.reply(turn.id, completion("first reply"))
+    world.answer(world.ask(world.log.say(turn.conversation_id, "and then?")))
+    world.answer(choice=Choice.SECOND)
+    world.answer(choice=Choice.TIE)  # no preference, so no row
+    options = ExportOptions(format=ExportFormat.PREFERENCE)
+    file = tmp_path / options.file_name
+    file.write_text("".join(json_lines(data.export(ALL, options))), encoding="utf-8")
+    found = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    assert len(found) == 2
+    for row in found:
+        assert {name for name in row if not name.startswith("meta_")} == {
+            "prompt",
+            "chosen",
+            "rejected",
+        }
+        for name in ("prompt", "chosen", "rejected"):
+            assert row[name], name
+            for message in row[name]:
+                assert set(message) == {"role", "content"}
+                assert isinstance(message["content"], str) and message["content"]
+        roles = [message["role"] for message in row["prompt"]]
+        assert roles == (["user", "assistant"] * len(roles))[: len(roles)] and roles[-1] == "user"
+        assert [one["role"] for one in row["chosen"] + row["rejected"]] == ["assistant"] * 2
+        assert row["chosen"] != row["rejected"]
+    assert sorted(len(row["prompt"]) for row in found) == [1, 3]
 
 
 def test_parquet_holds_the_same_rows(data, world: World, tmp_path: Path) -> None:

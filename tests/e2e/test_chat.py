@@ -72,6 +72,17 @@ def test_every_answer_has_a_key(app, person, key, saved):
     expect(person.replies).to_have_count(1)
 
 
+def test_what_an_answer_does_is_one_click_away(app, person):
+    person.visit(app.address)
+    person.say("Why is the sky blue?")
+    person.await_question()
+    told = person.part("answers-help").get_by_text("It teaches nothing, neither way.")
+    expect(told).to_be_hidden()
+    person.page.get_by_role("button", name="What happens with my answer?").click()
+    expect(told).to_be_visible()
+    assert app.choices(person.key()) == []
+
+
 def test_undo_takes_a_choice_back(app, person):
     person.visit(app.address)
     person.say("Why is the sky blue?")
