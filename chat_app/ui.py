@@ -18,6 +18,7 @@ from chat_app.ui_models import ModelsPage
 from chat_app.ui_pair import QUESTIONS
 from chat_app.ui_parts import LAST
 from chat_app.ui_rank import RankPage
+from chat_app.ui_rank_layout import RankLayout
 from chat_app.ui_settings import SettingsPage
 from chat_app.views import Status
 from learner.progress import LearnerState
@@ -84,7 +85,7 @@ def build_ui(service: ChatService, tabs: Tabs, *, candidates: int) -> gr.Blocks:
     layout = ChatLayout(candidates)
     chat = ChatPage(service, layout)
     learning = LearningPage(service, tabs.learning, tabs.demo, tabs.models, tabs.settings)
-    rank = RankPage(service)
+    rank = RankLayout()
     data = DataPage(tabs.data)
     models = ModelsPage(tabs.models, service)
     settings = SettingsPage(tabs.settings, tabs.api_key, service.model_name)
@@ -109,7 +110,7 @@ def build_ui(service: ChatService, tabs: Tabs, *, candidates: int) -> gr.Blocks:
         gr.HTML(frame(), elem_id="frame")
         chat.bind(page)
         learning.bind(learning_tab)
-        rank.bind(rank_tab)
+        RankPage(service, rank).bind(rank_tab)
         data.bind(data_tab)
         models.bind(models_tab)
         settings.bind(page, settings_tab)

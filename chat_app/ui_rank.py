@@ -1,171 +1,54 @@
-"""The Rank tab: a message, several answers to it, and the order that a person puts them in.
+"""The Rank tab's events: a message, several answers to it, and the order a person puts them in.
 
 The order is built in the browser (assets/rank.js) and travels with Save; everything else is drawn
 from ``RankingDesk``, so that a reload, a second page or a restart find the same desk.
 """
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from typing import Any
 
 import gradio as gr
 
 from chat_app import wording_rank as words
 from chat_app.errors import ChatError
-from chat_app.language import tr
-from chat_app.markup import displayed
-from chat_app.ranking import ANSWERS, DeskView
 from chat_app.service import ChatService
-from chat_app.ui_parts import QUIET, STREAM, Update, hidden, line, show
+from chat_app.ui_parts import QUIET, STREAM, Update, line, show
 from chat_app.ui_rank_desk import desk_html, orders_of
+from chat_app.ui_rank_layout import RankLayout
 from learner.protocols import Stage
-from storage.slates import MAX_ANSWERS, MIN_ANSWERS, RankingState
 
-PLACES = range(1, MAX_ANSWERS + 1)
 FORGET = "(saved) => { window.twofold.rank.forget(saved) }"
 WITH_ORDER = "(token, _) => [token, window.twofold.rank.value()]"
 
 
 class RankPage:
-    """Create it, ``body`` inside its tab, then ``bind`` once."""
-
-    def __init__(self, service: ChatService) -> None:
+    def __init__(self, service: ChatService, layout: RankLayout) -> None:
         self._desk = service.ranking
-
-    # --- Parts -------------------------------------------------------------------------------
-
-    def body(self) -> None:
-        self.token = hidden("rank-token")
-        self.order = hidden("rank-order")
-        self.saved_token = hidden("rank-saved-token")
-        gr.Markdown(tr(words.INTRO), elem_id="rank-intro")
-        with gr.Row(elem_id="rank-form"):
-            self.text = gr.Textbox(
-                label=tr("Message"),
-                placeholder=tr("Ask something that has more than one good answer"),
-                lines=1,
-                max_lines=8,
-                elem_id="rank-text",
-                scale=3,
-            )
-            self.write = gr.Button(
-                tr("Write answers"),
-                variant="primary",
-                elem_id="rank-write",
-                min_width=150,
-                scale=0,
-            )
-            self.stop = gr.Button(
-                tr("Stop"), visible=False, elem_id="rank-stop", min_width=150, scale=0
-            )
-        self.count = gr.Radio(
-            choices=[(str(n), n) for n in range(MIN_ANSWERS, MAX_ANSWERS + 1)],
-            value=ANSWERS,
-            label=tr("How many answers?"),
-            elem_id="rank-count",
-        )
-        self.failed = gr.Markdown(visible=False, elem_id="rank-failed")
-        self.stage = gr.Markdown(visible=False, elem_id="rank-stage")
-        with gr.Row(
-            visible=False, elem_id="rank-saved-row", elem_classes="strip"
-        ) as self.saved_row:
-            self.saved = gr.Markdown("", elem_id="rank-saved")
-            self.undo = gr.Button(tr("Undo  [U]"), elem_id="rank-undo", size="sm", min_width=90)
-            self.change = gr.Button(tr("Change"), elem_id="rank-change", size="sm", min_width=90)
-        self._work()
-        self._list()
-
-    def _work(self) -> None:
-        with gr.Column(visible=False, elem_id="rank-slate") as self.slate:
-            self.prompt = gr.Markdown("", elem_id="rank-prompt")
-            self.about = gr.Markdown(visible=False, elem_id="rank-about")
-            with gr.Row(elem_id="rank-work"):
-                with gr.Column(elem_id="rank-answers", min_width=280):
-                    self.panes = [_Pane(place) for place in PLACES]
-                with gr.Column(visible=False, elem_id="rank-side", min_width=280) as self.side:
-                    self.desk = gr.HTML(elem_id="rank-desk")
-                    self.note = gr.Markdown(visible=False, elem_id="rank-note")
-                    with gr.Row(elem_id="rank-actions"):
-                        self.save = gr.Button(
-                            tr("Save  [Enter]"), variant="primary", elem_id="rank-save"
-                        )
-                        self.skip = gr.Button(tr("Skip  [S]"), elem_id="rank-skip")
-                    with gr.Accordion(tr("Keys, drag and ties"), open=False, elem_id="rank-help"):
-                        gr.Markdown(tr(words.HELP))
-
-    def _list(self) -> None:
-        with gr.Accordion(tr("Your rankings"), open=False, elem_id="rankings-box") as self.box:
-            self.counts = gr.Markdown("", elem_id="rank-counts")
-            self.empty = gr.Markdown(tr(words.NOTHING_YET), elem_id="no-rankings")
-            self.list = gr.Radio(
-                choices=[], label=tr("Your rankings"), container=False, elem_id="rankings"
-            )
-            self.forget = gr.Button(
-                tr("Forget this one…"), visible=False, elem_id="forget-ranking", size="md"
-            )
-            with gr.Column(
-                visible=False, elem_id="confirm-forget-ranking", elem_classes="confirm"
-            ) as self.confirm:
-                self.forget_text = gr.Markdown("")
-                with gr.Row():
-                    self.forget_yes = gr.Button(
-                        tr("Forget it"), variant="stop", elem_id="forget-ranking-yes"
-                    )
-                    self.forget_no = gr.Button(tr("Keep it"), elem_id="forget-ranking-no")
-
-    @property
-    def drawn(self) -> list[Any]:
-        return [
-            self.token,
-            self.saved_token,
-            self.write,
-            self.stop,
-            self.failed,
-            self.stage,
-            self.saved_row,
-            self.saved,
-            self.undo,
-            self.change,
-            self.slate,
-            self.prompt,
-            self.about,
-            *(part for pane in self.panes for part in pane.parts),
-            self.side,
-            self.desk,
-            self.note,
-            self.counts,
-            self.empty,
-            self.list,
-            self.forget,
-            self.confirm,
-            self.forget_text,
-        ]
-
-    # --- Wiring ------------------------------------------------------------------------------
+        self._layout = layout
 
     def bind(self, tab: gr.Tab) -> None:
-        draws = QUIET | {"outputs": self.drawn}
-        here = [self.token, self.saved_token]
+        parts = self._layout
+        draws = QUIET | {"outputs": parts.drawn}
+        here = [parts.token, parts.saved_token]
         opened = tab.select(self.draw, here, **draws)
         begun = gr.on(
-            [self.write.click, self.text.submit], self.begin, [self.text, self.count, *here],
-            [self.text, *self.drawn], **QUIET,
+            [parts.write.click, parts.text.submit], self.begin, [parts.text, parts.count, *here],
+            [parts.text, *parts.drawn], **QUIET,
         )  # fmt: skip
         for event in (opened, begun):
-            event.then(self.watch, here, self.drawn, **STREAM)
-        self.stop.click(self.end, None, None, **QUIET)
-        self.save.click(self.keep, [self.token, self.order], js=WITH_ORDER, **draws).then(
-            None, [self.saved_token], None, js=FORGET
+            event.then(self.watch, here, parts.drawn, **STREAM)
+        parts.stop.click(self.end, None, None, **QUIET)
+        parts.save.click(self.keep, [parts.token, parts.order], js=WITH_ORDER, **draws).then(
+            None, [parts.saved_token], None, js=FORGET
         )
-        self.skip.click(self.pass_over, [self.token], **draws)
-        self.undo.click(self.take_back, here, **draws)
-        self.change.click(self.reopen, [self.saved_token], **draws)
-        self.list.input(self.open, [self.list], **draws)
-        self.forget.click(
-            self.ask_forget, [self.token], [self.confirm, self.forget_text, self.note], **QUIET
+        parts.skip.click(self.pass_over, [parts.token], **draws)
+        parts.undo.click(self.take_back, here, **draws)
+        parts.change.click(self.reopen, [parts.saved_token], **draws)
+        parts.list.input(self.open, [parts.list], **draws)
+        parts.forget.click(
+            self.ask_forget, [parts.token], [parts.confirm, parts.forget_text, parts.note], **QUIET
         )
-        self.forget_yes.click(self.do_forget, [self.token], **draws)
-        self.forget_no.click(lambda: show(visible=False), None, self.confirm, **QUIET)
+        parts.forget_yes.click(self.do_forget, [parts.token], **draws)
+        parts.forget_no.click(lambda: show(visible=False), None, parts.confirm, **QUIET)
 
     # --- Events ------------------------------------------------------------------------------
 
@@ -176,14 +59,16 @@ class RankPage:
             done = self._desk.view(saved) if saved and saved != token else None
         except ChatError:  # what this page showed was deleted meanwhile
             view, done = self._desk.view(), None
-        return self._draw_view(view) | self._draw_saved(done) | self._draw_list(view)
+        parts = self._layout
+        update = parts.draw_desk(view) | parts.draw_saved(done)
+        return update | parts.draw_list(view, self._desk.list(), self._desk.counts())
 
     def begin(self, text: str, count: int, token: str, saved: str) -> Update:
         try:
             self._desk.begin(text, count)
         except ChatError as error:
-            return self.draw(token, saved) | {self.failed: line(str(error))}
-        return {self.text: ""} | self.draw("", saved)
+            return self.draw(token, saved) | {self._layout.failed: line(str(error))}
+        return {self._layout.text: ""} | self.draw("", saved)
 
     def watch(self, token: str, saved: str) -> Iterator[Update]:
         """Follow the answers being written, if any, and draw their end."""
@@ -191,14 +76,14 @@ class RankPage:
         for draft in self._desk.watch():
             if draft.stage is Stage.DONE or task is None:
                 continue
-            update: Update = {self.stage: line(words.stage_line(task, draft))}
+            update: Update = {self._layout.stage: line(words.stage_line(task, draft))}
             if not task.known:  # those that are there already get a place of their own in the end
-                for pane, text in zip(self.panes, draft.texts, strict=False):
+                for pane, text in zip(self._layout.panes, draft.texts, strict=False):
                     update |= pane.draw_draft(text)
             yield update
         end = self.draw("" if task else token, saved)
         if not self._desk.view().failed:
-            end.pop(self.failed)  # what the event before this one had to say stays
+            end.pop(self._layout.failed)  # what the event before this one had to say stays
         yield end
 
     def end(self) -> None:
@@ -209,14 +94,14 @@ class RankPage:
         try:
             self._desk.save(token, orders_of(order))
         except ChatError as error:
-            return self.draw(token) | {self.note: line(str(error))}
+            return self.draw(token) | {self._layout.note: line(str(error))}
         return self.draw("", token)
 
     def pass_over(self, token: str) -> Update:
         try:
             self._desk.skip(token)
         except ChatError as error:
-            return self.draw(token) | {self.note: line(str(error))}
+            return self.draw(token) | {self._layout.note: line(str(error))}
         return self.draw("", token)
 
     def take_back(self, token: str, saved: str) -> Update:
@@ -225,10 +110,10 @@ class RankPage:
             before = self._desk.view(saved).ranking
             self._desk.undo(saved)
         except ChatError as error:
-            return self.draw(token) | {self.failed: line(str(error))}
+            return self.draw(token) | {self._layout.failed: line(str(error))}
         update = self.draw(saved)
         if before is not None and before.orders is not None:
-            update[self.desk] = desk_html(self._desk.view(saved), before.orders)
+            update[self._layout.desk] = desk_html(self._desk.view(saved), before.orders)
         return update
 
     def reopen(self, saved: str) -> Update:
@@ -241,104 +126,13 @@ class RankPage:
         try:
             seen = self._desk.versions_that_saw(token)
         except ChatError as error:
-            return {self.note: line(str(error))}
-        return {self.confirm: show(visible=True), self.forget_text: words.forget_warning(seen)}
+            return {self._layout.note: line(str(error))}
+        parts = self._layout
+        return {parts.confirm: show(visible=True), parts.forget_text: words.forget_warning(seen)}
 
     def do_forget(self, token: str) -> Update:
         try:
             done = self._desk.forget(token)
         except ChatError as error:
-            return self.draw(token) | {self.note: line(str(error))}
-        return self.draw() | {self.failed: line(words.forgotten_line(done))}
-
-    # --- Drawing -----------------------------------------------------------------------------
-
-    def _draw_view(self, view: DeskView) -> Update:
-        task, slate = view.writing, view.slate
-        prompt = task.prompt if task else slate.prompt if slate else ()
-        shown = len(slate.answers) if slate else task.answers if task and not task.known else 0
-        update: Update = {
-            self.token: slate.token if slate else "",
-            self.write: show(visible=task is None),
-            self.stop: show(visible=task is not None),
-            self.failed: line(view.failed),
-            self.stage: line(tr("Writing…") if task else ""),
-            self.slate: show(visible=bool(prompt)),
-            self.prompt: f"## {displayed(prompt[-1].content)}" if prompt else "",
-            self.about: line(words.about_slate(view)),
-            self.side: show(visible=slate is not None),
-            self.desk: desk_html(view, view.ranking.orders if view.ranking else None),
-            self.note: line(""),
-        }
-        for pane in self.panes:
-            text = (
-                slate.answers[pane.place - 1].completion.text
-                if pane.place <= shown and slate
-                else ""
-            )
-            update |= pane.draw(text, visible=pane.place <= shown, whole=slate is not None)
-        return update
-
-    def _draw_saved(self, done: DeskView | None) -> Update:
-        ranking = done.ranking if done else None
-        if done is None or ranking is None:
-            return {self.saved_row: show(visible=False), self.saved_token: ""}
-        said = f"{words.saved_line(ranking)} {words.receipt(ranking, held_out=done.held_out)}"
-        taken_back = ranking.state is RankingState.WITHDRAWN
-        return {
-            self.saved_row: show(visible=True),
-            self.saved_token: ranking.slate.token,
-            self.saved: said,
-            self.undo: show(visible=not taken_back),
-            self.change: gr.update(
-                value=tr("Rank them") if ranking.orders is None else tr("Change")
-            ),
-        }
-
-    def _draw_list(self, view: DeskView) -> Update:
-        now = datetime.now(UTC)
-        listed = self._desk.list()
-        shown = view.slate.token if view.slate else None
-        known = [one.slate.token for one in listed]
-        return {
-            self.counts: words.counts_line(self._desk.counts()),
-            self.empty: show(visible=not listed),
-            self.list: gr.update(
-                choices=[(words.label(one, now), one.slate.token) for one in listed],
-                value=shown if shown in known else None,
-                visible=bool(listed),
-            ),
-            self.forget: show(visible=shown in known),
-            self.confirm: show(visible=False),
-        }
-
-
-class _Pane:
-    """One answer, and the button that makes it the next best."""
-
-    def __init__(self, place: int) -> None:
-        self.place = place
-        with gr.Column(
-            visible=False, elem_id=f"answer-{place}", elem_classes="pane answer", min_width=240
-        ) as self.column:
-            gr.Markdown(tr("### Answer {place}", place=place))
-            self.text = gr.Markdown(
-                "", elem_id=f"answer-{place}-text", elem_classes="reply", line_breaks=True
-            )
-            self.take = gr.Button(
-                tr("Next best  [{place}]", place=place), elem_id=f"take-{place}", size="sm"
-            )
-
-    @property
-    def parts(self) -> list[Any]:
-        return [self.column, self.text, self.take]
-
-    def draw(self, text: str, *, visible: bool, whole: bool) -> Update:
-        return {
-            self.column: show(visible=visible),
-            self.text: displayed(text),
-            self.take: show(visible=whole),
-        }
-
-    def draw_draft(self, text: str) -> Update:
-        return {self.text: displayed(text)}
+            return self.draw(token) | {self._layout.note: line(str(error))}
+        return self.draw() | {self._layout.failed: line(words.forgotten_line(done))}
