@@ -17,6 +17,7 @@ from chat_app.errors import ChatError
 from chat_app.language import tr
 from chat_app.markup import typed
 from chat_app.ranking import ANSWERS
+from chat_app.revisions import with_key
 from chat_app.service import ChatService
 from chat_app.ui_choices import ChoiceEvents
 from chat_app.ui_layout import ChatLayout, messages_of
@@ -156,7 +157,7 @@ class ChatPage:
 
         ``seen`` is what the page was drawn from: where nothing is new, nothing is drawn.
         """
-        if not self._service.revisions.news(seen)["chat"]:
+        if not self._service.revisions.news(seen, key)["chat"]:
             return gr.skip()
         return self.catch_up(changing, key, request)
 
@@ -166,7 +167,7 @@ class ChatPage:
         What the person has unfolded and not finished stays as it is.
         """
         if not key:  # the wishes for an empty chat stay as they are
-            return {self._layout.seen: self._service.revisions.mark(None)}
+            return {self._layout.seen: with_key(self._service.revisions.mark(None), key)}
         update = self._page.drawn(key, request)
         if self._layout.seen not in update or not update[self._layout.key]:
             return update

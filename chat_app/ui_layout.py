@@ -13,6 +13,7 @@ from chat_app import wording, wording_teach
 from chat_app.dialogue import teaches
 from chat_app.language import N_, tr
 from chat_app.markup import displayed
+from chat_app.revisions import with_key
 from chat_app.ui_chat_bar import ChatBar
 from chat_app.ui_pair import PairPanel
 from chat_app.ui_parts import Update, hidden, line, show
@@ -148,7 +149,8 @@ class ChatLayout:
     ) -> Update:
         """The conversation as it is; ``view`` None is one that has not begun.
 
-        ``mark`` says what this page has seen then; the list of chats follows it by itself.
+        ``mark`` (revisions.py) says what this page has seen then; the list of chats follows it by
+        itself.
         """
         key = view.conversation.key if view else ""
         temporary = view is not None and view.conversation.temporary
@@ -157,7 +159,7 @@ class ChatLayout:
         return {
             self.key: key,
             self.address: "" if temporary else key,
-            self.seen: mark,
+            self.seen: with_key(mark, key),
             self.turns: json.dumps([turn.id for turn in view.turns] if view else []),
             **self.bar.draw(view),
             self.transcript: gr.update(

@@ -91,8 +91,8 @@ def page_app(
     api.add_middleware(LocalGuard)
 
     @api.get("/changes")
-    async def changes(seen: str = "") -> dict[str, bool]:
-        return service.revisions.news(seen)
+    async def changes(seen: str = "", key: str = "") -> dict[str, bool]:
+        return service.revisions.news(seen, key)
 
     add_downloads(api, tabs)
     Api(

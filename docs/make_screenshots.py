@@ -93,6 +93,8 @@ def take(browser: Browser, address: str, screen: str, scheme: str) -> None:
     if screen == "phone":
         person.page.locator("#sidebar:not(.open) > button").click()
     person.part("new-chat").click()
+    expect(person.said).to_have_count(0)
+    person.page.wait_for_timeout(700)  # until the empty chat is drawn, its switches with it
     person.part("teaching").get_by_role("checkbox").check()
     person.say(QUESTIONS[2])
     person.part("teach-use").wait_for()

@@ -282,7 +282,8 @@
     if (document.hidden) return;
     try {
       const seen = valueOf("seen");
-      const answer = await fetch(`/changes?seen=${encodeURIComponent(seen)}`, { cache: "no-store" });
+      const asked = new URLSearchParams({ seen, key: valueOf("conversation-key") });
+      const answer = await fetch(`/changes?${asked}`, { cache: "no-store" });
       if (!answer.ok) throw new Error(String(answer.status));
       const news = await answer.json();
       unheard = 0;

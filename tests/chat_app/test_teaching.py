@@ -3,6 +3,7 @@
 import pytest
 
 from chat_app.errors import ChatError
+from chat_app.revisions import with_key
 from learner.engine.scripted import ScriptedAsking
 from learner.errors import PromptTooLongError
 from storage.records import AskReason, Author, Choice, Note, Strength, Thumb
@@ -130,18 +131,31 @@ def test_the_way_of_a_pick_is_told(service, chat, world):
 
 
 def test_a_page_is_told_what_is_new(service, chat, world):
-    seen = service.view(chat.id).mark
-    assert not any(service.revisions.news(seen).values())
+    seen = with_key(service.view(chat.id).mark, chat.key)
+    assert not any(service.revisions.news(seen, chat.key).values())
     question = asked(service, chat)
-    news = service.revisions.news(seen)
+    news = service.revisions.news(seen, chat.key)
     assert news == {"server": False, "list": True, "status": False, "chat": True}
-    seen = service.view(chat.id).mark
+    seen = with_key(service.view(chat.id).mark, chat.key)
     service.choose(question.token, Choice.FIRST)
-    assert service.revisions.news(seen)["status"]
-    seen = service.view(chat.id).mark
+    assert service.revisions.news(seen, chat.key)["status"]
+    seen = with_key(service.view(chat.id).mark, chat.key)
     other = service.new_conversation()
     asked(service, other)
-    assert not service.revisions.news(seen)["chat"] and service.revisions.news(seen)["list"]
-    for nonsense in ("", "x", "a.b.c.d.e", "elsewhere.1.1.1.1"):
-        assert service.revisions.news(nonsense)["chat"] or nonsense.startswith("elsewhere")
-    assert service.revisions.news("elsewhere.1.1.1.1")["server"]
+    assert (
+        not service.revisions.news(seen, chat.key)["chat"]
+        and service.revisions.news(seen, chat.key)["list"]
+    )
+    for nonsense in ("", "x", "a.b.c.d.e", "elsewhere.1.1.1.1."):
+        assert service.revisions.news(nonsense, "")["chat"] or nonsense.startswith("elsewhere")
+    assert service.revisions.news("elsewhere.1.1.1.1.", "")["server"]
+
+
+def test_a_mark_that_was_drawn_beside_another_chat_is_out_of_date(service, chat):
+    """The answer that draws a chat, and one about the empty page before it, may cross."""
+    none = with_key(service.revisions.mark(None), "")
+    assert not service.revisions.news(none, "")["chat"]
+    assert service.revisions.news(none, chat.key)["chat"]
+    here = with_key(service.view(chat.id).mark, chat.key)
+    assert not service.revisions.news(here, chat.key)["chat"]
+    assert service.revisions.news(here, "")["chat"]

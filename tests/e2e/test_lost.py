@@ -4,6 +4,7 @@ import httpx
 import pytest
 from playwright.sync_api import Route, expect
 
+from chat_app.revisions import with_key
 from learner.engine.scripted import ScriptedAsking
 from tests.e2e.conftest import demo
 
@@ -44,6 +45,21 @@ def test_a_reply_whose_stream_is_lost_is_followed_anew(serve, new_person):
     expect(person.part("stop")).to_be_visible()
     person.press("Escape")
     person.await_calm()
+
+
+def test_a_page_with_the_mark_of_the_page_before_is_put_right(serve, new_person):
+    """Answers can cross: that of the empty page, when it draws last, leaves its own mark."""
+    app = serve(demo(words_per_s=8.0))
+    person = new_person()
+    person.visit(app.address)
+    person.page.route("**/queue/data*", closed)
+    person.say("Why is the sky blue?")
+    expect(person.said).to_have_count(1)
+    person.part("seen").locator("textarea, input").evaluate(
+        "(box, mark) => { box.value = mark; box.dispatchEvent(new Event('input')) }",
+        with_key(app.service.revisions.mark(None), ""),
+    )
+    person.await_question()
 
 
 def test_what_follows_a_reply_goes_through_the_queue_and_nothing_else_does(app):
