@@ -3,8 +3,19 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from chat_app.language import tr_told
+from chat_app.language import N_, tr_told
 from storage.errors import StorageError
+
+TROUBLES = (
+    N_("The disk is full, so nothing was saved: free some space and try again. ({error})"),
+    N_(
+        "The disk refused to read or write, so nothing was saved: check it, then start again. "
+        "({error})"
+    ),
+    N_("Another program keeps the database locked: close it and try again. ({error})"),
+    N_("The database cannot be written: check the permissions of its folder. ({error})"),
+)
+"""What SQLite meets while somebody chats, as ``storage.sqlite`` tells it."""
 
 
 class ChatError(Exception):

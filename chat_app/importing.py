@@ -18,7 +18,7 @@ from chat_app.import_file import (
     FileRecord,
     read_records,
 )
-from chat_app.language import tr
+from chat_app.language import tr, tr_told
 from learner.errors import LearnerError
 from learner.protocols import ReplyMaker
 from storage.conversations import random_key
@@ -163,7 +163,7 @@ class Importing:
             log.warning("Line %d of %s: %s", record.line, progress.name, error)
             progress = replace(progress, failed=progress.failed + 1)
         except StorageError as error:
-            progress = replace(progress, error=str(error))
+            progress = replace(progress, error=tr_told(str(error)))
         with self._lock:
             self._progress = progress = replace(progress, done=progress.done + 1)
         if not progress.running:

@@ -2,21 +2,24 @@
 
 import ast
 import re
+import sqlite3
 import string
 from pathlib import Path
 
 import pytest
 
 import chat_app
+import learner
 import storage
 from chat_app import language, wording
-from chat_app.errors import ChatError, sentences
+from chat_app.errors import TROUBLES, ChatError, sentences
 from chat_app.language import Words, speak, table, tr, tr_n, tr_told, upper_first
-from storage.errors import UnansweredError, UnknownTurnError
+from storage.errors import DiskFullError, UnansweredError, UnknownTurnError
 from storage.records import Choice
+from storage.sqlite import _MEANINGS
 
 PAGE = Path(chat_app.__file__).parent
-BELOW = Path(storage.__file__).parent
+BELOW = (Path(storage.__file__).parent, Path(learner.__file__).parent)
 OTHERS = [name for name in language.languages() if name != language.ENGLISH]
 
 
@@ -107,7 +110,7 @@ def test_every_sentence_of_the_page_is_in_every_table(other):
 
 @pytest.mark.parametrize("other", OTHERS)
 def test_no_table_holds_what_nobody_says(other):
-    below = raised(BELOW)
+    below = {one for folder in BELOW for one in raised(folder)}
     rest = [one for one in table(other).keys() - said(PAGE) if shape(one) not in below]
     assert sorted(rest) == []
 
@@ -140,6 +143,13 @@ def test_what_the_store_refuses_is_told_in_the_language_of_the_page(german):
     assert tr_told("Something new from below.") == "Something new from below."
     speak("en")
     assert tr_told(sentence) == sentence
+
+
+def test_troubles_of_the_disk_are_told_as_the_store_words_them(german):
+    told = {sentence.removesuffix(" ({error})") for sentence in TROUBLES}
+    assert told <= {sentence for _, sentence in _MEANINGS.values()}
+    with pytest.raises(ChatError, match="Die Platte ist voll"), sentences():
+        raise DiskFullError(f"{_MEANINGS[sqlite3.SQLITE_FULL][1]} (database or disk is full)")
 
 
 def test_a_language_without_a_table_is_refused():

@@ -18,6 +18,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning"),
 ]
 
+WIDTHS = (1280, 360)
+
 
 @pytest.fixture
 def german():
@@ -54,7 +56,7 @@ def longest(sentence):
 VALUES = re.compile(r"\{.*?\}|[*`\n]+")
 
 
-@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("width", WIDTHS)
 def test_every_tab_speaks_german(german, serve, new_person, width):
     app = serve(demo(ScriptedAsking.ALWAYS, words_per_s=0.0))
     person = new_person(width, 800)
@@ -83,9 +85,10 @@ def test_every_tab_speaks_german(german, serve, new_person, width):
     assert person.errors == []
 
 
-def test_a_ranking_speaks_german(german, serve, new_person):
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_ranking_speaks_german(german, serve, new_person, width):
     app = serve(demo(ScriptedAsking.NEVER, words_per_s=0.0))
-    person = new_person()
+    person = new_person(width, 800)
     person.visit(app.address)
     person.open_tab("Reihen")
     person.part("rank-write").click()
@@ -137,9 +140,10 @@ def test_a_ranking_speaks_german(german, serve, new_person):
     assert person.errors == []
 
 
-def test_a_teaching_chat_speaks_german(german, serve, new_person):
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_teaching_chat_speaks_german(german, serve, new_person, width):
     app = serve(demo(ScriptedAsking.ALWAYS, words_per_s=0.0))
-    person = new_person()
+    person = new_person(width, 800)
     person.visit(app.address)
     person.part("teaching").get_by_role("checkbox").check()
     person.say("Warum ist der Himmel blau?")
@@ -167,6 +171,9 @@ def test_a_teaching_chat_speaks_german(german, serve, new_person):
     expect(person.part("teach-state")).to_contain_text("Es hat sich seitdem geändert")
     expect(person.part("teach-finish")).to_have_text("Neu abschließen")
     assert english_on(person.page) == []
+    assert_fits(person.page)
+    if width < 768:
+        person.page.locator("#sidebar:not(.open) > button").click()
     person.part("new-chat").click()
     expect(person.part("send")).to_have_text("Senden")
     person.open_tab("Daten")
