@@ -28,6 +28,9 @@ def german():
     speak("en")
 
 
+CUT_OFF = """() => [...document.querySelectorAll("button:is(.primary, .secondary, .stop)")]
+  .filter((button) => button.offsetParent && button.scrollWidth > button.clientWidth + 1)
+  .map((button) => button.innerText)"""
 NAMES = """() => [...document.querySelectorAll("[aria-label], [placeholder], [title]")]
   .filter((part) => part.offsetParent)
   .flatMap((part) => ["aria-label", "placeholder", "title"].map((name) => part.getAttribute(name)))
@@ -46,6 +49,12 @@ def english_on(page):
         and len(part) > 12
         and part not in " ".join(other.split())
     ]
+
+
+def assert_words_fit(page):
+    """German words are longer: no page scrolls sideways for them, and no button cuts them off."""
+    assert_fits(page)
+    assert page.evaluate(CUT_OFF) == []
 
 
 def longest(sentence):
@@ -81,7 +90,7 @@ def test_every_tab_speaks_german(german, serve, new_person, width):
         expect(person.page.get_by_role("tab", name=name)).to_have_attribute("aria-selected", "true")
         person.unfold_all()
         assert english_on(person.page) == []
-        assert_fits(person.page)
+        assert_words_fit(person.page)
     assert person.errors == []
 
 
@@ -136,7 +145,7 @@ def test_a_ranking_speaks_german(german, serve, new_person, width):
     person.part("rank-undo").click()
     expect(person.part("rank-about")).to_contain_text("Du hast deine Reihenfolge zurückgenommen")
     assert english_on(person.page) == []
-    assert_fits(person.page)
+    assert_words_fit(person.page)
     assert person.errors == []
 
 
@@ -171,7 +180,7 @@ def test_a_teaching_chat_speaks_german(german, serve, new_person, width):
     expect(person.part("teach-state")).to_contain_text("Es hat sich seitdem geändert")
     expect(person.part("teach-finish")).to_have_text("Neu abschließen")
     assert english_on(person.page) == []
-    assert_fits(person.page)
+    assert_words_fit(person.page)
     if width < 768:
         person.page.locator("#sidebar:not(.open) > button").click()
     person.part("new-chat").click()
