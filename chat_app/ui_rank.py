@@ -36,6 +36,7 @@ class RankPage:
         )  # fmt: skip
         for event in (opened, begun):
             event.then(self.watch, here, parts.drawn, **STREAM)
+        parts.listen.click(self.watch, here, parts.drawn, **STREAM)
         parts.stop.click(self.end, None, None, **QUIET)
         parts.save.click(self.keep, [parts.token, parts.order], js=WITH_ORDER, **draws).then(
             None, [parts.saved_token], None, js=FORGET

@@ -28,6 +28,7 @@ class RankLayout:
         self.token = hidden("rank-token")
         self.order = hidden("rank-order")
         self.saved_token = hidden("rank-saved-token")
+        self.listen = gr.Button("Listen", visible="hidden", elem_id="rank-listen")  # for page.js
         gr.Markdown(tr(words.INTRO), elem_id="rank-intro")
         with gr.Row(elem_id="rank-form"):
             self.text = gr.Textbox(

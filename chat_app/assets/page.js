@@ -258,19 +258,28 @@
   // under way and nothing has moved for a while, it is followed anew.
   const NEWS_MS = 1500;
   const STILL_LOOKS = 2;
-  // Not what is around them: Gradio counts tenths of seconds there, seen or not.
-  const GROWING = ["transcript", "stage", "reply-1", "reply-2", "suggestion-text"]
-    .map((id) => `#${id} [data-testid=${id === "transcript" ? "bot" : "markdown"}]`).join();
-  let grown = "";
-  let still = 0;  // how many looks in a row found a reply under way and as it was
-  const watchGrowth = (busy) => {
-    const texts = busy ? [...document.querySelectorAll(GROWING)] : [];
-    const now = texts.map((text) => text.textContent).join("\n");
-    still = busy && now === grown ? still + 1 : 0;
-    grown = now;
-    if (still < STILL_LOOKS) return;
-    still = 0;
-    byId("listen")?.click();
+  // What can be stopped, what is pressed to follow it, and the texts that grow: not what is around
+  // them, where Gradio counts tenths of seconds, seen or not.
+  const markdown = (...ids) => ids.map((id) => `#${id} [data-testid=markdown]`).join();
+  const WRITTEN = [
+    {
+      stop: "stop",
+      listen: "listen",
+      texts: `#transcript [data-testid=bot], ${markdown("stage", "reply-1", "reply-2", "suggestion-text")}`,
+    },
+    { stop: "rank-stop", listen: "rank-listen", texts: markdown("rank-stage", "rank-answers") },
+  ].map((one) => ({ ...one, grown: "", still: 0 }));
+  const watchGrowth = () => {
+    for (const one of WRITTEN) {
+      const busy = byId(one.stop)?.offsetParent;
+      const texts = busy ? [...document.querySelectorAll(one.texts)] : [];
+      const now = texts.map((text) => text.textContent).join("\n");
+      one.still = busy && now === one.grown ? one.still + 1 : 0;
+      one.grown = now;
+      if (one.still < STILL_LOOKS) continue;
+      one.still = 0;
+      byId(one.listen)?.click();
+    }
   };
   const valueOf = (id) => byId(id)?.querySelector("textarea, input")?.value ?? "";
   const offline = (is) => {
@@ -296,7 +305,7 @@
       }
       const busy = byId("stop")?.offsetParent;  // what is being written is followed already
       if (news.chat || (!busy && (news.list || news.status))) byId("sync")?.click();
-      else watchGrowth(busy);
+      watchGrowth();
     } catch {
       unheard += 1;
       if (unheard > 1) {

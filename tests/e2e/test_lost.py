@@ -47,6 +47,19 @@ def test_a_reply_whose_stream_is_lost_is_followed_anew(serve, new_person):
     person.await_calm()
 
 
+def test_answers_to_rank_whose_stream_is_lost_are_followed_anew(serve, new_person):
+    app = serve(demo(words_per_s=8.0))
+    person = new_person()
+    person.visit(app.address)
+    person.open_tab("Rank")
+    expect(person.part("rank-write")).to_be_visible()
+    person.page.wait_for_timeout(1_500)  # the tab looks by itself whether answers are written
+    person.page.route("**/queue/data*", closed, times=1)
+    person.part("rank-text").get_by_role("textbox").fill("Why is the sky blue?")
+    person.part("rank-write").click()
+    expect(person.part("rank-save")).to_be_visible()
+
+
 def test_a_page_with_the_mark_of_the_page_before_is_put_right(serve, new_person):
     """Answers can cross: that of the empty page, when it draws last, leaves its own mark."""
     app = serve(demo(words_per_s=8.0))
