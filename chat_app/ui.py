@@ -118,7 +118,7 @@ def build_ui(service: ChatService, tabs: Tabs, *, candidates: int) -> gr.Blocks:
         def tell() -> str:
             return status_html(service.status())
 
-        gr.on([page.load, layout.sync.click], tell, None, status, **LAST)
+        gr.on([page.load, layout.seen.change], tell, None, status, **LAST)
     return page
 
 
