@@ -230,14 +230,14 @@ def _measure(
         rewards = head.margin_draws(scene.style[chosen], scene.hidden[chosen])
         shown = utility[chosen[pessimistic_best(rewards, arm.reward.pessimism)]]
         own.append(shown - utility[plain].mean())
-        wins.append(np.mean(1.0 / (1.0 + np.exp(-(shown - utility[plain])))))
+        wins.append(np.mean(_logistic(shown - utility[plain])))
         draws = head.margin_draws(scene.style[plain], scene.hidden[plain])
         best = utility[plain[pessimistic_best(draws, arm.reward.pessimism)]]
         plain_best.append(best - utility[plain].mean())
         possible.append(utility[plain].max() - utility[plain].mean())
         i, j = np.triu_indices(len(chosen), 1)
         said.append(torch.sigmoid(rewards[:, i] - rewards[:, j]).mean(dim=0).numpy())
-        true.append(1.0 / (1.0 + np.exp(-(utility[chosen][i] - utility[chosen][j]))))
+        true.append(_logistic(utility[chosen][i] - utility[chosen][j]))
     spread = world.spread[taste]
     row = [
         np.mean(own) / spread, np.mean(plain_best) / spread,
@@ -252,3 +252,8 @@ def _calibration(said: np.ndarray, true: np.ndarray) -> float:
     p, q = np.concatenate([said, 1 - said]), np.concatenate([true, 1 - true])
     bins = np.minimum((p * 10).astype(int), 9)
     return float(np.abs(np.bincount(bins, weights=q - p, minlength=10)).sum() / len(p))
+
+
+def _logistic(margin: np.ndarray) -> np.ndarray:
+    """σ without overflow: a rater of whole numbers may be a thousand logits apart."""
+    return 0.5 * (1.0 + np.tanh(0.5 * np.asarray(margin)))
