@@ -255,5 +255,5 @@ def _calibration(said: np.ndarray, true: np.ndarray) -> float:
 
 
 def _logistic(margin: np.ndarray) -> np.ndarray:
-    """σ without overflow: a rater of whole numbers may be a thousand logits apart."""
+    """The sigmoid without overflow: a rater of whole numbers may be a thousand logits apart."""
     return 0.5 * (1.0 + np.tanh(0.5 * np.asarray(margin)))
