@@ -1,4 +1,4 @@
-"""R6, our side: refitting the reward ensemble on cached features, and extracting them first."""
+"""R6 and R7, our side: refitting the reward ensemble, extracting its features, scoring with it."""
 
 import json
 import time
@@ -6,9 +6,11 @@ from pathlib import Path
 
 from benchmarks.arms.ours import engine_of
 from benchmarks.arms.records import messages_of, preferences_of
+from benchmarks.material import DIGEST
 from learner.config import RewardConfig
 from learner.features import FrozenFeatures
 from learner.reward.head import BayesianRewardHead
+from learner.reward.taste import load_taste
 
 
 class Update:
@@ -44,4 +46,34 @@ class Update:
             "pair_s": fit + extract,
             "refit_ms": 1000 * refit,
             "extract_pair_s": extract,
+        }
+
+
+class Head:
+    """The head alone: one pick more than ``picks``, and ``candidates`` scored; features are there.
+
+    Texts are as many words as real replies have tokens, hidden states are noise.
+    """
+
+    def __init__(self, model: str, pairs: str, picks: int, candidates: int) -> None:
+        config = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
+        sha256 = (Path(model) / DIGEST).read_text(encoding="utf-8").strip()
+        self._picks, self._candidates = picks, candidates
+        self._answers = preferences_of(pairs, 2 * picks, config["hidden_size"])
+        self._head = BayesianRewardHead(RewardConfig(), seed=0, taste=load_taste(sha256))
+        self._head.fit(self._answers[:picks])
+
+    def round(self, number: int) -> dict[str, float]:
+        count = self._picks + number + 1
+        began = time.perf_counter()
+        self._head.fit(self._answers[:count])
+        fitted = time.perf_counter()
+        fresh = self._answers[-1 - number].comparison
+        others = self._answers[-50 - self._candidates * number :][: self._candidates]
+        replies = [one.comparison.first.completion for one in others]
+        scoring = time.perf_counter()
+        self._head.score(fresh.prompt, replies)
+        return {
+            "refit_ms": 1000 * (fitted - began),
+            "score_ms": 1000 * (time.perf_counter() - scoring),
         }

@@ -13,6 +13,7 @@ _MODULES = (
     "r4_swap",
     "r5_preference",
     "r6_reward",
+    "r7_head",
     "r8_inserts",
     "r9_learning",
     "r10_page",
