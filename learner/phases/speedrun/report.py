@@ -26,7 +26,6 @@ def as_json(result: SpeedrunResult, command: str, machine: Mapping[str, str]) ->
                 "version": one.version,
                 "steps": one.steps,
                 "seconds": round(one.seconds, 1),
-                "reason": one.reason,
                 "metrics": dict(one.metrics),
             }
             for kind, one in result.outcomes.items()
