@@ -281,6 +281,12 @@ def main() -> None:
     missing = [(n, a, p, s) for n, a, p, s in wanted if str(s) not in kept[n, a].get(p, {})]
     print(f"{len(wanted) - len(missing)} of {len(wanted)} episodes are there", flush=True)
     changed: set[tuple[str, str]] = set()
+
+    def keep() -> None:
+        for name, arm in changed:
+            _write(name, arm, kept[name, arm])
+        changed.clear()
+
     with get_context("spawn").Pool(options.processes, initializer=_prepare) as workers:
         for done, (job, result) in enumerate(workers.imap_unordered(_run, missing), 1):
             name, arm, person, seed = job
@@ -288,17 +294,16 @@ def main() -> None:
             changed.add((name, arm))
             spent = time.monotonic() - began
             if done % 50 == 0:
+                keep()
                 left = spent / done * (len(missing) - done)
                 print(f"{done} of {len(missing)}, {left / 60:.0f} min left", flush=True)
             if spent > options.seconds:
                 workers.terminate()
                 break
-    for name, arm in changed:
-        _write(name, arm, kept[name, arm])
-    if changed and not (RESULTS / "world.json").is_file():
+    keep()
+    if missing and not (RESULTS / "world.json").is_file():
         _prepare()
         (RESULTS / "world.json").write_text(json.dumps(_about_world(), indent=1) + "\n", "utf-8")
-    print(f"{len(missing)} were missing; wrote {len(changed)} files")
 
 
 if __name__ == "__main__":
