@@ -63,7 +63,8 @@ def test_learning_is_paused_wished_for_and_rolled_back(asking, person):
 def test_a_person_says_their_taste_and_sets_the_budget_by_keyboard(asking, person):
     person.visit(asking.address)
     person.open_tab("Learning")
-    expect(person.part("taste")).to_contain_text("Nothing yet")  # drawn, so nothing is drawn over
+    expect(person.part("taste")).to_contain_text("Nothing yet")
+    person.page.wait_for_timeout(500)  # the sliders are drawn last, over what is typed meanwhile
     person.part("lean").get_by_role("button", name="Say it yourself").click()
     number = person.part("lean-longer").get_by_role("spinbutton")
     number.fill("-1")
