@@ -100,7 +100,15 @@ class PairPanel:
     @property
     def moving(self) -> list[Any]:
         """What ``draw_draft`` may name."""
-        return [self.panel, self.first, self.second, self.first_better, self.second_better]
+        return [
+            self.token,
+            self.changing,
+            self.panel,
+            self.first,
+            self.second,
+            self.first_better,
+            self.second_better,
+        ]
 
     @property
     def editing(self) -> list[Any]:
@@ -171,6 +179,9 @@ class PairPanel:
         buttons = (self.first_better, self.second_better)
         fine = tr("This one is fine  [{number}]", number=leader + 1)
         return texts | {
+            # News leave alone a pair whose answer is being changed: its key must not pick these.
+            self.token: "",
+            self.changing: "",
             self.panel: show(visible=True),
             buttons[leader]: gr.update(value=fine, interactive=True),
             buttons[1 - leader]: gr.update(value=_better(2 - leader), interactive=False),
