@@ -1,11 +1,14 @@
 """What a reply says while it is written can be lost between Gradio's queue and the page."""
 
+import gradio as gr
 import httpx
 import pytest
 from playwright.sync_api import Route, expect
 
 from chat_app.revisions import with_key
+from chat_app.ui_pair import PairPanel
 from learner.engine.scripted import ScriptedAsking
+from learner.protocols import Draft, Stage
 from tests.e2e.conftest import demo
 
 pytestmark = [
@@ -87,3 +90,12 @@ def test_what_follows_a_reply_goes_through_the_queue_and_nothing_else_does(app):
     queued = {one["api_name"] for one in events if one["queue"]}
     assert queued == {one["api_name"] for one in events if one["types"]["generator"]}
     assert queued
+
+
+def test_no_key_of_an_older_pair_is_left_beside_the_replies_that_are_written(app):
+    """News leave alone a pair whose answer is being changed; then a reply is begun elsewhere."""
+    with gr.Blocks():
+        pair = PairPanel()
+    update = pair.draw_draft(Draft(stage=Stage.STREAMING, texts=("One", "")), begun=False)
+    assert (update[pair.token], update[pair.changing]) == ("", "")
+    assert set(update) <= set(pair.moving)
