@@ -21,6 +21,10 @@ DECIDED = frozenset({Choice.FIRST, Choice.SECOND})
 LABELLED = DECIDED | {Choice.BOTH_BAD}
 
 
+LABEL_COLUMNS = ("meta_first_labels", "meta_second_labels")
+"""What is marked in the first and the second reply of a choice."""
+
+
 class ExportFormat(StrEnum):
     PREFERENCE = "preference"
     """TRL conversational preference with an explicit prompt: for DPO and reward models."""
@@ -42,6 +46,8 @@ class ExportFormat(StrEnum):
     """The finished teaching chats as conversations, for supervised tuning."""
     THUMBS = "thumbs"
     """Thumbs on replies, as TRL unpaired preference, for KTO."""
+    LABELS = "labels"
+    """Replies in which something is marked as wrong, and what."""
 
 
 SUFFIXES = {ExportFormat.PARQUET: "parquet", ExportFormat.DATASET: "zip"}
@@ -55,6 +61,7 @@ BESIDE_PICKS = frozenset(
         ExportFormat.RANKED_PAIRS,
         ExportFormat.DIALOGUES,
         ExportFormat.THUMBS,
+        ExportFormat.LABELS,
     }
 )
 """Formats of other records than choices: what selects choices says nothing about them."""
@@ -145,14 +152,21 @@ def meta_of(pick: PickDetail) -> Row:
         "meta_reasons": list(note.reasons),
         "meta_comment": note.comment,
     }
+    marked = {
+        name: [label.value for label in labels]
+        for name, labels in zip(LABEL_COLUMNS, pick.labels, strict=True)
+    }
     if pick.meta_json is not None:
         said = json.loads(pick.meta_json)
         changed = len(pick.answers) > 1 or note != Note() or not said
-        return said | own if changed else said
+        row = said | own if changed else said
+        relabelled = any(said.get(name, []) != labels for name, labels in marked.items())
+        return row | marked if relabelled else row
     comparison = pick.comparison
     return {
         "meta_id": comparison.token,
         **own,
+        **marked,
         "meta_asked_at": comparison.asked_at.isoformat(),
         "meta_reason": comparison.question.reason.value,
         "meta_first_better_prob": comparison.question.first_better_prob,
@@ -243,5 +257,6 @@ def _schema(pa: Any) -> Any:  # noqa: ANN401 - pyarrow is an extra and carries n
             ("meta_strength", pa.string()),
             ("meta_reasons", pa.list_(pa.string())),
             ("meta_comment", pa.string()),
+            *((name, pa.list_(pa.string())) for name in LABEL_COLUMNS),
         ]
     )

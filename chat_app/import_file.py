@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from chat_app.exports import LABEL_COLUMNS
 from chat_app.language import tr, tr_told
-from storage.records import Choice, Message, Role
+from storage.records import Choice, Label, Message, Role
 from storage.slates import Criterion, Orders, Ranks
 from storage.text import clean_text, storable_text
 
@@ -34,6 +35,8 @@ class FilePair:
     id: str | None
     held_out: bool | None
     decision_ms: int
+    labels: tuple[tuple[Label, ...], tuple[Label, ...]]
+    """What is marked in the first and the second reply."""
     meta_json: str
 
     @property
@@ -207,6 +210,7 @@ def _pair(number: int, row: dict[str, Any]) -> FilePair:
     if first == second:
         raise _BadLineError(tr("both replies are the same"))
     meta = _meta(row)
+    marked_first, marked_second = (_labels(meta, name) for name in LABEL_COLUMNS)
     return FilePair(
         line=number,
         prompt=prompt,
@@ -216,6 +220,7 @@ def _pair(number: int, row: dict[str, Any]) -> FilePair:
         id=_id(meta),
         held_out=_held_out(meta),
         decision_ms=_decision_ms(meta),
+        labels=(marked_first, marked_second),
         meta_json=json.dumps(meta, ensure_ascii=False),
     )
 
@@ -371,3 +376,16 @@ def _decision_ms(meta: dict[str, Any]) -> int:
     if not isinstance(value, int) or value < 0:
         raise _BadLineError(tr("meta_decision_ms is not a number of milliseconds"))
     return value
+
+
+def _labels(meta: dict[str, Any], name: str) -> tuple[Label, ...]:
+    given = meta.get(name) or []
+    if not isinstance(given, list) or not all(one in list(Label) for one in given):
+        raise _BadLineError(
+            tr(
+                "{name} is not a list of labels; known are {known}",
+                name=name,
+                known=", ".join(Label),
+            )
+        )
+    return tuple(label for label in Label if label in given)

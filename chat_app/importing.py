@@ -182,6 +182,7 @@ class Importing:
                     token=record.id,
                     held_out=record.held_out,
                     decision_ms=record.decision_ms,
+                    labels=record.labels,
                     **said,
                 )
             case FileRanking():

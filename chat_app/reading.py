@@ -6,7 +6,7 @@ from chat_app.dialogue import suggestion, teaches
 from chat_app.views import ConversationView, Place
 from storage.logs import Logs
 from storage.receipts import Answered
-from storage.records import ConversationId, Note, Role, Turn, TurnId
+from storage.records import ConversationId, Label, Note, Role, Turn, TurnId
 
 
 def read_conversation(
@@ -38,6 +38,7 @@ def read_conversation(
         replies=_reply_place(logs, turns),
         branches=_branch_place(logs, conversation_id, turns),
         thumbs=logs.opinions.thumbs(turn.id for turn in turns),
+        labels=_labels(logs, turns),
         answers=answers,
         note=logs.opinions.note(last.id) if last else Note(),
         written=written,
@@ -49,6 +50,11 @@ def read_conversation(
         failed=failed,
         notices=notices,
     )
+
+
+def _labels(logs: Logs, turns: Sequence[Turn]) -> Mapping[TurnId, tuple[Label, ...]]:
+    shown = {turn.candidate_id: turn.id for turn in turns if turn.candidate_id is not None}
+    return {shown[one]: labels for one, labels in logs.labels.of(shown).items()}
 
 
 def _answers(logs: Logs, turns: Sequence[Turn]) -> Mapping[TurnId, Answered]:

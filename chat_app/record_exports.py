@@ -1,20 +1,21 @@
-"""Rankings, finished dialogues and thumbs as rows; docs/data.md has an example of each.
+"""Rankings, finished dialogues, thumbs and labels as rows; docs/data.md has an example of each.
 
 As with picks, columns that begin with ``meta_`` are ours, and what an import takes up is exported
 again as it was.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
 from chat_app.exports import ExportFormat, ExportOptions, Row, as_row
 from storage.database import Reader
 from storage.dialogues import Demonstration, DialogueReader
+from storage.labels import LabelReader
 from storage.opinions import OpinionReader
 from storage.rankings import RankingReader
-from storage.records import Message, RatedReply, Role, Thumb
+from storage.records import LabelledReply, Message, RatedReply, Role, Thumb
 from storage.slates import Criterion, Ranking
 
 
@@ -42,11 +43,17 @@ def _rows(reader: Reader, options: ExportOptions) -> Iterator[tuple[Row, Row]]:
                 messages = [as_row(message) for message in one.messages]
                 yield {"messages": messages}, _dialogue_meta(one)
         case ExportFormat.THUMBS:
-            for one in OpinionReader(reader).every_thumb():
-                if options.held_out or not one.held_out:
-                    yield _thumb(one)
+            yield from _of_replies(map(_thumb, OpinionReader(reader).every_thumb()), options)
+        case ExportFormat.LABELS:
+            yield from _of_replies(map(_labelled, LabelReader(reader).every()), options)
         case _:
             raise ValueError(f"{options.format} is a format of picks")
+
+
+def _of_replies(
+    rows: Iterable[tuple[Row, Row]], options: ExportOptions
+) -> Iterator[tuple[Row, Row]]:
+    return (one for one in rows if options.held_out or not one[1]["meta_held_out"])
 
 
 def _whole(ranking: Ranking, meta: Row) -> Iterator[tuple[Row, Row]]:
@@ -87,6 +94,21 @@ def _thumb(rated: RatedReply) -> tuple[Row, Row]:
         "meta_rated_at": rated.rated_at.isoformat(),
         "meta_version": int(rated.completion.policy_version),
         "meta_held_out": rated.held_out,
+    }
+    return row, meta
+
+
+def _labelled(reply: LabelledReply) -> tuple[Row, Row]:
+    row = {
+        "prompt": [as_row(message) for message in reply.prompt],
+        "completion": _reply(reply.completion.text),
+        "labels": [label.value for label in reply.labels],
+    }
+    meta = {
+        "meta_labelled_at": reply.labelled_at.isoformat(),
+        "meta_label_source": reply.source.value,
+        "meta_version": int(reply.completion.policy_version),
+        "meta_held_out": reply.held_out,
     }
     return row, meta
 

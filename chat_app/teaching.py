@@ -1,9 +1,20 @@
-"""What a person teaches beside choosing: thumbs, reasons, and replies in their own words."""
+"""What a person says beside choosing: thumbs, reasons, labels, and replies in their own words."""
+
+from collections.abc import Iterable
 
 from chat_app.core import Core
 from chat_app.errors import ChatError, sentences
 from chat_app.language import tr
-from storage.records import ConversationId, Note, PreferenceId, Receipt, Thumb, Turn, TurnId
+from storage.records import (
+    ConversationId,
+    Label,
+    Note,
+    PreferenceId,
+    Receipt,
+    Thumb,
+    Turn,
+    TurnId,
+)
 
 REASONS_BETTER = ("correct", "on_task", "clear", "length", "tone", "creative")
 REASONS_WORSE = ("wrong", "ignored", "too_long", "too_short", "refused", "style")
@@ -18,6 +29,19 @@ class Teaching:
         with sentences():
             self._core.logs.opinions.rate(turn_id, thumb)
         self._core.answered(conversation_id)
+
+    def label(
+        self, conversation_id: ConversationId, turn_id: TurnId, labels: Iterable[str]
+    ) -> None:
+        """Keep what is wrong with a reply, by the names of ``Label``; none takes all back."""
+        given = set(labels)
+        if unknown := given - set(Label):
+            raise ChatError(
+                tr("These labels are not known here: {known}.", known=", ".join(sorted(unknown)))
+            )
+        with sentences():
+            self._core.logs.labels.label(turn_id, map(Label, given))
+        self._core.changed(conversation_id)
 
     def annotate(
         self, conversation_id: ConversationId, preference_id: PreferenceId, note: Note

@@ -20,6 +20,7 @@ from chat_app.ranking import ANSWERS
 from chat_app.revisions import with_key
 from chat_app.service import ChatService
 from chat_app.ui_choices import ChoiceEvents
+from chat_app.ui_labels import LabelEvents
 from chat_app.ui_layout import ChatLayout, messages_of
 from chat_app.ui_page import PageDrawing
 from chat_app.ui_parts import EACH, LAST, QUIET, STREAM, Update
@@ -69,7 +70,7 @@ class ChatPage:
         )
         goes_on = parts.go_on.click(self.go_on, parts.key, **draws)
         edited = parts.transcript.edit(self.edit, [parts.turns, parts.key], **draws)
-        unfinished = [parts.pair.changing, parts.key]
+        unfinished = [parts.pair.changing, parts.labels.which, parts.key]
         teaching = TeachEvents(
             self._service, parts.teach, page_, box=parts.box, key=parts.key, draws=draws
         ).bind()
@@ -106,6 +107,14 @@ class ChatPage:
         parts.address.change(None, [parts.address], None, js=WRITE_KEY)
         page.unload(page_.closed)
         ChoiceEvents(self._service, parts, page_).bind()
+        LabelEvents(
+            self._service,
+            parts.labels,
+            key=parts.key,
+            turns=parts.turns,
+            seen=parts.seen,
+            note=parts.note,
+        ).bind()
         ShelfEvents(self._service, parts, page_).bind(watching)
 
     # --- Opening -----------------------------------------------------------------------------
@@ -152,25 +161,28 @@ class ChatPage:
         if not places:
             yield gr.skip()
 
-    def end(self, seen: str, changing: str, key: str, request: gr.Request) -> Update:
+    def end(self, seen: str, changing: str, which: str, key: str, request: gr.Request) -> Update:
         """What came of the reply that was followed.
 
         ``seen`` is what the page was drawn from: where nothing is new, nothing is drawn.
         """
         if not self._service.revisions.news(seen, key)["chat"]:
             return gr.skip()
-        return self.catch_up(changing, key, request)
+        return self.catch_up(changing, which, key, request)
 
-    def catch_up(self, changing: str, key: str, request: gr.Request) -> Update:
+    def catch_up(self, changing: str, which: str, key: str, request: gr.Request) -> Update:
         """Something changed on another page, in the learner or by another command.
 
-        What the person has unfolded and not finished stays as it is.
+        What the person has unfolded and not finished stays as it is. ``which`` is the earlier reply
+        whose labels they look at.
         """
         if not key:  # the wishes for an empty chat stay as they are
             return {self._layout.seen: with_key(self._service.revisions.mark(None), key)}
         update = self._page.drawn(key, request)
         if self._layout.seen not in update or not update[self._layout.key]:
             return update
+        if which:
+            update |= self._layout.labels.draw(self._service.view(self._page.id(key)), which)
         return self._page.without_unfinished(update, changing=bool(changing))
 
     # --- Messages ----------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from chat_app.language import N_, tr
 from chat_app.markup import displayed
 from chat_app.revisions import with_key
 from chat_app.ui_chat_bar import ChatBar
+from chat_app.ui_labels import LabelFold
 from chat_app.ui_pair import PairPanel
 from chat_app.ui_parts import Update, hidden, line, show
 from chat_app.ui_reply_bar import ReplyBar
@@ -77,6 +78,7 @@ class ChatLayout:
         self.stage = gr.Markdown(visible=False, elem_id="stage")
         self.pair = PairPanel()
         self.reply = ReplyBar()
+        self.labels = LabelFold()
         self.teach = TeachPanel()
         with gr.Row(visible=False, elem_id="problem-row", elem_classes="strip") as self.problem_row:
             self.problem = gr.Markdown("", elem_id="problem")
@@ -122,6 +124,7 @@ class ChatLayout:
             self.stage,
             *self.pair.drawn,
             *self.reply.drawn,
+            *self.labels.drawn,
             *self.teach.drawn,
             self.problem_row,
             self.problem,
@@ -170,6 +173,7 @@ class ChatLayout:
             self.stage: line(""),
             **self.pair.draw(view.question if view else None),
             **self.reply.draw(view, status),
+            **self.labels.draw(view),
             **self.teach.draw(view),
             self.problem_row: show(visible=bool(problem)),
             self.problem: problem or "",

@@ -11,6 +11,7 @@ from chat_app.language import tr
 from chat_app.markup import displayed
 from chat_app.ui_parts import Update
 from chat_app.wording import CHOICE_NAMES, age
+from chat_app.wording_labels import of_pair
 from storage.pick_list import PickDetail
 from storage.records import AskReason
 
@@ -141,6 +142,8 @@ def facts_html(pick: PickDetail, now: datetime) -> str:
         (tr("Lessons"), words.lessons_of(pick.lessons)),
         (tr("Answers"), words.history(pick.answers, now)),
     ]
+    if marked := of_pair(pick.labels):
+        facts.append((tr("Marked"), marked))
     if question.reason is AskReason.IMPORTED:
         facts = [fact for fact in facts if fact[0] not in (tr("Judges said"), tr("Written by"))]
     rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts)

@@ -12,6 +12,7 @@ from storage.records import (
     CandidateId,
     Comparison,
     Conversation,
+    Label,
     Note,
     PolicyVersionId,
     RoundStatus,
@@ -48,6 +49,8 @@ class ConversationView:
     branches: Place
     """Which branch of the conversation is shown."""
     thumbs: Mapping[TurnId, Thumb]
+    labels: Mapping[TurnId, tuple[Label, ...]]
+    """What is marked in the replies among ``turns``; one without a label is left out."""
     answers: Mapping[TurnId, Answered]
     """The choice, or the person's own text, that led to a reply among ``turns``."""
     note: Note

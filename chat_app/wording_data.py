@@ -58,6 +58,7 @@ FORMATS = Words(
         ExportFormat.RANKED_PAIRS: N_("Rankings as preference pairs (TRL)"),
         ExportFormat.DIALOGUES: N_("Example dialogues (messages, for supervised tuning)"),
         ExportFormat.THUMBS: N_("Thumbs (TRL: KTO)"),
+        ExportFormat.LABELS: N_("Marked replies (JSON lines)"),
     }
 )
 RECORDS = {
@@ -80,6 +81,7 @@ NONE_YET = Words(
         ExportFormat.RANKED_PAIRS: N_("No ranking yet: the Rank tab makes them."),
         ExportFormat.DIALOGUES: N_("No example yet: finish a teaching chat, or import dialogues."),
         ExportFormat.THUMBS: N_("No thumb yet: they are under each reply of a chat."),
+        ExportFormat.LABELS: N_("Nothing marked yet: it is done below a reply of a chat."),
     }
 )
 

@@ -23,6 +23,7 @@ from storage.inserts import (
     insert,
     show_candidate,
 )
+from storage.labels import add_labels
 from storage.ranking_rows import add_slate, append_ranking, slate_row
 from storage.records import (
     BASE_VERSION,
@@ -32,6 +33,8 @@ from storage.records import (
     Completion,
     ConversationId,
     FinishReason,
+    Label,
+    LabelSource,
     Message,
     Purpose,
     Role,
@@ -57,6 +60,8 @@ class ImportedPair:
     decision_ms: int
     row_sha256: str
     meta_json: str
+    labels: tuple[tuple[Label, ...], tuple[Label, ...]] = ((), ())
+    """What the file marks in the first and the second reply."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +148,8 @@ class ImportLog:
         prompt_turn_id = self._converse(db, pair.prompt, Purpose.CHAT, pair.held_out)
         replies = [pair.first, pair.second]
         first, second = add_candidates(db, prompt_turn_id, replies, now_ms)
+        for reply, labels in zip((first, second), pair.labels, strict=True):
+            add_labels(db, reply.id, labels, LabelSource.IMPORTED, now_ms)
         comparison_id = insert(
             db,
             "comparisons",

@@ -13,6 +13,7 @@ from storage.dialogues import DialogueLog
 from storage.duels import DuelReader
 from storage.feedback import FeedbackLog
 from storage.forgetting import Forgetting
+from storage.labels import LabelLog
 from storage.opinions import OpinionLog
 from storage.policy_registry import PolicyRegistry
 from storage.rankings import RankingLog
@@ -26,6 +27,7 @@ class Logs:
     feedback: FeedbackLog
     receipts: ReceiptReader
     opinions: OpinionLog
+    labels: LabelLog
     demonstrations: DemonstrationLog
     dialogues: DialogueLog
     rankings: RankingLog
@@ -44,6 +46,7 @@ class Logs:
             feedback=FeedbackLog(store),
             receipts=ReceiptReader(store),
             opinions=OpinionLog(store),
+            labels=LabelLog(store),
             demonstrations=DemonstrationLog(store),
             dialogues=DialogueLog(store),
             rankings=RankingLog(store, new_key=new_key),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 
 migrations = Migrations("twofold")
 
@@ -67,3 +67,9 @@ def m007(db: Database) -> None:
 def m008(db: Database) -> None:
     """Questions that set the live version against an earlier one."""
     db.executescript((_SCHEMA / "m008.sql").read_text(encoding="utf-8"))
+
+
+@migrations()
+def m009(db: Database) -> None:
+    """Labels of one reply."""
+    db.executescript((_SCHEMA / "m009.sql").read_text(encoding="utf-8"))

@@ -15,6 +15,7 @@ from typing import Any
 from storage.database import Reader
 from storage.errors import UnknownComparisonError
 from storage.feedback import RELEASED
+from storage.labels import labels_of
 from storage.opinions import notes_of
 from storage.records import (
     AskReason,
@@ -22,6 +23,7 @@ from storage.records import (
     Comparison,
     ComparisonId,
     ConversationId,
+    Label,
     Note,
     PolicyVersionId,
     Preference,
@@ -98,6 +100,8 @@ class PickDetail:
     lessons: tuple[Lesson, ...]
     note: Note
     """What was added to the last answer."""
+    labels: tuple[tuple[Label, ...], tuple[Label, ...]]
+    """What is marked in the first and the second reply."""
     meta_json: str | None
     """What the file said of the pair, where it came out of one."""
 
@@ -210,6 +214,8 @@ class PickReader:
         ):
             answers.setdefault(answer.comparison.id, []).append(answer)
         notes = notes_of(db, (given[-1].id for given in answers.values()))
+        pairs = {id_: (one.first.id, one.second.id) for id_, one in comparisons.items()}
+        labels = labels_of(db, (reply for pair in pairs.values() for reply in pair))
         lessons: dict[int, list[Lesson]] = {}
         for row in fetch(
             db,
@@ -248,6 +254,7 @@ class PickReader:
                 answers=tuple(answers[id_]),
                 lessons=tuple(lessons.get(id_, ())),
                 note=notes.get(answers[id_][-1].id, Note()),
+                labels=(labels.get(pairs[id_][0], ()), labels.get(pairs[id_][1], ())),
                 meta_json=about[id_]["meta_json"],
             )
             for id_ in sorted(rows)

@@ -98,6 +98,26 @@ class Thumb(StrEnum):
     """Taken back."""
 
 
+class Label(StrEnum):
+    """What is wrong with one reply, whatever it is compared with. Several may hold at once."""
+
+    UNSAFE = "unsafe"
+    PRIVATE_DATA = "private_data"
+    WRONG_LANGUAGE = "wrong_language"
+    WRONG_FACTS = "wrong_facts"
+    OFF_TOPIC = "off_topic"
+    UNHELPFUL = "unhelpful"
+
+
+class LabelSource(StrEnum):
+    """Where a label was said."""
+
+    PERSON = "person"
+    """On the page of this installation."""
+    IMPORTED = "imported"
+    """In a file."""
+
+
 class Strength(StrEnum):
     SLIGHTLY = "slightly"
     CLEARLY = "clearly"
@@ -226,6 +246,18 @@ class RatedReply:
     thumb: Thumb
     """UP or DOWN."""
     rated_at: datetime
+    held_out: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledReply:
+    """A reply with labels that count, and what it replied to."""
+
+    prompt: tuple[Message, ...]
+    completion: Completion
+    labels: tuple[Label, ...]
+    source: LabelSource
+    labelled_at: datetime
     held_out: bool = False
 
 

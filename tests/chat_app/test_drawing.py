@@ -219,6 +219,7 @@ def test_a_reply_says_who_wrote_it_and_why_it_ends_where_it_does(version, finish
         replies=Place(),
         branches=Place(),
         thumbs={},
+        labels={},
         answers={},
         note=Note(),
         written={7: Candidate(id=7, prompt_turn_id=1, completion=completion)},

@@ -14,11 +14,12 @@ from chat_app.wording_data import import_line
 from learner.control import LearnerControl
 from storage.demonstrations import DemonstrationLog
 from storage.dialogues import DialogueLog
+from storage.labels import LabelLog
 from storage.logs import Logs
 from storage.opinions import OpinionLog
 from storage.pick_list import PickFilter
 from storage.rankings import RankingLog
-from storage.records import Note, Purpose, Strength, Thumb
+from storage.records import Label, Note, Purpose, Strength, Thumb
 from storage.slates import Criterion, Orders
 from tests.chat_app.makers import scripted
 from tests.storage.builders import World, completion
@@ -118,6 +119,42 @@ def test_thumbs_reasons_and_comments_leave_too(data_of, world: World) -> None:
         assert (plain["meta_strength"], plain["meta_reasons"]) == (None, [])
 
 
+def test_labels_leave_with_their_reply_and_come_back_with_its_choice(
+    data_of, world: World, tmp_path: Path
+) -> None:
+    data, _ = data_of(world)
+    pair = world.ask()
+    world.answer(pair)
+    labels = LabelLog(world.store)
+    shown = world.log.path(pair.conversation_id)[-1]
+    labels.label(shown.id, [Label.WRONG_FACTS, Label.PRIVATE_DATA])
+    world.pick()
+    [row] = rows(data, ExportFormat.LABELS)
+    assert row["labels"] == ["private_data", "wrong_facts"]
+    assert row["completion"][0]["content"] == pair.first.completion.text
+    assert (row["meta_label_source"], row["meta_held_out"]) == ("person", False)
+    marked, plain = rows(data, ExportFormat.PREFERENCE)
+    assert marked["meta_first_labels"] == row["labels"] and marked["meta_second_labels"] == []
+    assert plain["meta_first_labels"] == []
+
+    file = tmp_path / "picks.jsonl"
+    file.write_text("".join(json_lines(rows(data, ExportFormat.PREFERENCE))))
+    other = World.open(tmp_path / "elsewhere")
+    with other.store:
+        there, service = data_of(other)
+        there.importing.start(there.importing.preview(file, file.name).key)
+        service.drain()
+        again = "".join(json_lines(rows(there, ExportFormat.PREFERENCE)))
+        assert again == file.read_text()
+        [taken] = rows(there, ExportFormat.LABELS)
+        assert taken["labels"] == row["labels"] and taken["meta_label_source"] == "imported"
+        chat = other.feedback.preferences()[0].comparison.conversation_id
+        LabelLog(other.store).label(other.log.path(chat)[-1].id, [])
+        assert rows(there, ExportFormat.LABELS) == []
+        assert rows(there, ExportFormat.PREFERENCE)[0]["meta_first_labels"] == []
+        service.close()
+
+
 def test_trl_takes_dialogues_and_pairs_as_they_are(data_of, world: World) -> None:
     trl = pytest.importorskip("trl.data_utils")
     data, _ = data_of(world)
@@ -163,6 +200,7 @@ def test_rankings_and_dialogues_come_back_unchanged_here_and_elsewhere(
 
 
 RANKING = {"prompt": "why?", "answers": ["a", "b"], "ranks": {"overall": [1, 2]}}
+PAIR = {"prompt": "why?", "chosen": "a", "rejected": "b"}
 DIALOGUE = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
 
 
@@ -182,6 +220,8 @@ DIALOGUE = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant",
         ({"messages": DIALOGUE["messages"][:1]}, "do not end with a reply"),
         ({"messages": DIALOGUE["messages"][1:]}, "does not end with a message of the user"),
         (DIALOGUE | {"meta_id": "short"}, "meta_id"),
+        (PAIR | {"meta_first_labels": ["ugly"]}, "known are unsafe, private_data"),
+        (PAIR | {"meta_second_labels": "unsafe"}, "not a list of labels"),
     ],
 )
 def test_a_line_that_cannot_be_used_says_why(row, said) -> None:
@@ -190,7 +230,6 @@ def test_a_line_that_cannot_be_used_says_why(row, said) -> None:
 
 
 def test_lines_of_every_kind_may_stand_in_one_file() -> None:
-    pair = {"prompt": "why?", "chosen": "a", "rejected": "b"}
-    found = list(read_records(json.dumps(row) for row in (RANKING, DIALOGUE, pair)))
+    found = list(read_records(json.dumps(row) for row in (RANKING, DIALOGUE, PAIR)))
     assert len({type(one) for one in found}) == 3
     assert len({one.sha256 for one in found}) == 3

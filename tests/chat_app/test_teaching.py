@@ -4,9 +4,11 @@ import pytest
 
 from chat_app.errors import ChatError
 from chat_app.revisions import with_key
+from chat_app.wording_labels import of_pair
 from learner.engine.scripted import ScriptedAsking
 from learner.errors import PromptTooLongError
-from storage.records import AskReason, Author, Choice, Note, Strength, Thumb
+from storage.pick_list import PickReader
+from storage.records import AskReason, Author, Choice, Label, Note, Strength, Thumb
 from tests.chat_app.makers import scripted
 
 
@@ -46,6 +48,26 @@ def test_reasons_are_kept_with_the_choice_and_shown_again(service, chat):
     assert view.answers[view.turns[-1].id].id == receipt.preference_id
     with pytest.raises(ChatError, match="not known here: nonsense"):
         service.teaching.annotate(chat.id, receipt.preference_id, Note(reasons=("nonsense",)))
+
+
+def test_labels_of_one_reply_are_seen_and_taken_back(service, chat, world):
+    question = asked(service, chat)
+    service.choose(question.token, Choice.SECOND)
+    reply = service.view(chat.id).turns[-1]
+    before = service.view(chat.id).mark
+    service.teaching.label(chat.id, reply.id, ["wrong_facts", "unsafe"])
+    view = service.view(chat.id)
+    assert view.labels == {reply.id: (Label.UNSAFE, Label.WRONG_FACTS)}
+    assert service.revisions.news(with_key(before, chat.key), chat.key)["chat"]
+    assert of_pair(PickReader(world.store).detail(question.id).labels) == (
+        "Reply 2: Unsafe, Wrong facts"
+    )
+    service.teaching.label(chat.id, reply.id, [])
+    assert service.view(chat.id).labels == {}
+    with pytest.raises(ChatError, match="not known here: nonsense"):
+        service.teaching.label(chat.id, reply.id, ["nonsense"])
+    with pytest.raises(ChatError, match="There is no reply"):
+        service.teaching.label(chat.id, view.turns[0].id, ["unsafe"])
 
 
 def test_an_edited_reply_goes_on_and_teaches_once_it_is_read(service, chat, world):

@@ -90,6 +90,7 @@ def test_axe_finds_nothing_of_ours(serve, new_person, scheme, width, height):
     expect(person.part("saved")).to_contain_text("Reply 2")
     person.part("earlier-choices").locator("summary").click()
     person.part("why-better").get_by_role("button").first.click()
+    person.part("labels").get_by_role("button").first.click()
     tour.look("reasons")
     person.part("delete").click()
     expect(person.part("delete-row")).to_be_visible()

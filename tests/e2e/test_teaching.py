@@ -6,11 +6,11 @@ import pytest
 from playwright.sync_api import expect
 
 from learner.engine.scripted import ScriptedAsking
-from storage.records import AskReason, Choice, FinishReason, Thumb
+from storage.records import AskReason, Choice, FinishReason, Label, Thumb
 from tests.chat_app.makers import HeldReplyMaker
 from tests.e2e.conftest import demo
 from tests.e2e.page import until
-from tests.e2e.test_page import lesson
+from tests.e2e.test_page import assert_fits, lesson
 from tests.storage.builders import leave, write_adapter
 
 pytestmark = [
@@ -129,6 +129,56 @@ def test_reasons_are_kept_and_shown_again(app, person):
     expect(more.get_by_label("Wrong facts")).to_be_checked()
     expect(more.get_by_label("Too long")).not_to_be_checked()
     expect(more.get_by_label("Anything else")).to_have_value("reads well")
+
+
+def test_labels_of_a_reply_stay_after_a_reload_and_the_same_box_takes_back(serve, person):
+    app = serve(demo(ScriptedAsking.NEVER))
+    person.visit(app.address)
+    person.converse("Count to 3")
+    fold = person.part("labels")
+    fold.get_by_role("button", name="Mark what is wrong").press("Enter")
+    unsafe = fold.get_by_label("Unsafe")
+    unsafe.focus()
+    person.page.keyboard.press("Space")
+    fold.get_by_label("Wrong facts").check()
+    expect(fold.get_by_role("button", name="Marked: Unsafe, Wrong facts")).to_be_visible()
+    person.key()
+    chat = app.service.conversation(person.key()).id
+    first = app.service.view(chat).turns[-1]
+    assert app.service.view(chat).labels == {first.id: (Label.UNSAFE, Label.WRONG_FACTS)}
+    person.reload()
+    fold.get_by_role("button", name="Marked: Unsafe, Wrong facts").click()
+    expect(unsafe).to_be_checked()
+    expect(fold.get_by_label("Private data")).not_to_be_checked()
+    unsafe.uncheck()
+    expect(fold.get_by_role("button", name="Marked: Wrong facts")).to_be_visible()
+    person.converse("Count to 4")  # the next reply is another one; the first can still be marked
+    expect(fold.get_by_role("button", name="Mark what is wrong")).to_be_visible()
+    expect(fold.get_by_label("Wrong facts")).not_to_be_checked()
+    person.part("labels-which").get_by_role("combobox").click()
+    person.page.get_by_role("option", name="1. ").click()
+    expect(fold.get_by_label("Wrong facts")).to_be_checked()
+    fold.get_by_label("Wrong facts").uncheck()
+    fold.get_by_label("Off topic").check()
+    until(lambda: app.service.view(chat).labels == {first.id: (Label.OFF_TOPIC,)})
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_labels_fit_a_phone(serve, new_person, scheme):
+    app = serve(demo(ScriptedAsking.NEVER))
+    person = new_person(360, 740, is_mobile=True, has_touch=True, color_scheme=scheme)
+    person.visit(app.address)
+    person.converse("Count to 3")
+    fold = person.part("labels")
+    button = fold.get_by_role("button", name="Mark what is wrong")
+    assert button.bounding_box()["height"] >= 44
+    button.tap()
+    boxes = person.part("labels-marks").locator("label:has(input)")
+    expect(boxes).to_have_count(len(Label))
+    assert min(box.bounding_box()["height"] for box in boxes.all()) >= 44
+    boxes.first.tap()
+    expect(fold.get_by_role("button", name="Marked: Unsafe")).to_be_visible()
+    assert_fits(person.page)
 
 
 def test_an_answer_can_be_changed_and_the_other_reply_goes_on(app, person):

@@ -83,6 +83,12 @@ FINE: dict[str, dict[str, Any]] = {
     # Turn 5 shows the reply that was picked first.
     "ratings": {"turn_id": 5, "thumb": "up", "created_ms": 0},
     "preference_notes": {"seq": 1, "strength": None, "reasons_json": "[]", "created_ms": 0},
+    "reply_labels": {
+        "candidate_id": 1,
+        "labels_json": '["unsafe"]',
+        "source": "person",
+        "created_ms": 0,
+    },
     "version_notes": {"version": 1, "body": "short and kind", "created_ms": 0},
     # Slate 1, of candidates 1 and 2, is ranked; slate 2 is not.
     "slates": {
@@ -275,6 +281,10 @@ def test_the_row_that_the_rules_are_tested_on_is_fine(lived_in: World, table: st
         ("preference_notes", {"seq": 999}, "FOREIGN KEY"),
         ("preference_notes", {"strength": "madly"}, "CHECK"),
         ("preference_notes", {"comment_id": 999}, "FOREIGN KEY"),
+        ("reply_labels", {"candidate_id": 999}, "FOREIGN KEY"),
+        ("reply_labels", {"labels_json": "unsafe"}, "CHECK"),
+        ("reply_labels", {"labels_json": "{}"}, "CHECK"),
+        ("reply_labels", {"source": "rumour"}, "CHECK"),
         ("candidates", {"author": "ghost"}, "CHECK"),
         ("version_notes", {"version": 999}, "FOREIGN KEY"),
         ("version_notes", {"body": "x" * 2001}, "CHECK"),
@@ -354,6 +364,7 @@ LOGS = (
     "preference_flags",
     "ratings",
     "preference_notes",
+    "reply_labels",
     "version_notes",
     "slates",
     "slate_answers",
@@ -374,6 +385,7 @@ EMPTY = (
     "preference_flags",
     "ratings",
     "preference_notes",
+    "reply_labels",
     "version_notes",
     "imported_slates",
     "forgotten_slates",
