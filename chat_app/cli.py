@@ -119,6 +119,7 @@ def serve(
     dtype: o.Dtype = "auto",
     threads: o.Threads = 0,
     decoder: o.DecoderChoice = Decoder.AUTO,
+    vllm_memory: o.VllmMemory = o.ENGINE.vllm_memory,
     prompting: o.PromptingChoice = Prompting.AUTO,
 ) -> None:
     """Chat in the browser; the default command."""
@@ -147,6 +148,7 @@ def serve(
                 dtype=dtype,
                 threads=threads,
                 decoder=decoder,
+                vllm_memory=vllm_memory,
                 prompting=prompting,
             ),
             online=OnlineConfig(

@@ -6,7 +6,15 @@ from typing import Annotated
 import typer
 
 from chat_app.settings import Language, Learning
-from learner.config import AskConfig, AskMode, Decoder, OnlineConfig, Prompting, QueryRule
+from learner.config import (
+    AskConfig,
+    AskMode,
+    Decoder,
+    EngineConfig,
+    OnlineConfig,
+    Prompting,
+    QueryRule,
+)
 from learner.update_config import UpdateRuleName
 from storage.records import Sampling
 
@@ -147,9 +155,11 @@ Dtype = Annotated[str, typer.Option(envvar="TWOFOLD_DTYPE", help="auto, float32 
 DecoderChoice = Annotated[
     Decoder,
     typer.Option(
+        "--engine",
         "--decoder",
-        envvar="TWOFOLD_DECODER",
-        help="native is compiled for this processor; auto takes it where it fits the model.",
+        envvar=["TWOFOLD_ENGINE", "TWOFOLD_DECODER"],
+        help="What writes replies. native is compiled for this processor; auto takes it where it "
+        "fits the model; vllm is for GPUs, if it is installed.",
     ),
 ]
 PromptingChoice = Annotated[
@@ -161,6 +171,14 @@ PromptingChoice = Annotated[
         "so where a model has no chat template.",
     ),
 ]
+VllmMemory = Annotated[
+    float,
+    typer.Option(
+        "--vllm-memory",
+        envvar="TWOFOLD_VLLM_MEMORY",
+        help="Share of the GPU's memory for vLLM; learning needs some of the rest.",
+    ),
+]
 Threads = Annotated[
     int, typer.Option(envvar="TWOFOLD_THREADS", min=0, help="CPU threads; 0 takes all cores.")
 ]
@@ -169,4 +187,5 @@ AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
 SAMPLING = Sampling()
 """The defaults shown in the help, so that they are written down once."""
 ASKING = AskConfig()
+ENGINE = EngineConfig()
 ONLINE = OnlineConfig()

@@ -21,7 +21,7 @@ from learner.best_reply import BestReply, best_replies
 from learner.comparing import compare, duel
 from learner.config import AskConfig
 from learner.duplicates import different_pairs
-from learner.engine.local import LocalEngine
+from learner.engine.local import ServingEngine
 from learner.protocols import DecodingBatch, Draft, FeatureExtractor, ReplyPlan, Stage
 from learner.reward.head import BayesianRewardHead
 from learner.reward.signals import orders_of, thumbs_of
@@ -52,7 +52,7 @@ class AskingReplyMaker:
     def __init__(
         self,
         *,
-        engine: LocalEngine,
+        engine: ServingEngine,
         features: FeatureExtractor,
         reward: BayesianRewardHead,
         ask: AskConfig,
@@ -68,7 +68,7 @@ class AskingReplyMaker:
         self._answers = 0
 
     @property
-    def engine(self) -> LocalEngine:
+    def engine(self) -> ServingEngine:
         return self._engine
 
     @property

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from learner.config import AskConfig
-from learner.engine.local import LocalEngine
+from learner.engine.local import ServingEngine
 from learner.query_rules import pessimistic_best
 from learner.scorer import Scorer
 from learner.styles import Style
@@ -26,7 +26,7 @@ class BestReply:
 
 
 def best_replies(
-    engine: LocalEngine,
+    engine: ServingEngine,
     scorer: Scorer,
     styles: Sequence[Style],
     prompts: Sequence[Sequence[Message]],
@@ -43,7 +43,7 @@ def best_replies(
 
 
 def _best_of(
-    engine: LocalEngine,
+    engine: ServingEngine,
     scorer: Scorer,
     styles: Sequence[Style],
     prompts: Sequence[Sequence[Message]],

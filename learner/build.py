@@ -15,10 +15,11 @@ from learner.engine.backbone import Backbone, pick_device, pick_dtype
 from learner.engine.hf import HfEngine
 from learner.engine.lean import LeanEngine
 from learner.engine.llama import NotLlamaError
-from learner.engine.local import LocalEngine
+from learner.engine.local import LocalEngine, ServingEngine
 from learner.engine.native.blocks import PackedLlama, packed_llama
 from learner.engine.native.build import NativeUnavailableError, native_cache
 from learner.engine.stored import stored_as
+from learner.engine.vllm import VllmEngine, start_core
 from learner.features import frozen_features
 from learner.gate import Gate
 from learner.model_folder import ModelError, ModelFolder
@@ -44,7 +45,10 @@ log = logging.getLogger(__name__)
 
 
 def load_engine(model: ModelFolder, config: EngineConfig) -> LocalEngine:
-    """Load the base model and the fastest engine that fits it. Raises ModelError."""
+    """Load the base model and the fastest engine that fits it. Raises ModelError.
+
+    Never vLLM: this one also trains and measures.
+    """
     transformers_logging.disable_progress_bar()  # our own line says it, once
     backbone = Backbone(_mappable(model, config), config)
     if config.decoder is Decoder.TRANSFORMERS:
@@ -56,6 +60,13 @@ def load_engine(model: ModelFolder, config: EngineConfig) -> LocalEngine:
             raise ModelError(f"The native decoder can't run {model.name} here: {error}.") from error
         log.info("decoding with transformers, which is slower: %s", error)
         return HfEngine(backbone, config)
+
+
+def load_writer(local: LocalEngine, config: EngineConfig) -> ServingEngine:
+    """What writes replies where ``local`` is there already: itself, or vLLM. Raises ModelError."""
+    if config.decoder is not Decoder.VLLM:
+        return local
+    return VllmEngine(local.backbone, config, start_core(local.backbone, config))
 
 
 def _mappable(model: ModelFolder, config: EngineConfig) -> Path:
@@ -106,15 +117,15 @@ def build_replies(
 
     ``lean`` is asked with each refit for what the person leans to, by their own word.
     """
-    loaded = load_engine(model, engine)
+    local = load_engine(model, engine)
     taste = load_taste(model.sha256)
     if taught:
         head: BayesianRewardHead = LeaningHead(reward, seed=engine.seed, taste=taste, lean=lean)
     else:
         head = UntaughtRewardHead(reward, seed=engine.seed, taste=taste)
     return AskingReplyMaker(
-        engine=loaded,
-        features=frozen_features(loaded),
+        engine=load_writer(local, engine),
+        features=frozen_features(local),
         reward=head,
         ask=ask,
         sampling=engine.sampling,

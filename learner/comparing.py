@@ -14,7 +14,7 @@ import torch
 from learner.acquisition import Opening
 from learner.config import AskConfig
 from learner.duplicates import near_duplicates
-from learner.engine.local import LocalEngine
+from learner.engine.local import ServingEngine
 from learner.protocols import DecodingBatch, Draft, ReplyPlan, Stage
 from learner.scorer import Scorer
 from learner.viewer import Viewer
@@ -54,7 +54,7 @@ class InStep:
 
 
 def compare(
-    engine: LocalEngine,
+    engine: ServingEngine,
     scorer: Scorer,
     prompt: Sequence[Message],
     versions: tuple[PolicyVersion, PolicyVersion],
@@ -73,7 +73,7 @@ def compare(
 
 
 def duel(
-    engine: LocalEngine,
+    engine: ServingEngine,
     scorer: Scorer,
     prompt: Sequence[Message],
     batch: DecodingBatch,
@@ -118,7 +118,7 @@ def _plan(
 
 
 def write_both(
-    engine: LocalEngine,
+    engine: ServingEngine,
     prompt: Sequence[Message],
     versions: tuple[PolicyVersion, PolicyVersion],
     sampling: Sampling,
@@ -148,7 +148,7 @@ def _shown(
 
 
 def _begun(
-    engine: LocalEngine,
+    engine: ServingEngine,
     prompt: Sequence[Message],
     version: PolicyVersion,
     sampling: Sampling,

@@ -255,6 +255,8 @@ class Decoder(StrEnum):
     """The native step where model and machine allow it, else transformers."""
     NATIVE = "native"
     TRANSFORMERS = "transformers"
+    VLLM = "vllm"
+    """Replies by vLLM, if it is installed; what trains and measures stays as with AUTO."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,3 +275,9 @@ class EngineConfig:
     """auto, float32 or bfloat16; auto takes bfloat16 where the hardware multiplies it natively."""
     threads: int = 0
     """CPU threads for decoding; 0 takes all cores."""
+    vllm_memory: float = 0.5
+    """Share of a GPU's memory that vLLM takes; features and learning need some of the rest."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.vllm_memory < 1.0:
+            raise ValueError(f"vllm_memory must lie between 0 and 1, got {self.vllm_memory}")

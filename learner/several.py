@@ -7,7 +7,7 @@ Equal texts are no two answers: where samples say the same, or nothing, more are
 from collections.abc import Callable, Sequence
 from threading import Event
 
-from learner.engine.local import LocalEngine
+from learner.engine.local import ServingEngine
 from learner.protocols import Draft, Stage
 from storage.records import Completion, Message, Sampling
 
@@ -15,7 +15,7 @@ TRIES = 3
 
 
 def write_several(
-    engine: LocalEngine,
+    engine: ServingEngine,
     prompt: Sequence[Message],
     n: int,
     sampling: Sampling,

@@ -8,13 +8,13 @@ speaks, by one teacher-forced pass.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from learner.engine.local import LocalEngine
+from learner.engine.local import ServingEngine
 from learner.errors import PromptTooLongError
 from storage.records import Completion, FinishReason, Message, Sampling
 
 
 def as_completion(
-    engine: LocalEngine,
+    engine: ServingEngine,
     prompt: Sequence[Message],
     text: str,
     *,
@@ -25,13 +25,12 @@ def as_completion(
 
     Raises PromptTooLongError where prompt and text do not fit the model together.
     """
-    backbone = engine.backbone
-    ids = backbone.reply_ids(text)
+    ids = engine.backbone.reply_ids(text)
     sampling = Sampling(max_new_tokens=max(1, len(ids)))
-    if len(ids) >= backbone.context_tokens // 2:
+    if len(ids) >= engine.context_tokens // 2:
         raise PromptTooLongError(
             f"This reply is too long to learn from: {len(ids):,} tokens, and "
-            f"{backbone.context_tokens // 2:,} fit."
+            f"{engine.context_tokens // 2:,} fit."
         )
     completion = Completion(
         text=text,

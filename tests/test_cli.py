@@ -13,7 +13,7 @@ import app
 from chat_app.cli import run
 from chat_app.saved_settings import SavedSettings, write_saved
 from chat_app.settings import Learning, ServeOptions, Settings
-from learner.config import AskMode, QueryRule
+from learner.config import AskMode, Decoder, QueryRule
 from storage.database import Store
 from storage.folder import DataFolder
 from storage.policy_registry import PolicyRegistry
@@ -112,6 +112,13 @@ def test_every_option_reaches_its_setting(parsed, tmp_path: Path):
     assert (engine.seed, engine.device, engine.dtype, engine.threads) == (5, "cpu", "float32", 1)
 
 
+@pytest.mark.parametrize("flag", ["--engine", "--decoder"])
+def test_an_engine_is_chosen_by_either_name(parsed, flag: str):
+    settings, _ = parsed("serve", flag, "vllm", "--vllm-memory", 0.3)
+    assert settings.engine.decoder is Decoder.VLLM
+    assert settings.engine.vllm_memory == 0.3
+
+
 def test_what_was_saved_counts_unless_a_flag_or_the_environment_says_otherwise(
     parsed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -138,6 +145,7 @@ def test_a_torn_settings_file_is_told(twofold, tmp_path: Path):
     [
         ("serve", "--temperature", 9),
         ("serve", "--candidates", 1),
+        ("serve", "--vllm-memory", 1.5),
         ("serve", "--ask", "sometimes"),
         ("serve", "--port", 70000),
         ("serve", "--host", "0.0.0.0"),  # noqa: S104

@@ -104,6 +104,7 @@ class Backbone:
 
     def __init__(self, folder: Path, config: EngineConfig) -> None:
         """Load from a folder of safetensors; raises ModelError if it is not a chat model."""
+        self.folder = folder
         self.device = pick_device(config.device)
         self.dtype = pick_dtype(config.dtype, self.device)
         if config.threads:

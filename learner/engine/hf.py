@@ -99,6 +99,10 @@ class HfEngine:
     def policy_version(self) -> PolicyVersionId:
         return self._version
 
+    @property
+    def context_tokens(self) -> int:
+        return self.backbone.context_tokens
+
     def load(self, version: PolicyVersion) -> None:
         """``version`` speaks from the next ``start`` on. Raises AdapterLoadError."""
         self.backbone.ensure_resident(version)

@@ -127,6 +127,10 @@ class LeanEngine:
     def policy_version(self) -> PolicyVersionId:
         return self._version
 
+    @property
+    def context_tokens(self) -> int:
+        return self.backbone.context_tokens
+
     # -- versions ------------------------------------------------------------------------------
 
     def load(self, version: PolicyVersion) -> None:

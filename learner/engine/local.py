@@ -1,4 +1,4 @@
-"""What features and the gate need of an engine beyond decoding: the model itself."""
+"""What is asked of an engine beyond decoding: by what writes replies, and by what trains."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -10,14 +10,25 @@ from storage.records import Message, Sampling
 
 
 @runtime_checkable
-class LocalEngine(PolicyEngine, Protocol):
-    """An engine whose model lives in this process."""
+class ServingEngine(PolicyEngine, Protocol):
+    """An engine that writes replies, wherever it decodes."""
 
     backbone: Backbone
+    """The base model by its side: its tokenizer, and the hidden states that features are."""
+
+    @property
+    def context_tokens(self) -> int:
+        """Tokens that prompt and reply may have together."""
+        ...
 
     def logprobs(self, prompt_ids: Sequence[int], reply_ids: Sequence[int]) -> list[float]:
         """log P of each token of a given reply under the version that speaks, in nats."""
         ...
+
+
+@runtime_checkable
+class LocalEngine(ServingEngine, Protocol):
+    """An engine that decodes on its backbone, so that what is in training can speak too."""
 
     def load_training(self) -> None:
         """The adapter in training speaks from the next ``start`` on: for the gate."""
