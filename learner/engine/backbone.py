@@ -372,6 +372,12 @@ class Backbone:
         """Write the adapter in training as a PEFT safetensors folder."""
         write_adapter(self._trained(), folder)
 
+    def save_blank(self, folder: Path) -> None:
+        """Write an adapter that changes nothing, for a decoder that wants one."""
+        write_adapter(
+            fresh_adapter(self._linears, LoraSpec(rank=1, alpha=1), 0, self.device), folder
+        )
+
     @torch.no_grad()
     def pull_in(self, share: float) -> None:
         """Leave the adapter in training this share of its distance to the reference policy.

@@ -116,6 +116,9 @@ class VllmEngine:
         while len(self._loras) > RESIDENT_ADAPTERS:  # running batches keep what they hold
             del self._loras[next(iter(self._loras))]
 
+    def _speaker(self) -> ServedAdapter | None:
+        return self._loras.get(self._version, self.core.base)
+
     def _check(self, adapter: LoraTensors) -> None:
         """Refuse what vLLM would serve wrongly or not at all. Raises ValueError."""
         most = self.core.options.max_lora_rank
@@ -166,7 +169,7 @@ class VllmEngine:
         each = [*[0] * plain, *range(1, 1 + len(styles))]
         row_seeds = [seed + i for seed in seeds for i in range(n)]
         row_prompts = [of_prompt[j].token_ids for of_prompt in rendered for j in each]
-        lora = self._loras.get(self._version)
+        lora = self._speaker()
         requests = [
             self.core.add(ids, sampling, seed, self.backbone.eos_ids, lora)
             for ids, seed in zip(row_prompts, row_seeds, strict=True)
@@ -188,7 +191,7 @@ class VllmEngine:
         if not reply_ids:
             return []
         whole = [*prompt_ids, *reply_ids]
-        found = self.core.prompt_logprobs(whole, self._loras.get(self._version))
+        found = self.core.prompt_logprobs(whole, self._speaker())
         return found[-len(reply_ids) :]
 
     def warm(self, prompt: Sequence[Message], sampling: Sampling, hurry: Event) -> None:
@@ -197,7 +200,7 @@ class VllmEngine:
         vLLM keeps the whole blocks of it for as long as its cache has room.
         """
         ids = self.render(prompt, sampling).token_ids
-        self.core.prefill(ids, self._loras.get(self._version), hurry)
+        self.core.prefill(ids, self._speaker(), hurry)
 
 
 def start_core(backbone: Backbone, config: EngineConfig) -> VllmCore:
@@ -210,11 +213,12 @@ def start_core(backbone: Backbone, config: EngineConfig) -> VllmCore:
             dtype=str(backbone.dtype).removeprefix("torch."),
             context_tokens=context,
             max_lora_rank=MAX_RANK,
-            lora_slots=RESIDENT_ADAPTERS,
+            lora_slots=RESIDENT_ADAPTERS + 1,  # and the base
             memory_share=config.vllm_memory,
             cache_bytes=_CACHED_CONTEXTS * context * cache_bytes(backbone) if on_cpu else None,
             seed=config.seed,
         ),
+        backbone.save_blank if on_cpu else None,
     )
 
 

@@ -9,10 +9,11 @@ import itertools
 import logging
 import os
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -88,8 +89,17 @@ class Request:
 class VllmCore:
     """An engine, the requests in it, and the adapters it may use. Belongs to one thread."""
 
-    def __init__(self, folder: Path, options: CoreOptions) -> None:
-        """Load the model. Raises ModelError where vLLM is absent or can't run it."""
+    def __init__(
+        self,
+        folder: Path,
+        options: CoreOptions,
+        write_blank: Callable[[Path], None] | None = None,
+    ) -> None:
+        """Load the model. Raises ModelError where vLLM is absent or can't run it.
+
+        ``write_blank`` writes an adapter that changes nothing, for the base to speak through; None
+        where it can speak without.
+        """
         if find_spec("vllm") is None:
             raise ModelError(MISSING)
         for name, value in _ENVIRONMENT.items():
@@ -102,6 +112,7 @@ class VllmCore:
                 EngineArgs(
                     model=str(folder),
                     skip_tokenizer_init=True,  # texts are the caller's: token ids in and out
+                    generation_config="vllm",  # and so is what ends a reply
                     dtype=options.dtype,
                     max_model_len=options.context_tokens,
                     enable_prefix_caching=True,
@@ -124,6 +135,14 @@ class VllmCore:
         self._adapters = itertools.count(1)
         self._running: dict[str, Request] = {}
         self._abandoned: deque[str] = deque()
+        self.base: ServedAdapter | None = None
+        """Whom the base speaks through. On a CPU, vLLM 0.32 lets the adapter in its last slot act
+        on rows without one as soon as another row has one (vllm-project/vllm#48421): there no row
+        is without."""
+        if write_blank is not None:
+            self._blank = TemporaryDirectory(prefix="twofold-vllm-")
+            write_blank(Path(self._blank.name))
+            self.base = self.load_adapter("base", Path(self._blank.name))
 
     # -- requests ------------------------------------------------------------------------------
 
