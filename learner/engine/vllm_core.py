@@ -139,6 +139,7 @@ class VllmCore:
         """Whom the base speaks through. On a CPU, vLLM 0.32 lets the adapter in its last slot act
         on rows without one as soon as another row has one (vllm-project/vllm#48421): there no row
         is without."""
+        self._blank: TemporaryDirectory[str] | None = None
         if write_blank is not None:
             self._blank = TemporaryDirectory(prefix="twofold-vllm-")
             write_blank(Path(self._blank.name))
@@ -263,6 +264,8 @@ class VllmCore:
     def close(self) -> None:
         """Give the memory back."""
         self._engine.engine_core.shutdown()
+        if self._blank is not None:
+            self._blank.cleanup()
 
 
 def _asked(adapter: ServedAdapter) -> "LoRARequest":

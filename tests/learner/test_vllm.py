@@ -55,7 +55,7 @@ def vllm_backbone(default_model):
 
 @pytest.fixture(scope="session")
 def core(vllm_backbone):
-    """vLLM is started once: it takes a while, and one process can't start it twice."""
+    """vLLM is started once: it takes a while."""
     pytest.importorskip("vllm", reason="vLLM is not installed here: make test-vllm")
     core = start_core(vllm_backbone, CONFIG)
     yield core
