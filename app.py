@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 def serve(settings: Settings, options: ServeOptions) -> None:
     """Serve the page until Ctrl+C. Raises StorageError, ModelError or ChatError."""
+    from chat_app.merged_model import sweep_downloads
     from chat_app.service import ChatService
     from chat_app.tabs import build_tabs
     from chat_app.ui_server import serve_ui
@@ -52,6 +53,7 @@ def serve(settings: Settings, options: ServeOptions) -> None:
         store = stack.enter_context(Store(folder.database))
         logs = Logs.over(store, folder.rounds)
         sweep(logs.policies)
+        sweep_downloads(folder.root)
         model = None if options.demo else resolve_model(settings.model, progress=say)
         learns = model is not None and settings.learning is Learning.ON
         replies = _replies(settings, folder, model)
@@ -83,6 +85,7 @@ def serve(settings: Settings, options: ServeOptions) -> None:
             replies=replies,
             service=service,
             control=LearnerControl(folder.root) if learner else None,
+            model=model,
             revive=learner.revive if learner else lambda: None,
         )
         serve_ui(service, tabs, candidates=settings.ask.candidates, port=options.port, ready=ready)

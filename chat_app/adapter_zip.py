@@ -39,9 +39,6 @@ def adapter_zip(
 def model_card(version: PolicyVersion, lesson: RoundReport, model_name: str) -> str:
     """What the version is and how it was made, as the Hub's model cards say it."""
     about = ModelCardData(base_model=model_name, library_name="peft", tags=["dpo", "twofold"])
-    figures = "\n".join(
-        f"| {name} | {value:.4g} |" for name, value in sorted(lesson.metrics.items())
-    )
     return f"""---
 {about.to_yaml()}
 ---
@@ -51,14 +48,7 @@ def model_card(version: PolicyVersion, lesson: RoundReport, model_name: str) -> 
 A LoRA adapter for {model_name}, made on a person's own machine by twofold from the replies that
 this person picked. It follows one person's taste; it knows nothing that its base model does not.
 
-- Made {version.created_at:%Y-%m-%d}, from version {version.parent}, by {lesson.update_rule}
-- {len(lesson.preference_ids)} choices in this lesson; those of its parents came before
-- Why it went live: {lesson.reason}
-- Seed {lesson.seed}
-
-| figure of the lesson | value |
-|---|---|
-{figures}
+{lesson_lines(version, lesson)}
 
 ```python
 from peft import PeftModel
@@ -70,6 +60,22 @@ model = PeftModel.from_pretrained(base, "twofold-v{version.id}")
 
 The adapter may repeat what it was taught, so treat it as you would treat the chats themselves.
 """
+
+
+def lesson_lines(version: PolicyVersion, lesson: RoundReport) -> str:
+    """How a version was made and what was measured, for a model card."""
+    figures = "\n".join(
+        f"| {name} | {value:.4g} |" for name, value in sorted(lesson.metrics.items())
+    )
+    made = f"{version.created_at:%Y-%m-%d}, from version {version.parent}"
+    return f"""- Made {made}, by {lesson.update_rule}
+- {len(lesson.preference_ids)} choices in this lesson; those of its parents came before
+- Why it went live: {lesson.reason}
+- Seed {lesson.seed}
+
+| figure of the lesson | value |
+|---|---|
+{figures}"""
 
 
 def _content(path: Path, model_name: str) -> bytes:

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from chat_app import data_commands, safety_commands, train_commands
+from chat_app import data_commands, safety_commands, train_commands, version_commands
 from chat_app import options as o
 from chat_app.environment import environment
 from chat_app.errors import ChatError
@@ -69,6 +69,7 @@ cli = typer.Typer(
 versions = typer.Typer(help="The policy versions of a data folder.", no_args_is_help=True)
 database = typer.Typer(help="The database of a data folder.", no_args_is_help=True)
 cli.add_typer(versions, name="versions")
+versions.command("export")(version_commands.export)
 cli.command("export")(data_commands.export)
 cli.command("import")(data_commands.import_)
 cli.command("backup")(data_commands.backup)

@@ -19,6 +19,7 @@ from storage.records import PolicyVersionId
 
 EXPORT = "/download/picks"
 ADAPTER = "/download/adapter"
+MERGED = "/download/merged"
 BACKUP = "/download/backup"
 
 
@@ -34,6 +35,10 @@ def export_link(query: PickQuery, options: ExportOptions) -> str:
 
 def adapter_link(version: PolicyVersionId) -> str:
     return f"{ADAPTER}/{version}"
+
+
+def merged_link(version: PolicyVersionId) -> str:
+    return f"{MERGED}/{version}"
 
 
 def add_downloads(api: FastAPI, tabs: Tabs) -> None:
@@ -58,6 +63,14 @@ def add_downloads(api: FastAPI, tabs: Tabs) -> None:
         except ChatError as error:
             return PlainTextResponse(str(error), status_code=400)
         return _attachment(Response(content), f"twofold-v{version}.zip", "application/zip")
+
+    @api.get(MERGED + "/{version}")
+    def merged(version: int) -> Response:
+        try:
+            content = StreamingResponse(tabs.models.merged(PolicyVersionId(version)))
+        except ChatError as error:
+            return PlainTextResponse(str(error), status_code=400)
+        return _attachment(content, f"twofold-v{version}-merged.zip", "application/zip")
 
     @api.get(BACKUP + "/{name}")
     def backup(name: str) -> Response:

@@ -3,7 +3,7 @@
 No Gradio, SQL or tensors; any thread may call it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,6 +11,9 @@ from typing import Any
 from chat_app.adapter_zip import adapter_zip
 from chat_app.errors import ChatError, sentences
 from chat_app.language import tr
+from chat_app.merged_model import merged_zip
+from learner.errors import LearnerError
+from learner.model_folder import ModelFolder
 from storage.duels import Duel, DuelReader, between
 from storage.policy_registry import PolicyRegistry
 from storage.records import BASE_VERSION, PolicyVersion, PolicyVersionId, RoundReport
@@ -59,10 +62,13 @@ class ModelsService:
         duels: DuelReader,
         model_name: str,
         changed: Callable[[], None],
+        base: ModelFolder | None = None,
     ) -> None:
+        """``base`` None: there is nothing to merge an adapter into, as in the demo."""
         self._policies = policies
         self._duels = duels
         self._changed = changed
+        self._base = base
         self.model_name = model_name
 
     def versions(self) -> list[VersionCard]:
@@ -120,6 +126,21 @@ class ModelsService:
                     tr("The untrained model has no adapter: it is the base model itself.")
                 )
             return adapter_zip(self._policies, known, lesson, self.model_name)
+
+    @property
+    def merges(self) -> bool:
+        """Whether a version can be had as a whole model."""
+        return self._base is not None
+
+    def merged(self, version: PolicyVersionId) -> Iterator[bytes]:
+        """A version merged into its base, as the bytes of a ZIP with a model folder and a card."""
+        if self._base is None:
+            raise ChatError(tr("There is no model here to merge a version into."))
+        with sentences():
+            try:
+                return merged_zip(self._policies, version, self._base, self._policies.rounds.parent)
+            except LearnerError as error:
+                raise ChatError(str(error)) from error
 
     # --- Private -----------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from chat_app.service import ChatService
 from chat_app.settings import Settings
 from chat_app.settings_service import SettingsService
 from learner.control import LearnerControl
+from learner.model_folder import ModelFolder
 from learner.protocols import ReplyMaker
 from storage.database import Store
 from storage.duels import DuelReader
@@ -43,9 +44,11 @@ def build_tabs(
     replies: ReplyMaker,
     service: ChatService,
     control: LearnerControl | None,
+    model: ModelFolder | None = None,
     revive: Callable[[], None] = lambda: None,
 ) -> Tabs:
-    """``control`` None: no learner runs beside this chat. ``revive`` starts one that gave up."""
+    """``control`` None: no learner runs beside this chat. ``revive`` starts one that gave up.
+    ``model`` None: a script speaks."""
     duels, picks, policies = DuelReader(store), PickReader(store), logs.policies
     own_settings = SettingsService(
         folder=folder,
@@ -83,6 +86,7 @@ def build_tabs(
             duels=duels,
             model_name=service.model_name,
             changed=service.version_changed,
+            base=model,
         ),
         settings=own_settings,
         completions=service.completions(lambda: own_settings.current),

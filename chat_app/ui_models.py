@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from chat_app import wording_models as words
-from chat_app.downloads import adapter_link
+from chat_app.downloads import adapter_link, merged_link
 from chat_app.errors import ChatError
 from chat_app.language import tr, upper_first
 from chat_app.models_service import ModelsService, VersionCard, VersionDetail, lanes
@@ -176,8 +176,12 @@ class ModelsPage:
             self.facts: facts_html(detail, datetime.now(UTC)),
             self.own_note: card.note,
             self.make_live: gr.update(visible=card.servable and not card.live),
-            self.download: _adapter(detail) if has_adapter else "",
+            self.download: self._links(detail) if has_adapter else "",
         }
+
+    def _links(self, detail: VersionDetail) -> str:
+        whole = _merged(detail) if self._models.merges else ""
+        return _adapter(detail) + whole
 
     def do_make_live(self, chosen: int | None) -> Update:
         if chosen is None:
@@ -264,6 +268,12 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 def _adapter(detail: VersionDetail) -> str:
     link = escape(adapter_link(detail.card.id))
     text = tr("Download v{id} ({size})", id=detail.card.id, size=words.size(detail.size_bytes))
+    return f'<a class="button quiet" href="{link}" download>{escape(text)}</a>'
+
+
+def _merged(detail: VersionDetail) -> str:
+    link = escape(merged_link(detail.card.id))
+    text = tr("Download v{id} as a whole model", id=detail.card.id)
     return f'<a class="button quiet" href="{link}" download>{escape(text)}</a>'
 
 

@@ -18,6 +18,16 @@ class AskMode(StrEnum):
     ALWAYS = "always"
 
 
+class MergedDtype(StrEnum):
+    """The type in which a merged model is written."""
+
+    BASE = "base"
+    """That of the base's files."""
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+    FLOAT32 = "float32"
+
+
 class QueryRule(StrEnum):
     REGRET_AWARE = "regret-aware"
     """Infomax with the reply that would be shown as one of the two, less its regret."""

@@ -4,6 +4,7 @@ twofold.db       conversations, answers, versions (storage/schema/)
 rounds/          one folder per round of the learner (storage/rounds.py)
 phases/          checkpoints of training phases that may go on (learner/phases/checkpoint.py)
 models/          whole models that training phases made (learner/phases/publish.py)
+.download-*/     a merged model on its way to the browser (chat_app/merged_model.py)
 learner.paused   there while no lesson may start; learner.now asks for one (learner/control.py)
 learner.json     the learner's live progress, replaced atomically, never depended on
 settings.json    what was set on the Settings page (chat_app/saved_settings.py)

@@ -120,6 +120,15 @@ class PolicyReader(RoundReader):
         )
         return {PolicyVersionId(row["version"]): row["body"] for row in found}
 
+    def base_of(self, version: PolicyVersionId) -> str | None:
+        """Return the digest of the base model that a version was made for; None for the base."""
+        found = fetch(
+            self._reader.read(),
+            "SELECT base_sha256 FROM policy_versions WHERE version = ?",
+            [version],
+        )
+        return found[0]["base_sha256"] if found else None
+
     def verify(self, version: PolicyVersionId, *, contents: bool = True) -> None:
         """Raise AdapterError unless the version's folder is the one that was recorded.
 

@@ -14,6 +14,7 @@ from chat_app.cli import run
 from chat_app.saved_settings import SavedSettings, write_saved
 from chat_app.settings import Learning, ServeOptions, Settings
 from learner.config import AskMode, Decoder, QueryRule
+from learner.model_source import resolve_model
 from storage.database import Store
 from storage.folder import DataFolder
 from storage.policy_registry import PolicyRegistry
@@ -67,7 +68,8 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with picks and a few versions, made by a simulation."""
     folder = tmp_path_factory.mktemp("learned")
     write_files(folder)
-    simulated(folder, write_tiny_model(folder / "tiny"), "out")
+    write_tiny_model(folder / "tiny")  # with its true digest, which ``--model`` finds again
+    simulated(folder, resolve_model(str(folder / "tiny"), cache=folder / "cache"), "out")
     return folder / "out" / "data"
 
 
@@ -209,6 +211,30 @@ def test_versions_are_listed_and_rolled_back(twofold, learned: Path):
     assert twofold("versions", "rollback", newest, "--data", learned).status == 0
     with Store(DataFolder(learned).database) as store:
         assert PolicyRegistry(store, DataFolder(learned).rounds).current().id == newest
+
+
+def test_a_version_is_written_as_a_whole_model(twofold, learned: Path, tmp_path: Path):
+    from transformers import AutoModelForCausalLM
+
+    tiny, there = learned.parents[1] / "tiny", ("--data", learned)
+    newest = json.loads(twofold("versions", "list", "--json", *there).out)[-1]["version"]
+    twofold("versions", "rollback", newest, *there)
+    export = ("versions", "export", "--model", tiny, *there)
+    answer = twofold(*export, "--merged", tmp_path / "a" / "whole", "--dtype", "bfloat16")
+    assert (answer.status, answer.err) == (0, "")
+    assert f"Version {newest} as a whole model" in answer.out
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "a" / "whole", dtype="auto")
+    assert str(model.dtype) == "torch.bfloat16"
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["whole"]
+
+    again = twofold(*export, "--merged", tmp_path / "a" / "whole")
+    assert again.status == 2 and "is there already" in again.err
+    unknown = twofold(*export, "--merged", tmp_path / "b", "--version", 999)
+    assert unknown.status == 2 and "no policy version 999" in unknown.err
+    twofold("versions", "rollback", 0, *there)
+    answer = twofold(*export, "--merged", tmp_path / "b")
+    assert answer.status == 2 and "name a --version" in answer.err
+    twofold("versions", "rollback", newest, *there)
 
 
 def test_an_unknown_version_is_told(twofold, learned: Path):

@@ -1,12 +1,15 @@
 """A real chat model small enough for tests: two random Llama layers and a tokenizer made here."""
 
+import json
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from learner.config import GateConfig
+from learner.engine.lora import CONFIG_FILE, WEIGHTS_FILE
 from learner.model_folder import ModelFolder
 
 CHATML = (
@@ -54,6 +57,22 @@ def write_tiny_model(folder: Path) -> ModelFolder:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return ModelFolder(path=folder, name="tiny", sha256="0" * 64)
+
+
+def write_tiny_adapter(model: ModelFolder, folder: Path) -> None:
+    """A LoRA adapter of rank 4 over every linear layer of a tiny model, as a round leaves it."""
+    generator = torch.Generator().manual_seed(1)
+    tensors = {}
+    for name, weight in load_file(model.path / "model.safetensors").items():
+        if name.endswith("_proj.weight"):
+            outputs, inputs = weight.shape
+            path = f"base_model.model.{name.removesuffix('.weight')}"
+            for half, shape in (("A", (4, inputs)), ("B", (outputs, 4))):
+                tensor = 0.1 * torch.randn(shape, generator=generator)
+                tensors[f"{path}.lora_{half}.weight"] = tensor
+    save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "bias": "none"}
+    (folder / CONFIG_FILE).write_text(json.dumps(config), encoding="utf-8")
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:

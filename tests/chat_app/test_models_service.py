@@ -3,16 +3,22 @@
 import io
 import json
 import zipfile
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from chat_app.errors import ChatError
 from chat_app.interval import wilson
+from chat_app.merged_model import sweep_downloads, write_merged
 from chat_app.models_service import ModelsService, VersionCard, lanes
 from chat_app.wording_models import gate_rows, won
+from storage import rounds
 from storage.duels import Duel, DuelReader
 from storage.records import Choice, PolicyVersionId, RoundStatus
-from tests.storage.builders import QUESTION, World, completion
+from tests.storage.builders import BASE_SHA256, QUESTION, World, completion, leave
+from tests.tiny import write_tiny_adapter, write_tiny_model
 
 
 @pytest.fixture
@@ -145,6 +151,66 @@ def test_the_zip_is_a_peft_folder_with_a_card_and_no_path_of_this_machine(world,
     path.write_bytes(b"WEIGHTS")
     with pytest.raises(ChatError, match="not what the round wrote"):
         models.adapter(PolicyVersionId(1))
+
+
+@pytest.fixture
+def whole(world: World, tmp_path: Path) -> ModelsService:
+    """The same over a real tiny model; version 1 is an adapter of it, version 2 is none."""
+    tiny = replace(write_tiny_model(tmp_path / "tiny"), sha256=BASE_SHA256)
+    adapter = partial(write_tiny_adapter, tiny)
+    leave(world.folder.rounds, world.report([world.pick()]), adapter)
+    rounds.collect(world.policies)
+    learn(world)
+    return ModelsService(
+        policies=world.policies,
+        duels=DuelReader(world.store),
+        model_name="some/model",
+        changed=lambda: None,
+        base=tiny,
+    )
+
+
+def test_a_version_leaves_as_a_whole_model_that_loads_by_itself(world, whole, tmp_path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    content = b"".join(whole.merged(PolicyVersionId(1)))
+    archive = zipfile.ZipFile(io.BytesIO(content))
+    assert archive.testzip() is None
+    archive.extractall(tmp_path / "there")
+    folder = tmp_path / "there" / "twofold-v1-merged"
+    assert AutoModelForCausalLM.from_pretrained(folder).config.num_hidden_layers == 2
+    assert AutoTokenizer.from_pretrained(folder).chat_template
+    card = (folder / "README.md").read_text()
+    assert "base_model: tiny" in card and "1 choices in this lesson" in card
+    for file in folder.iterdir():
+        assert str(tmp_path).encode() not in file.read_bytes()
+    assert list(world.folder.root.glob(".download-*")) == []
+
+
+def test_what_cannot_be_merged_says_why_and_leaves_nothing(world, whole, models, tmp_path) -> None:
+    one, two = PolicyVersionId(1), PolicyVersionId(2)
+    with pytest.raises(ChatError, match="no adapter"):
+        whole.merged(PolicyVersionId(0))
+    with pytest.raises(ChatError, match="no policy version 9"):
+        whole.merged(PolicyVersionId(9))
+    with pytest.raises(ChatError, match="can't be merged"):
+        whole.merged(two)  # its files are no safetensors
+    with pytest.raises(ChatError, match="no model here"):
+        models.merged(one)
+    other = replace(whole._base, sha256="0" * 64)
+    with pytest.raises(ChatError, match="another base model"):
+        write_merged(world.policies, one, other, tmp_path / "new")
+    with pytest.raises(ChatError, match="is there already"):
+        write_merged(world.policies, one, whole._base, tmp_path / "tiny")
+    assert not (tmp_path / "new").exists()
+    unread = whole.merged(one)
+    next(unread)
+    assert len(list(world.folder.root.glob(".download-*"))) == 1
+    del unread  # whoever asked for it went away
+    left = world.folder.root / ".download-killed"
+    left.mkdir()
+    sweep_downloads(world.folder.root)
+    assert list(world.folder.root.glob(".download-*")) == []
 
 
 def test_the_gates_figures_stand_beside_their_limits() -> None:

@@ -19,6 +19,7 @@ from chat_app.settings import Settings
 from chat_app.tabs import Tabs, build_tabs
 from chat_app.ui_server import PageServer
 from learner.control import LearnerControl
+from learner.model_folder import ModelFolder
 from learner.protocols import ReplyMaker
 from storage.conversations import ConversationLog
 from storage.database import Store
@@ -61,6 +62,7 @@ def serving(
     port: int = 0,
     config: ServiceConfig | None = None,
     learner_status: Callable[[], LearnerStatus | None] = no_learner,
+    model: ModelFolder | None = None,
 ) -> Iterator[App]:
     """Serve the page over the data folder ``root``; port 0 takes a free one."""
     config = config or ServiceConfig(model_name="a script", collect_every_s=0.1)
@@ -77,6 +79,7 @@ def serving(
                 replies=replies,
                 service=service,
                 control=LearnerControl(root),
+                model=model,
             )
             with PageServer(service, tabs, candidates=config.candidates, port=port) as server:
                 yield App(

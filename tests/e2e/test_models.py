@@ -4,6 +4,8 @@ import io
 import re
 import zipfile
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -11,9 +13,11 @@ from playwright.sync_api import expect
 from learner.engine.scripted import ScriptedAsking
 from storage.records import AskReason
 from tests.e2e.conftest import demo
+from tests.e2e.page import until
 from tests.e2e.test_data import picked
 from tests.e2e.test_page import assert_fits, lesson
-from tests.storage.builders import leave, write_adapter
+from tests.storage.builders import BASE_SHA256, leave, write_adapter
+from tests.tiny import write_tiny_adapter, write_tiny_model
 
 pytestmark = [
     pytest.mark.pages,
@@ -23,12 +27,12 @@ pytestmark = [
 ]
 
 
-def learned(app, lessons=2):
+def learned(app, lessons=2, write=write_adapter):
     """So many versions, each from one pick, each from the one before."""
     for receipt in picked(app, [f"Question {number}" for number in range(lessons)]):
         number = app.policies.next_round()
         report = replace(lesson(app, [receipt.preference_id]), number=number)
-        leave(app.folder.rounds, report, write_adapter)
+        leave(app.folder.rounds, report, write)
         app.service.collect_now()
 
 
@@ -71,6 +75,27 @@ def test_versions_are_looked_at_made_live_rolled_back_and_taken_along(asking, pe
         person.page.get_by_role("link", name="Download v2").click()
     archive = zipfile.ZipFile(io.BytesIO(saved.value.path().read_bytes()))
     assert "twofold-v2/adapter_model.safetensors" in archive.namelist()
+
+
+def test_a_version_is_taken_along_as_a_whole_model_on_a_phone(serve, new_person, tmp_path):
+    tiny = replace(write_tiny_model(tmp_path / "tiny"), sha256=BASE_SHA256)
+    app = serve(demo(ScriptedAsking.ALWAYS, words_per_s=0.0), model=tiny)
+    learned(app, 1, partial(write_tiny_adapter, tiny))
+    person = new_person(360, 740, is_mobile=True, has_touch=True)
+    person.visit(app.address)
+    person.open_tab("Models")
+    link = person.page.get_by_role("link", name="Download v1 as a whole model")
+    expect(link).to_be_visible()
+    assert link.bounding_box()["height"] >= 44
+    assert_fits(person.page)
+    with person.page.expect_download() as saved:
+        link.click()
+    assert saved.value.suggested_filename == "twofold-v1-merged.zip"
+    archive = zipfile.ZipFile(io.BytesIO(saved.value.path().read_bytes()))
+    names = {Path(name).name for name in archive.namelist()}
+    assert {"model.safetensors", "config.json", "tokenizer.json", "README.md"} <= names
+    until(lambda: not list(app.folder.root.glob(".download-*")))
+    assert person.errors == []
 
 
 def test_two_versions_are_compared_blind_and_the_choice_counts_for_the_right_one(asking, person):
