@@ -102,6 +102,7 @@ def test_two_versions_are_compared_blind_and_the_choice_counts_for_the_right_one
     learned(asking, 1)
     person.visit(asking.address)
     person.open_tab("Models")
+    expect(person.part("version-title")).to_be_visible()  # the tab is filled as it is opened
     person.part("compare").get_by_role("button").first.click()
     person.part("compare-start").click()
     expect(person.part("compare-note")).to_contain_text("Write a message first")
