@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from threading import Condition, Event
 
+from learner.early_pick import EarlyPick
 from learner.protocols import Draft, Stage
 from storage.records import ConversationId, PolicyVersionId, TurnId
 
@@ -88,5 +89,5 @@ class ReplyJob(WritingJob):
         self.begun = begun
         self.versions = versions
         self.suggests = suggests
-        self.settle = Event()
+        self.early = EarlyPick()
         self.started = False

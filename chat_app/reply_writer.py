@@ -16,7 +16,7 @@ from learner.errors import AdapterLoadError
 from learner.protocols import ReplyMaker, ReplyPlan
 from storage.conversations import ConversationLog
 from storage.policy_registry import PolicyRegistry
-from storage.records import BASE_VERSION, Message, PolicyVersion, PolicyVersionId
+from storage.records import BASE_VERSION, Choice, Message, PolicyVersion, PolicyVersionId
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,8 @@ class Written:
     stored: bool
     """False where it was stopped before it had any text."""
     notices: tuple[str, ...] = ()
+    picked: tuple[str, Choice] | None = None
+    """The question's token and the answer that was given while the pair was written."""
 
 
 class ReplyWriter:
@@ -48,7 +50,7 @@ class ReplyWriter:
         )
         if plan.dropped_messages:
             notices = (*notices, _left_out(plan.dropped_messages))
-        shown(Written(stored=self._store(job, plan), notices=notices))
+        shown(replace(self._store(job, plan), notices=notices))
         others = () if job.suggests else plan.finish_others(hurry)
         if others:
             self._conversations.add_candidates(job.prompt_turn_id, others)
@@ -81,7 +83,7 @@ class ReplyWriter:
             job.emit,
             job.cancel,
             may_ask=job.may_ask,
-            settle=job.settle,
+            early=job.early,
             rival=self._rival(version, job.seed),
         )
 
@@ -97,25 +99,29 @@ class ReplyWriter:
         """A reply by each of the two versions; where they say the same, one and a word about it."""
         assert job.versions is not None  # noqa: S101 - the caller looked
         one, other = (self._policies.get(version) for version in job.versions)
-        plan = self._replies.compare(prompt, (one, other), job.seed, job.emit, job.cancel)
-        if len({reply.text.strip() for reply in plan.shown}) == len(plan.shown):
+        plan = self._replies.compare(
+            prompt, (one, other), job.seed, job.emit, job.cancel, early=job.early
+        )
+        different = len({reply.text.strip() for reply in plan.shown}) == len(plan.shown)
+        if different or plan.picked is not None:
             return plan, ()
         newer = max(plan.shown, key=lambda reply: reply.policy_version)
         return replace(plan, shown=(newer,), question=None), (tr(SAID_THE_SAME),)
 
-    def _store(self, job: ReplyJob, plan: ReplyPlan) -> bool:
+    def _store(self, job: ReplyJob, plan: ReplyPlan) -> Written:
         if plan.question is not None:
             first, second = plan.shown
-            self._conversations.ask(job.prompt_turn_id, first, second, plan.question)
-            return True
+            asked = self._conversations.ask(job.prompt_turn_id, first, second, plan.question)
+            picked = None if plan.picked is None else (asked.token, plan.picked)
+            return Written(stored=True, picked=picked)
         (reply,) = plan.shown
         if job.cancel.is_set() and not reply.text.strip():
-            return False
+            return Written(stored=False)
         if job.suggests:
             self._conversations.add_candidates(job.prompt_turn_id, [reply])
-            return True
-        self._conversations.reply(job.prompt_turn_id, reply)
-        return True
+        else:
+            self._conversations.reply(job.prompt_turn_id, reply)
+        return Written(stored=True)
 
 
 def _left_out(messages: int) -> str:

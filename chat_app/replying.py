@@ -1,11 +1,11 @@
-"""The replies being written: begun, watched, stopped, settled, and what became of each.
+"""The replies being written: begun, watched, stopped, chosen early, and what became of each.
 
 Any thread may call any method; the model is called on the model's thread only. The lock of ``Core``
 guards the jobs. A reply that fails leaves a sentence for the page, and the message it was for.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from hashlib import blake2b
 
@@ -16,14 +16,16 @@ from chat_app.reply_writer import ReplyWriter, Written
 from learner.errors import LearnerError
 from learner.protocols import Draft
 from storage.errors import StorageError, UnknownError
-from storage.records import ConversationId, Purpose, TurnId
+from storage.records import Choice, ConversationId, Purpose, Receipt, TurnId
 
 log = logging.getLogger(__name__)
 
 
 class Replying:
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, answer: Callable[[str, Choice, int], Receipt]) -> None:
+        """``answer`` stores what was chosen while a pair was written: token, choice, its time."""
         self._core = core
+        self._answer = answer
         self._writer = ReplyWriter(core.logs.conversations, core.logs.policies, core.replies)
         self._failures: dict[ConversationId, str] = {}
         self._notices: dict[ConversationId, tuple[str, ...]] = {}
@@ -94,15 +96,15 @@ class Replying:
             for job in list(self._core.jobs.values()):
                 self._cancel(job)
 
-    def settle(self, conversation_id: ConversationId) -> bool:
-        """The reply that is read while a pair is written is fine: it alone runs on.
+    def pick_early(self, conversation_id: ConversationId, choice: Choice) -> bool:
+        """Choose while the pair is written: the choice is stored when the chosen reply is whole.
 
         Returns False where nothing is being written (any more).
         """
         with self._core.lock:
             job = self._core.jobs.get(conversation_id)
             if job is not None:
-                job.settle.set()
+                job.early.take(choice)
             return job is not None
 
     def prepare_soon(self) -> None:
@@ -133,6 +135,8 @@ class Replying:
 
     def _shown(self, job: ReplyJob, written: Written) -> None:
         self._latest = job.conversation_id
+        if written.picked is not None:
+            self._answer(*written.picked, job.early.decision_ms)
         self._end(job, notices=written.notices)
 
     def _end(

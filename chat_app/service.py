@@ -68,7 +68,7 @@ class ChatService:
         self.revisions = self._core.revisions
         self.shelf = Shelf(self._core)
         self.teaching = Teaching(self._core)
-        self._replying = Replying(self._core)
+        self._replying = Replying(self._core, self.choose)
         self._loop = Loop(self._core, learner_status, self._replying.prepare_soon)
         self._choosing = Choosing(self._core, self.teaching, clock, self._loop.heed_duels)
         self.ranking = RankingDesk(self._core)
@@ -170,9 +170,9 @@ class ChatService:
         """End the reply being written, if any; the text so far stays, marked as aborted."""
         self._replying.stop(conversation_id)
 
-    def settle(self, conversation_id: ConversationId) -> bool:
-        """The reply that is read while a pair is written is fine; False where none is written."""
-        return self._replying.settle(conversation_id)
+    def pick_early(self, conversation_id: ConversationId, choice: Choice) -> bool:
+        """Choose while a pair is written, FIRST, SECOND or SKIP; False where none is written."""
+        return self._replying.pick_early(conversation_id, choice)
 
     def retry(self, conversation_id: ConversationId) -> None:
         """Write another reply to the last message; the one before stays stored, as a sibling."""

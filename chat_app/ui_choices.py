@@ -6,16 +6,16 @@ import gradio as gr
 
 from chat_app import wording
 from chat_app.errors import ChatError
-from chat_app.language import N_, tr
+from chat_app.language import tr
 from chat_app.service import ChatService
 from chat_app.ui_layout import ChatLayout
 from chat_app.ui_page import PageDrawing
 from chat_app.ui_pair import STARTS
 from chat_app.ui_parts import EACH, LAST, QUIET, Update, show
+from learner.early_pick import EARLY
 from storage.records import Choice, Note, Strength
 
 FOCUS_EDITOR = "() => { window.twofold.focus('better-text') }"
-READY = N_("Both replies were ready just then: take a look, then pick.")
 
 
 class ChoiceEvents:
@@ -29,7 +29,7 @@ class ChoiceEvents:
         pair, reply = parts.pair, parts.reply
         draws = QUIET | {"outputs": parts.drawn}
         for button, choice in pair.choices.items():
-            # To answer the same question twice is no error, and a pick may follow on "fine" fast.
+            # To answer the same question twice is no error, and answers may come fast.
             button.click(
                 self.chooser(choice),
                 [pair.token, pair.changing, parts.key],
@@ -65,15 +65,18 @@ class ChoiceEvents:
         return choose
 
     def _answer(self, choice: Choice, token: str, key: str, *, changing: bool) -> str | None:
-        """Answer, or say while a pair is written that the reply which is read is fine.
+        """Answer, also while the pair is still written.
 
         Returns a word to the person; None where the pair goes away by itself.
         """
         if not token:
             conversation_id = self._page.id(key)
-            if self._service.settle(conversation_id):
+            if choice in EARLY and self._service.pick_early(conversation_id, choice):
                 return None
-            return tr(READY) if self._service.view(conversation_id).question else ""
+            question = self._service.view(conversation_id).question
+            if question is None:
+                return ""
+            token = question.token  # both became whole under the person's finger
         if changing:
             self._service.change(token, choice)
             return ""

@@ -1,7 +1,7 @@
 """The question: two replies, a button under each, and the other answers.
 
-While a pair is written one reply can be read already. Its button then says that it is fine: the
-other one is not waited for, and nothing is asked (docs/decisions/0001).
+The buttons of the two work from the first word: the reply that is chosen while both are written
+goes on alone (docs/decisions/0005).
 """
 
 import difflib
@@ -106,8 +106,6 @@ class PairPanel:
             self.panel,
             self.first,
             self.second,
-            self.first_better,
-            self.second_better,
         ]
 
     @property
@@ -119,16 +117,14 @@ class PairPanel:
         if question is None:
             return {
                 self.panel: show(visible=False),
-                self.title: tr("## Writing another reply to compare…"),
-                self.why: tr(
-                    "If the one you are reading is fine, say so: I stop there and ask nothing."
-                ),
+                self.title: tr("## Two replies are being written…"),
+                self.why: tr("Choose as soon as you know: the other one then stops."),
                 self.token: "",
                 self.changing: "",
                 self.first: _pane_text(""),
                 self.second: _pane_text(""),
-                self.first_better: gr.update(value=_better(1), interactive=False),
-                self.second_better: gr.update(value=_better(2), interactive=False),
+                self.first_better: gr.update(value=_better(1), interactive=True),
+                self.second_better: gr.update(value=_better(2), interactive=True),
                 self.tie: gr.update(interactive=False),
                 self.both_bad: gr.update(interactive=False),
                 self.write: gr.update(interactive=False, visible=True),
@@ -175,16 +171,11 @@ class PairPanel:
         texts = {self.first: _pane_text(draft.texts[0]), self.second: _pane_text(draft.texts[1])}
         if begun:
             return texts
-        leader = 0 if draft.texts[0] else 1
-        buttons = (self.first_better, self.second_better)
-        fine = tr("This one is fine  [{number}]", number=leader + 1)
         return texts | {
             # News leave alone a pair whose answer is being changed: its key must not pick these.
             self.token: "",
             self.changing: "",
             self.panel: show(visible=True),
-            buttons[leader]: gr.update(value=fine, interactive=True),
-            buttons[1 - leader]: gr.update(value=_better(2 - leader), interactive=False),
         }
 
     def draw_editor(self, start: str, question: Comparison) -> Update:

@@ -66,7 +66,9 @@ ANSWERS_HELP = N_(
     "on with the one my judges like better. I learn to avoid both.\n- **Write a "
     "better one**: the chat goes on with your text, and I learn that it beats "
     "both.\n- **Skip**, or simply typing on: the chat goes on with Reply 1. It "
-    "teaches nothing, neither way.\n\nYou can take back or change an answer later.\n"
+    "teaches nothing, neither way.\n\nYou can choose while both are still being "
+    "written: the other one then stops, and only my judges learn from it.\n\nYou "
+    "can take back or change an answer later.\n"
 )
 TEACHING = N_(
     "**A teaching chat**: you write both sides, and what you finish is an example. "

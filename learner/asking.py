@@ -1,11 +1,10 @@
 """From a message to what the person sees: draft, score, open, stream, ask.
 
 Streaming has to start before every candidate is complete. All candidates draft a short prefix
-unseen; the prefixes are scored, the best one becomes the leader and streams, and it is decided
-whether to ask. If so, the others run on beside it, and the reply to compare it with is chosen when
-all are complete: a person reads the leader meanwhile, and what makes a pair worth asking about,
-its length above all, is often known only at the end. If not, the leader is all that is shown, and
-the others are finished afterwards for the learner. docs/decisions/0001 has what this costs.
+unseen; the prefixes are scored, and it is decided whether to ask. If not, the best one streams, and
+the others are finished afterwards for the learner. If so, the pair is chosen from the prefixes too:
+both stream side by side, the others decode beside them, and the person may choose at any moment.
+docs/decisions/0001 has what it costs to decide so early.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +19,8 @@ from learner.acquisition import Asker, Opening
 from learner.best_reply import BestReply, best_replies
 from learner.comparing import compare, duel
 from learner.config import AskConfig
-from learner.duplicates import different_pairs
+from learner.duplicates import different_pairs, near_duplicates
+from learner.early_pick import EarlyPick
 from learner.engine.local import ServingEngine
 from learner.protocols import DecodingBatch, Draft, FeatureExtractor, ReplyPlan, Stage
 from learner.reward.head import BayesianRewardHead
@@ -107,11 +107,11 @@ class AskingReplyMaker:
         cancel: Event,
         *,
         may_ask: bool = True,
-        settle: Event | None = None,
+        early: EarlyPick | None = None,
         rival: PolicyVersion | None = None,
     ) -> ReplyPlan:
         """Write a reply or a pair. Raises AdapterLoadError and PromptTooLongError."""
-        viewer = Viewer(emit=emit, cancel=cancel, settle=settle or Event())
+        viewer = Viewer(emit=emit, cancel=cancel, early=early or EarlyPick())
         generator = torch.Generator().manual_seed(_DECISIONS + seed)
         self._engine.load(version)
         styles = self._styles.choose(self._ask.styled_candidates, generator)
@@ -126,9 +126,9 @@ class AskingReplyMaker:
         if asks and rival is not None and dares:
             plan = self._duel(prompt, batch, opening, (version, rival), seed, viewer)
         else:
-            plan = self._plan(prompt, batch, opening, generator, viewer)
+            plan = self._plan(prompt, batch, drafts, opening, generator, viewer)
         if may_ask:
-            self._count(plan, asked=asks and viewer.settled)
+            self._count(plan, asked=asks and viewer.early.choice is Choice.SKIP)
         return plan
 
     def go_on(
@@ -186,11 +186,12 @@ class AskingReplyMaker:
         seed: int,
         emit: Callable[[Draft], None],
         cancel: Event,
+        *,
+        early: EarlyPick | None = None,
     ) -> ReplyPlan:
         """Let two versions reply, blind. Raises AdapterLoadError and PromptTooLongError."""
-        return compare(
-            self._engine, self._scorer, prompt, versions, self._sampling, seed, emit, cancel
-        )
+        viewer = Viewer(emit=emit, cancel=cancel, early=early or EarlyPick())
+        return compare(self._engine, self._scorer, prompt, versions, self._sampling, seed, viewer)
 
     def configure(self, ask: AskConfig, sampling: Sampling) -> None:
         """Write with these settings from the next reply on; the asking threshold stays."""
@@ -226,44 +227,44 @@ class AskingReplyMaker:
         self,
         prompt: Sequence[Message],
         batch: DecodingBatch,
+        drafts: Float[Tensor, "E N"],
         opening: Opening,
         generator: torch.Generator,
         viewer: Viewer,
     ) -> ReplyPlan:
-        """The leader streams to its end, and a pair is made of it if one is to be asked about."""
-        viewer.stream(batch, opening)
-        if opening.reason is not None and viewer.settled and not viewer.cancelled:
-            opening = replace(opening, reason=None)
+        """One reply streams to its end, or two of which one may be chosen meanwhile."""
+        texts = [batch.text(row) for row in range(self._ask.candidates)]
+        usable = different_pairs(texts, self._ask.near_duplicate_ratio)
+        asked = self._asker.ask(opening, drafts, usable, generator)
+        if asked is None or viewer.cancelled:
+            viewer.one(batch, opening.best)
+            return self._single(prompt, batch, opening.best, viewer.cancel)
+        first, second, question = asked
+        others = [row for row in range(self._ask.candidates) if row not in (first, second)]
+        said = viewer.pair(batch, (first, second), others)
+        if said is Choice.SKIP:
             batch.drop([row for row in range(self._ask.candidates) if row != opening.leader])
-            viewer.stream(batch, opening)
-        if opening.reason is None or viewer.cancelled:
+            viewer.one(batch, opening.leader)
+        if not self._asks(batch, (first, second), said, viewer):
             return self._single(prompt, batch, opening.leader, viewer.cancel)
-        plan = self._pair(prompt, batch, opening, generator)
-        viewer.see(tuple(c.text for c in plan.shown))
-        return plan
-
-    def _pair(
-        self,
-        prompt: Sequence[Message],
-        batch: DecodingBatch,
-        opening: Opening,
-        generator: torch.Generator,
-    ) -> ReplyPlan:
-        """All are complete: choose whom to compare the leader with."""
-        finished = self._scorer.featured(prompt, batch.completions())
-        self._styles.observe(prompt, finished)
-        rewards = self._reward.score(prompt, finished)
-        usable = different_pairs([c.text for c in finished], self._ask.near_duplicate_ratio)
-        asked = self._asker.ask(opening, rewards, usable, generator)
-        shown = [opening.leader] if asked is None else list(asked[:2])
-        rated = self._scorer.with_rewards(finished, rewards)
-        others = tuple(c for i, c in enumerate(rated) if i not in shown)
+        replies = batch.completions()
         return ReplyPlan(
-            shown=tuple(rated[i] for i in shown),
-            question=None if asked is None else asked[2],
-            finish_others=lambda _: others,
+            shown=tuple(self._scorer.scored(prompt, [replies[first], replies[second]])),
+            question=question,
+            finish_others=self._others(prompt, batch, (first, second), viewer.cancel),
             dropped_messages=batch.dropped_messages,
+            picked=said,
         )
+
+    def _asks(
+        self, batch: DecodingBatch, pair: tuple[int, int], said: Choice | None, viewer: Viewer
+    ) -> bool:
+        """Whether what was streamed side by side is a question: chosen already, or worth one."""
+        if said is not None:
+            return said is not Choice.SKIP
+        first, second = (batch.text(row) for row in pair)
+        alike = near_duplicates(first, second, self._ask.near_duplicate_ratio)
+        return not viewer.cancelled and not alike
 
     def _duel(
         self,
@@ -280,12 +281,12 @@ class AskingReplyMaker:
             self._ask, self._sampling, seed,
         )  # fmt: skip
         if plan is None:
-            viewer.stream(batch, replace(opening, leader=0, reason=None))
+            viewer.one(batch, 0)
             plan = self._single(prompt, batch, 0, viewer.cancel)
         return plan
 
     def _count(self, plan: ReplyPlan, *, asked: bool) -> None:
-        """``asked``: there would have been a question, had the person not settled."""
+        """``asked``: there would have been a question, had the person not skipped it."""
         self._asker.count_turn(
             asked=plan.question is not None or asked,
             answers=self._answers,
@@ -293,9 +294,20 @@ class AskingReplyMaker:
         )
 
     def _single(
-        self, prompt: Sequence[Message], batch: DecodingBatch, leader: int, cancel: Event
+        self, prompt: Sequence[Message], batch: DecodingBatch, row: int, cancel: Event
     ) -> ReplyPlan:
-        """The leader is complete, or was stopped; the others may still run."""
+        """The reply is complete, or was stopped; the others may still run."""
+        return ReplyPlan(
+            shown=tuple(self._scorer.scored(prompt, [batch.completions()[row]])),
+            question=None,
+            finish_others=self._others(prompt, batch, (row,), cancel),
+            dropped_messages=batch.dropped_messages,
+        )
+
+    def _others(
+        self, prompt: Sequence[Message], batch: DecodingBatch, shown: Sequence[int], cancel: Event
+    ) -> Callable[[Event], tuple[Completion, ...]]:
+        """What finishes the candidates that nobody saw, and tells the bandit of their styles."""
 
         def finish_others(hurry: Event) -> tuple[Completion, ...]:
             if cancel.is_set():
@@ -304,11 +316,6 @@ class AskingReplyMaker:
                 batch.step()
             rated = self._scorer.scored(prompt, batch.completions())
             self._styles.observe(prompt, rated)
-            return tuple(c for i, c in enumerate(rated) if i != leader)
+            return tuple(c for i, c in enumerate(rated) if i not in shown)
 
-        return ReplyPlan(
-            shown=tuple(self._scorer.scored(prompt, [batch.completions()[leader]])),
-            question=None,
-            finish_others=finish_others,
-            dropped_messages=batch.dropped_messages,
-        )
+        return finish_others

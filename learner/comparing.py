@@ -5,9 +5,8 @@ is drawn from it. ``duel`` is a question of an ordinary turn that sets the versi
 against an earlier one. Both decode in turn, token by token, so that no pace betrays a version.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from threading import Event
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -15,10 +14,18 @@ from learner.acquisition import Opening
 from learner.config import AskConfig
 from learner.duplicates import near_duplicates
 from learner.engine.local import ServingEngine
-from learner.protocols import DecodingBatch, Draft, ReplyPlan, Stage
+from learner.protocols import DecodingBatch, ReplyPlan
 from learner.scorer import Scorer
 from learner.viewer import Viewer
-from storage.records import AskReason, Completion, Message, PolicyVersion, Question, Sampling
+from storage.records import (
+    AskReason,
+    Choice,
+    Completion,
+    Message,
+    PolicyVersion,
+    Question,
+    Sampling,
+)
 
 _ORDER = 1 << 41  # far from the seeds of the replies' own draws
 
@@ -29,28 +36,34 @@ class TwoReplies:
 
     completions: tuple[Completion, Completion]
     dropped_messages: int
+    said: Choice | None = None
+    """What the person said while they were written."""
 
 
 class InStep:
-    """Two batches decoded in step; what is read streams from the first one."""
+    """Two batches of one reply each, decoded in step; row i is the reply of batch i."""
 
-    def __init__(self, leading: DecodingBatch, other: DecodingBatch) -> None:
-        self._leading, self._other = leading, other
+    def __init__(self, *batches: DecodingBatch) -> None:
+        self._batches = batches
 
     @property
     def running(self) -> bool:
-        return self._leading.running or self._other.running
+        return any(batch.running for batch in self._batches)
 
     def step(self) -> None:
-        for batch in (self._leading, self._other):
+        for batch in self._batches:
             if batch.running:
                 batch.step()
 
     def text(self, row: int) -> str:
-        return self._leading.text(row)
+        return self._batches[row].text(0)
 
     def done(self, row: int) -> bool:
-        return self._leading.done(row)
+        return self._batches[row].done(0)
+
+    def drop(self, rows: Sequence[int]) -> None:
+        for row in rows:
+            self._batches[row].drop([0])
 
 
 def compare(
@@ -60,16 +73,15 @@ def compare(
     versions: tuple[PolicyVersion, PolicyVersion],
     sampling: Sampling,
     seed: int,
-    emit: Callable[[Draft], None],
-    cancel: Event,
+    viewer: Viewer,
 ) -> ReplyPlan:
-    """Always a question, unless cancelled. Raises AdapterLoadError and PromptTooLongError."""
-    both = write_both(engine, prompt, versions, sampling, seed, emit, cancel)
+    """A question, unless it is stopped or skipped. Raises AdapterLoadError, PromptTooLongError."""
+    both = write_both(engine, prompt, versions, sampling, seed, viewer)
     shown = tuple(scorer.scored(prompt, both.completions))
-    if cancel.is_set():
+    if both.said is Choice.SKIP or (viewer.cancelled and both.said is None):
         return _plan(shown[:1], None, both.dropped_messages)
     question = scorer.question(prompt, shown, AskReason.COMPARE, 1.0)
-    return _plan(shown, question, both.dropped_messages)
+    return _plan(shown, question, both.dropped_messages, both.said)
 
 
 def duel(
@@ -92,21 +104,27 @@ def duel(
     live, rival = versions
     batch.drop(range(1, ask.candidates))
     rivals = _begun(engine, prompt, rival, sampling, seed + ask.candidates)
+    # None may be a word ahead when both appear.
+    while rivals.running and rivals.lengths()[0] < batch.lengths()[0] and not viewer.cancelled:
+        rivals.step()
     engine.load(live)
-    viewer.stream(InStep(batch, rivals), replace(opening, leader=0))
-    if viewer.settled or viewer.cancelled:
+    order = (0, 1) if opening.leader_first else (1, 0)
+    said = viewer.pair(InStep(batch, rivals), order)
+    if said is Choice.SKIP or (viewer.cancelled and said is None):
         return None
-    if near_duplicates(batch.text(0), rivals.text(0), ask.near_duplicate_ratio):
+    if said is None and near_duplicates(batch.text(0), rivals.text(0), ask.near_duplicate_ratio):
         return None
-    own, other = scorer.scored(prompt, [batch.completions()[0], *rivals.completions()])
-    shown = (own, other) if opening.leader_first else (other, own)
+    both = scorer.scored(prompt, [batch.completions()[0], *rivals.completions()])
+    shown = (both[order[0]], both[order[1]])
     question = scorer.question(prompt, shown, AskReason.DUEL, ask.duel_share)
-    viewer.see(tuple(reply.text for reply in shown))
-    return _plan(shown, question, batch.dropped_messages)
+    return _plan(shown, question, batch.dropped_messages, said)
 
 
 def _plan(
-    shown: tuple[Completion, ...], question: Question | None, dropped_messages: int
+    shown: tuple[Completion, ...],
+    question: Question | None,
+    dropped_messages: int,
+    picked: Choice | None = None,
 ) -> ReplyPlan:
     """There are no other candidates to finish."""
     return ReplyPlan(
@@ -114,6 +132,7 @@ def _plan(
         question=question,
         finish_others=lambda _: (),
         dropped_messages=dropped_messages,
+        picked=picked,
     )
 
 
@@ -123,20 +142,21 @@ def write_both(
     versions: tuple[PolicyVersion, PolicyVersion],
     sampling: Sampling,
     seed: int,
-    emit: Callable[[Draft], None],
-    cancel: Event,
+    viewer: Viewer,
 ) -> TwoReplies:
     """Raises AdapterLoadError and PromptTooLongError. On cancel both are as far as they got."""
     batches = [
         _begun(engine, prompt, version, sampling, seed) for version in _shown(versions, seed)
     ]
-    while any(batch.running for batch in batches) and not cancel.is_set():
-        for batch in batches:
-            if batch.running:
-                batch.step()
-        emit(Draft(stage=Stage.STREAMING, texts=tuple(batch.text(0) for batch in batches)))
+    replies = InStep(*batches)
+    said = viewer.pair(replies, (0, 1))
+    if said is Choice.SKIP:
+        replies.drop([1])
+        viewer.one(replies, 0)
     first, second = (batch.completions()[0] for batch in batches)
-    return TwoReplies(completions=(first, second), dropped_messages=batches[0].dropped_messages)
+    return TwoReplies(
+        completions=(first, second), dropped_messages=batches[0].dropped_messages, said=said
+    )
 
 
 def _shown(

@@ -15,8 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from learner.config import AskConfig
+from learner.early_pick import EarlyPick
 from learner.styles import Style
 from storage.records import (
+    Choice,
     Completion,
     Message,
     PolicyVersion,
@@ -186,10 +188,14 @@ class ReplyPlan:
     same thread, after the shown ones are stored. Returns early, with ABORTED rows, when the event
     is set because somebody waits."""
     dropped_messages: int = 0
+    picked: Choice | None = None
+    """FIRST or SECOND where the person chose while the pair was written; the other one is cut."""
 
     def __post_init__(self) -> None:
         if len(self.shown) != (1 if self.question is None else 2):
             raise ValueError(f"{len(self.shown)} replies shown, question: {self.question}")
+        if self.picked is not None and self.question is None:
+            raise ValueError(f"{self.picked.value} was picked, and nothing was asked")
 
 
 @runtime_checkable
@@ -205,16 +211,15 @@ class ReplyMaker(Protocol):
         cancel: Event,
         *,
         may_ask: bool = True,
-        settle: Event | None = None,
+        early: EarlyPick | None = None,
         rival: PolicyVersion | None = None,
     ) -> ReplyPlan:
         """Write a reply or a pair, emitting drafts; on cancel one reply, ABORTED, and no question.
 
         ``prompt`` ends with a user message. ``may_ask`` off: one reply, whatever the judges think.
-        ``settle`` set while a pair is written: the reply that is read already is fine, so it alone
-        runs on, the others are left as they are, and nothing is asked. A question may set
-        ``version`` against its ``rival``, an earlier one. Raises AdapterError where ``version``
-        can't be loaded.
+        What ``early`` is told while a pair is written counts at once: the reply that is chosen runs
+        on alone, the others are left as they are; SKIP asks nothing. A question may set ``version``
+        against its ``rival``, an earlier one. Raises AdapterError where a version can't be loaded.
         """
         ...
 
@@ -265,9 +270,11 @@ class ReplyMaker(Protocol):
         seed: int,
         emit: Callable[[Draft], None],
         cancel: Event,
+        *,
+        early: EarlyPick | None = None,
     ) -> ReplyPlan:
-        """Both versions reply under the same seed, in an order drawn from it; always a question,
-        unless cancelled. Raises AdapterError where one of them can't be loaded."""
+        """Both versions reply under the same seed, in an order drawn from it; a question, unless
+        cancelled or skipped. Raises AdapterError where one of them can't be loaded."""
         ...
 
     def configure(self, ask: AskConfig, sampling: Sampling) -> None:

@@ -1,12 +1,13 @@
 """The person who reads along while replies are decoded: what they see, and how they end it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Event
 from typing import Protocol, runtime_checkable
 
-from learner.acquisition import Opening
+from learner.early_pick import EarlyPick
 from learner.protocols import DecodingBatch, Draft, Stage
+from storage.records import Choice
 
 
 @runtime_checkable
@@ -18,6 +19,7 @@ class Streamed(Protocol):
     def step(self) -> None: ...
     def text(self, row: int) -> str: ...
     def done(self, row: int) -> bool: ...
+    def drop(self, rows: Sequence[int]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,16 +29,12 @@ class Viewer:
     emit: Callable[[Draft], None]
     cancel: Event
     """Set: no more of this reply."""
-    settle: Event
-    """Set while a pair is written: the reply that is read is fine, so nothing is asked."""
+    early: EarlyPick
+    """What is said of a pair while it is written."""
 
     @property
     def cancelled(self) -> bool:
         return self.cancel.is_set()
-
-    @property
-    def settled(self) -> bool:
-        return self.settle.is_set()
 
     def draft(self, batch: DecodingBatch, tokens: int) -> None:
         """All candidates, unseen, until the longest has so many tokens."""
@@ -46,25 +44,33 @@ class Viewer:
             batch.step()
             self.emit(Draft(stage=Stage.DRAFTING, drafted_tokens=drafted + 1))
 
-    def stream(self, batch: Streamed, opening: Opening) -> None:
-        """The leader, until it is complete; in a pair, until all are or the person settles.
-
-        The other place of a pair is empty.
-        """
-        leader = opening.leader
+    def one(self, batch: Streamed, row: int) -> None:
+        """One reply, until it is complete."""
         while True:
-            text = batch.text(leader)
-            if opening.reason is None:
-                texts: tuple[str, ...] = (text,)
-            else:
-                texts = (text, "") if opening.leader_first else ("", text)
-            self.emit(Draft(stage=Stage.STREAMING, texts=texts))
-            complete = batch.done(leader) if opening.reason is None else not batch.running
-            settled = opening.reason is not None and self.settled
-            if complete or settled or self.cancelled:
+            self.emit(Draft(stage=Stage.STREAMING, texts=(batch.text(row),)))
+            if batch.done(row) or self.cancelled:
                 return
             batch.step()
 
-    def see(self, texts: tuple[str, ...]) -> None:
-        """What is shown, whole."""
-        self.emit(Draft(stage=Stage.STREAMING, texts=texts))
+    def pair(
+        self, batch: Streamed, rows: tuple[int, int], others: Sequence[int] = ()
+    ) -> Choice | None:
+        """Two replies in the order shown, until both are complete or the person has chosen.
+
+        A choice of one of them cuts the other and ``others``, which decode beside the pair; the
+        chosen one then streams alone to its end. Returns what was said while the pair was written.
+        """
+        first, second = rows
+        while True:
+            self.emit(Draft(stage=Stage.STREAMING, texts=(batch.text(first), batch.text(second))))
+            self.early.shown()
+            said = self.early.choice
+            if said in (Choice.FIRST, Choice.SECOND):
+                chosen, cut = rows if said is Choice.FIRST else rows[::-1]
+                batch.drop([cut, *others])
+                self.one(batch, chosen)
+                return said
+            whole = batch.done(first) and batch.done(second)
+            if whole or said is not None or self.cancelled:
+                return said
+            batch.step()

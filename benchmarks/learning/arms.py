@@ -1,11 +1,23 @@
 """The arms of the comparison: ours, ours minus each part, and the rules of others."""
 
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 from learner.config import AskConfig, AskMode, QueryRule, RewardConfig
 
 PLAIN_REWARD = RewardConfig(flip_rates=(0.1,), hidden_prior_stds=(0.5,), picks_between_changes=None)
 """One flat prior, one flip rate, a taste that never changes."""
+
+
+class Commit(StrEnum):
+    """When it is settled what is shown (docs/decisions/0001)."""
+
+    END = "end"
+    """The pair when all candidates are complete."""
+    LEADER = "leader"
+    """One of the pair from drafts, the other when all are complete."""
+    PAIR = "pair"
+    """Both from drafts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +37,7 @@ class Arm:
     ask: AskConfig = field(default_factory=AskConfig)
     value_gate: bool = False
     """Gate by the knowledge gradient instead of the disagreement."""
+    commit: Commit = Commit.END
 
 
 def _always(query: QueryRule) -> AskConfig:
@@ -118,5 +131,15 @@ ARMS: dict[str, Arm] = {
             ),
         ),
         replace(OURS, name="four", about="ours with four candidates", candidates=4),
+        *(
+            replace(
+                ALWAYS,
+                name=f"commit-{commit}",
+                about=f"ours with four candidates, asking every turn; settled early: {commit}",
+                candidates=4,
+                commit=commit,
+            )
+            for commit in Commit
+        ),
     ]
 }

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from benchmarks.learning.arms import Arm
+from benchmarks.learning.arms import Arm, Commit
 from benchmarks.learning.raters import Behaviour, pick
 from benchmarks.learning.world import Scene, World
 from learner.acquisition import Asker
@@ -123,9 +123,7 @@ def run_episode(
             recent = [*recent, (style, hidden)][-RECENT:]
             asked = _ask_by_value(asker, head, rewards, scene, chosen, recent, answers, generator)
         else:
-            opening = asker.open(rewards, answers=len(answers.tie), generator=generator)
-            usable = scene.usable[chosen][:, chosen]
-            asked = asker.ask(opening, rewards, usable, generator)
+            asked = _ask(asker, head, rewards, arm, scene, chosen, len(answers.tie), generator)
         best = pessimistic_best(rewards, arm.reward.pessimism)
         utility = scene.utility[now][chosen]
         plain = scene.utility[now][scene.of_kind("plain")]
@@ -177,6 +175,21 @@ def _refit(head: BayesianRewardHead, answers: _Answers) -> None:
         tie=torch.tensor(answers.tie),
         may_tie=True,
     )
+
+
+def _ask(asker, head, rewards, arm, scene, chosen, answers, generator):  # noqa: ANN001, ANN202
+    """The product's two steps, each on what the arm knows by then."""
+    usable = scene.usable[chosen][:, chosen]
+    opening_rewards = partner_rewards = rewards
+    if arm.commit is not Commit.END:
+        if scene.drafts is None:
+            raise SystemExit("there are no drafts: python -m benchmarks.learning.drafts")
+        drafts = scene.drafts
+        opening_rewards = head.margin_draws(drafts.style[chosen], drafts.hidden[chosen])
+        if arm.commit is Commit.PAIR:
+            partner_rewards, usable = opening_rewards, usable & drafts.usable[chosen][:, chosen]
+    opening = asker.open(opening_rewards, answers=answers, generator=generator)
+    return asker.ask(opening, partner_rewards, usable, generator)
 
 
 def _ask_by_value(asker, head, rewards, scene, chosen, recent, answers, generator):  # noqa: ANN001, ANN202

@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.learning.arms import ARMS
+from benchmarks.learning.arms import ARMS, Commit
+from benchmarks.learning.drafts import load_drafts
 from benchmarks.learning.episode import Person, run_episode
 from benchmarks.learning.pools import load_pools, pool_folder
 from benchmarks.learning.raters import UTILITIES, Behaviour
@@ -139,6 +140,15 @@ EXPERIMENTS = {
             },
             turns=350,
         ),
+        Experiment(
+            name="commit",
+            about="asking every turn, four candidates: when the pair is chosen",
+            arms=tuple(f"commit-{commit}" for commit in Commit),
+            main=tuple(f"commit-{commit}" for commit in Commit),
+            people=_each(),
+            turns=130,
+            labels=100,
+        ),
     ]
 }
 
@@ -155,7 +165,11 @@ def _prepare(count: int = POOLS) -> None:
         raise SystemExit(
             f"{len(pools)} of {count} pools are sampled: python -m benchmarks.learning.pools"
         )
-    _shared["world"] = build_world(pools, pool_folder())
+    try:
+        drafts = load_drafts(model.sha256, count)
+    except FileNotFoundError:
+        drafts = None  # only the experiment "commit" needs them
+    _shared["world"] = build_world(pools, pool_folder(), drafts)
     _shared["taste"] = load_taste(model.sha256)
 
 

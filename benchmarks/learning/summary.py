@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from benchmarks.learning.arms import Commit
 from benchmarks.learning.suite import EXPERIMENTS, KEPT_MARKS, RESULTS, read_results
 
 RESAMPLES = 2000
@@ -242,6 +243,30 @@ def change_table() -> list[str]:
     return lines
 
 
+def commit_table() -> list[str]:
+    """Gain and win rate by when the pair is chosen, and what deciding early costs."""
+    rows = [
+        "| the pair is chosen | gain at 20 / 40 / 100 answers | win rate at 100 "
+        "| better of the pair | less the end, at 100 |",
+        "|---|---|---|---|---|",
+    ]
+    arms = [f"commit-{commit}" for commit in Commit]
+    own = {arm: curves("commit", arm, OWN) for arm in arms}
+    raters, seeds, _ = own[arms[0]].shape
+    for arm in arms:
+        mean = own[arm].mean(axis=(0, 1))
+        gain = " / ".join(f"{mean[list(LABELS).index(n)]:.2f}" for n in (20, 40, 100))
+        win = curves("commit", arm, WIN).mean(axis=(0, 1))[-1]
+        less = interval(
+            lambda r, s, arm=arm: float((own[arm] - own[arms[0]])[r][:, s, -1].mean()),
+            raters,
+            seeds,
+        )
+        asked = _asked_quality("commit", arm)
+        rows.append(f"| {arm} | {gain} | {win:.3f} | {asked:.2f} | {less} |")
+    return rows
+
+
 TABLES = (
     ("Rules and candidates, a question every turn", rules_table, ("rules",)),
     ("Asking when it is worth it", auto_table, ("auto", "always200")),
@@ -249,6 +274,7 @@ TABLES = (
     ("Rare tastes", rare_table, ("rules",)),
     ("Noise", noise_table, ("noise", "auto")),
     ("Change of taste", change_table, ("change",)),
+    ("When the pair is chosen", commit_table, ("commit",)),
 )
 """Title, lines, and the experiments that it is made of."""
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from benchmarks.learning.drafts import Drafts
 from benchmarks.learning.pools import Pool
 from benchmarks.learning.raters import UTILITIES, calibrated
 from learner.reward.style import style_features
@@ -31,6 +32,8 @@ class Scene:
     """Pairs that differ enough to be shown."""
     utility: dict[str, np.ndarray]
     """Each rater's utility of each candidate, logits."""
+    drafts: Drafts | None = None
+    """The same candidates as they were when it was decided whether to ask."""
 
     def of_kind(self, kind: str) -> list[int]:
         """Candidates of one rung: ``plain``, ``hot`` or ``styled`` (any instruction)."""
@@ -51,7 +54,9 @@ class World:
     """Mean utility of the plain samples of the test prompts, logits."""
 
 
-def build_world(pools: Sequence[Pool], cache: Path | None = None) -> World:
+def build_world(
+    pools: Sequence[Pool], cache: Path | None = None, drafts: Sequence[Drafts] | None = None
+) -> World:
     raw = [_raw_utilities(pool) for pool in pools]
     both = list(zip(raw, pools, strict=True))
     scale = {
@@ -72,8 +77,9 @@ def build_world(pools: Sequence[Pool], cache: Path | None = None) -> World:
             hidden=torch.from_numpy(pool.hidden).float(),
             usable=_usable(pool.texts, cache),
             utility={name: scale[name] * u[name] for name in UTILITIES},
+            drafts=cut,
         )
-        for pool, u in zip(pools, raw, strict=True)
+        for pool, u, cut in zip(pools, raw, drafts or [None] * len(pools), strict=True)
     ]
     plain = [(s, s.of_kind("plain")) for s in scenes]
     return World(

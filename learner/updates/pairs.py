@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from learner.reward.head import BayesianRewardHead
-from storage.records import Candidate, CandidatePool, Message, Preference
+from storage.records import Candidate, CandidatePool, FinishReason, Message, Preference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,11 @@ class TrainingPair:
 
 
 def human_pairs(preferences: Sequence[Preference], label_smoothing: float) -> list[TrainingPair]:
-    """One pair for each decided pick."""
+    """One pair for each decided pick between whole replies.
+
+    Where the worse one was cut off by the choice, its end is not known: the reward ensemble learns
+    from such a pick, the policy only through the pairs that the ensemble labels.
+    """
     return [
         TrainingPair(
             prompt=p.comparison.prompt,
@@ -30,7 +34,9 @@ def human_pairs(preferences: Sequence[Preference], label_smoothing: float) -> li
             chosen_prob=1.0 - label_smoothing,
         )
         for p in preferences
-        if p.chosen is not None and p.rejected is not None
+        if p.chosen is not None
+        and p.rejected is not None
+        and p.rejected.completion.finish_reason is not FinishReason.ABORTED
     ]
 
 

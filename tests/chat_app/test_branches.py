@@ -4,6 +4,7 @@ import pytest
 
 from chat_app.errors import ChatError
 from learner.engine.scripted import ScriptedAsking
+from storage.records import Choice, FinishReason
 from tests.chat_app.makers import GatedReplyMaker, SlowReplyMaker, scripted
 
 
@@ -83,19 +84,39 @@ def test_instructions_come_before_everything_and_are_no_message(serve):
         service.shelf.begin(instructions="x" * 9000)
 
 
-def test_settling_gives_one_reply_and_no_question(serve):
-    service = serve(scripted(ScriptedAsking.ALWAYS))
+@pytest.mark.parametrize("choice", [Choice.FIRST, Choice.SECOND])
+def test_a_choice_while_a_pair_is_written_is_stored_with_the_cut_reply(serve, choice):
+    service = serve(maker := GatedReplyMaker(ScriptedAsking.ALWAYS))
     chat = service.new_conversation()
-    assert not service.settle(chat.id)
-    maker = GatedReplyMaker(ScriptedAsking.ALWAYS)
-    service = serve(maker)
-    service.say(chat.id, "Why is the sky blue?")
+    assert not service.pick_early(chat.id, choice)
+    service.say(chat.id, "Count to 30")
     assert maker.begun.wait(5)
-    assert service.settle(chat.id)
+    assert service.pick_early(chat.id, choice)
     maker.gate.set()
     service.drain()
     view = service.view(chat.id)
     assert view.question is None and len(view.turns) == 2
+    answer = view.answers[view.turns[-1].id]
+    assert answer.choice is choice
+    stored = service.question(answer.token)
+    chosen, cut = stored.first, stored.second
+    if choice is Choice.SECOND:
+        chosen, cut = cut, chosen
+    assert view.turns[-1].candidate_id == chosen.id
+    assert chosen.completion.finish_reason is FinishReason.STOP
+    assert cut.completion.finish_reason is FinishReason.ABORTED
+
+
+def test_a_question_skipped_while_it_is_written_is_never_asked(serve):
+    service = serve(maker := GatedReplyMaker(ScriptedAsking.ALWAYS))
+    chat = service.new_conversation()
+    service.say(chat.id, "Why is the sky blue?")
+    assert maker.begun.wait(5)
+    assert service.pick_early(chat.id, Choice.SKIP)
+    maker.gate.set()
+    service.drain()
+    view = service.view(chat.id)
+    assert view.question is None and len(view.turns) == 2 and not view.answers
 
 
 def test_a_stopped_reply_is_written_on_as_a_sibling(serve):

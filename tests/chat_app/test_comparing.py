@@ -47,10 +47,10 @@ def test_what_cannot_be_compared_is_told_and_begins_no_chat(serve, world):
 class Echo(ScriptedReplyMaker):
     """Says the same, whoever speaks."""
 
-    def compare(self, prompt, versions, seed, emit, cancel):
+    def compare(self, prompt, versions, seed, emit, cancel, **wishes):
         from dataclasses import replace
 
-        plan = super().compare(prompt, versions, seed, emit, cancel)
+        plan = super().compare(prompt, versions, seed, emit, cancel, **wishes)
         return replace(plan, shown=tuple(replace(one, text="the same") for one in plan.shown))
 
 

@@ -4,9 +4,11 @@ from threading import Event
 
 import pytest
 
-from learner.engine.scripted import TOPICS, ScriptedAsking, ScriptedReplyMaker, candidate_texts
+from learner.early_pick import EarlyPick
+from learner.engine.script import TOPICS, candidate_texts
+from learner.engine.scripted import ScriptedAsking, ScriptedReplyMaker
 from learner.protocols import ReplyMaker, Stage
-from storage.records import FinishReason, Message, Role
+from storage.records import Choice, FinishReason, Message, Role
 from tests.chat_app.makers import scripted
 
 
@@ -53,21 +55,25 @@ def test_a_cancelled_reply_is_one_aborted_completion_and_no_question(world):
     assert [one.finish_reason for one in plan.shown] == [FinishReason.ABORTED]
 
 
-def test_settling_leaves_the_other_reply_as_it_is(world):
-    settle = Event()
+@pytest.mark.parametrize("choice", [Choice.FIRST, Choice.SECOND])
+def test_a_choice_while_both_are_written_leaves_the_other_reply_as_it_is(world, choice):
+    early = EarlyPick()
     shown = []
 
     def emit(draft):
         if draft.stage is Stage.STREAMING:
             shown.append(draft.texts)
-            settle.set()
+            early.take(choice)
 
     maker = scripted(ScriptedAsking.ALWAYS)
     base = world.policies.current()
-    plan = maker.reply([user("Count to 9")], base, 0, emit, Event(), settle=settle)
-    assert shown[0].count("") == 1 and len(shown[-1]) == 1
-    assert [one.finish_reason for one in plan.shown] == [FinishReason.STOP]
-    assert [one.finish_reason for one in plan.finish_others(Event())] == [FinishReason.ABORTED]
+    plan = maker.reply([user("Count to 9")], base, 0, emit, Event(), early=early)
+    assert all(shown[0]) and len(shown[0]) == 2 and len(shown[-1]) == 1
+    assert plan.picked is choice and plan.question is not None
+    finishes = [one.finish_reason for one in plan.shown]
+    expected = [FinishReason.STOP, FinishReason.ABORTED]
+    assert finishes == (expected if choice is Choice.FIRST else expected[::-1])
+    assert plan.finish_others(Event()) == ()
 
 
 def test_a_maker_that_may_not_ask_does_not(world):

@@ -21,41 +21,55 @@ pytestmark = [
 ]
 
 
-def test_a_reply_that_is_fine_ends_the_question_before_it_is_asked(serve, person):
+def test_a_reply_is_chosen_while_both_are_written_and_the_other_one_stops(serve, person):
     app = serve(replies := HeldReplyMaker(ScriptedAsking.ALWAYS))
     person.visit(app.address)
     person.say("Count to 200")
-    fine = person.page.get_by_role("button", name="This one is fine")
-    fine.click()
+    for number in (1, 2):
+        expect(person.part(f"reply-{number}")).to_contain_text("1")
+        expect(person.part(f"choose-{number}")).to_be_enabled()
+    for later in ("choose-tie", "choose-both-bad", "write"):
+        expect(person.part(later)).to_be_disabled()
+    person.part("choose-2").click()
     replies.allow(5)
     expect(person.part("pair")).to_be_hidden()
-    expect(person.part("stop")).to_be_visible()  # the reply that is read runs on
+    expect(person.part("stop")).to_be_visible()  # the chosen one runs on
+    expect(person.part("saved-row")).to_be_hidden()
     replies.go.set()
     reply = person.await_reply(1)
     assert len(reply.split()) == 200
-    expect(person.part("saved-row")).to_be_hidden()
+    expect(person.part("saved-row")).to_be_visible()
     app.service.drain()
     counts = app.feedback.counts()
-    assert (counts.asked, counts.replies) == (0, 1)
-    finishes = [row["finish"] for row in app.store.read().query("SELECT finish FROM candidates")]
-    assert sorted(finishes) == [FinishReason.ABORTED, FinishReason.STOP]
+    assert (counts.asked, counts.replies) == (1, 1)
+    [pick] = app.feedback.preferences()
+    assert pick.choice is Choice.SECOND and pick.decision_ms > 0
+    assert pick.chosen.completion.text == reply
+    assert pick.rejected.completion.finish_reason is FinishReason.ABORTED
+    assert 0 < len(pick.rejected.completion.text.split()) < 200
 
 
-def test_a_key_settles_too_and_the_other_reply_cannot_be_picked_unread(serve, person):
+def test_a_key_chooses_early_too_and_another_skips(serve, person):
     app = serve(replies := HeldReplyMaker(ScriptedAsking.ALWAYS))
     person.visit(app.address)
     person.say("Count to 200")
-    fine = person.page.get_by_role("button", name="This one is fine")
-    number = re.search(r"\[(\d)\]", fine.inner_text())[1]
-    other = "2" if number == "1" else "1"
-    expect(person.part(f"choose-{other}")).to_be_disabled()
-    person.press(other)
-    expect(person.part("pair")).to_be_visible()
-    person.press(number)
+    expect(person.part("reply-1")).to_contain_text("1")
+    person.press("1")
     replies.allow(5)
     expect(person.part("pair")).to_be_hidden()
     replies.go.set()
     person.await_reply(1)
+    replies.go.clear()
+    person.say("Count to 100")
+    expect(person.part("reply-1")).to_contain_text("1")
+    person.press("s")
+    replies.allow(5)
+    expect(person.part("pair")).to_be_hidden()
+    replies.go.set()
+    person.await_reply(2)
+    app.service.drain()
+    assert [one.choice for one in app.feedback.preferences()] == [Choice.FIRST]
+    assert app.feedback.counts().asked == 1
 
 
 def test_a_better_reply_is_written_and_goes_on(app, person):

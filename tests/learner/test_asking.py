@@ -10,6 +10,7 @@ import torch
 
 from learner.asking import AskingReplyMaker
 from learner.config import AskConfig, AskMode, RewardConfig
+from learner.early_pick import EarlyPick
 from learner.errors import PromptTooLongError
 from learner.features import FrozenFeatures
 from learner.protocols import ReplyMaker, Stage
@@ -99,25 +100,66 @@ def test_stopping_keeps_one_unfinished_reply_and_asks_nothing(make, base):
     assert sum(d.stage is Stage.STREAMING for d in drafts) == 1
 
 
-def test_a_person_who_settles_gets_the_leader_whole_and_no_question(make, base):
-    settle = Event()
-    read = []
+@pytest.mark.parametrize("choice", [Choice.FIRST, Choice.SECOND])
+def test_a_choice_while_both_are_written_cuts_the_other_one(make, base, choice):
+    early, read = EarlyPick(), []
 
     def emit(draft):
         if draft.stage is Stage.STREAMING:
             read.append(draft.texts)
-            settle.set()
+            early.take(choice)
 
-    plan = make().reply(user("Hello"), base, 0, emit, Event(), settle=settle)
-    assert plan.question is None
-    [leader] = plan.shown
-    assert leader.finish_reason is not FinishReason.ABORTED
-    assert leader.text.startswith("".join(read[0]))
+    plan = make().reply(user("Hello"), base, 0, emit, Event(), early=early)
+    assert plan.picked is choice and plan.question is not None
+    chosen, cut = plan.shown if choice is Choice.FIRST else plan.shown[::-1]
+    assert chosen.finish_reason is not FinishReason.ABORTED
+    # Both could be read from the first words on; then the chosen one ran on alone.
+    assert len(read[0]) == 2 and all(read[0])
+    assert all(len(texts) == 1 for texts in read[1:])
+    assert read[-1] == (chosen.text,)
+    assert cut.finish_reason is FinishReason.ABORTED
+    assert cut.text == read[0][0 if choice is Choice.SECOND else 1]
+    others = plan.finish_others(Event())
+    assert len(others) == 2
+    assert all(len(c.token_ids) <= 7 for c in others if c.finish_reason is FinishReason.ABORTED)
+
+
+def test_a_question_skipped_while_it_is_written_is_none(make, base):
+    early, read = EarlyPick(), []
+
+    def emit(draft):
+        if draft.stage is Stage.STREAMING:
+            read.append(draft.texts)
+            early.take(Choice.SKIP)
+
+    plan = make().reply(user("Hello"), base, 0, emit, Event(), early=early)
+    assert plan.question is None and plan.picked is None
+    [shown] = plan.shown
+    assert shown.finish_reason is not FinishReason.ABORTED
+    assert any(shown.text.startswith(text) for text in read[0])
     others = plan.finish_others(Event())
     assert len(others) == 3
     # The longest draft alone could have been complete by then.
     assert FinishReason.ABORTED in {c.finish_reason for c in others}
-    assert all(len(c.token_ids) <= 6 for c in others if c.finish_reason is FinishReason.ABORTED)
+
+
+def test_both_replies_grow_side_by_side_and_become_the_question(make, base):
+    plan, drafts = speak(make(), base)
+    read = [d.texts for d in drafts if d.stage is Stage.STREAMING]
+    assert all(len(texts) == 2 and all(texts) for texts in read)
+    assert read[-1] == tuple(c.text for c in plan.shown)
+    assert len({texts[0] for texts in read}) > 1 or len({texts[1] for texts in read}) > 1
+
+
+def test_an_early_pick_is_the_first_that_is_said():
+    early = EarlyPick()
+    assert early.choice is None and early.decision_ms == 0
+    with pytest.raises(ValueError, match="whole"):
+        early.take(Choice.TIE)
+    early.shown()
+    early.take(Choice.SECOND)
+    early.take(Choice.FIRST)
+    assert early.choice is Choice.SECOND and early.decision_ms >= 0
 
 
 def test_where_no_answer_could_teach_nothing_is_asked(make, base):

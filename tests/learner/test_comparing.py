@@ -6,11 +6,12 @@ import pytest
 
 from learner.asking import AskingReplyMaker
 from learner.config import AskConfig, AskMode, RewardConfig
+from learner.early_pick import EarlyPick
 from learner.engine.lean import LeanEngine
 from learner.features import FrozenFeatures
 from learner.protocols import Stage
 from learner.reward.head import BayesianRewardHead
-from storage.records import AskReason, FinishReason
+from storage.records import AskReason, Choice, FinishReason
 from tests.learner.conftest import SAMPLING, user
 from tests.learner.test_engine import make_version, run
 
@@ -96,16 +97,16 @@ def test_a_duel_is_between_plain_samples_of_two_versions_and_looks_like_any_pair
             assert one.style is None and one.reward_mean is not None
         read = [draft.texts for draft in drafts if draft.stage is Stage.STREAMING]
         assert read[-1] == tuple(one.text for one in plan.shown)
-        assert all(len(texts) == 2 and "" in texts for texts in read[:-1])
+        assert all(len(texts) == 2 and all(texts) for texts in read)
     assert orders == {(0, 1), (1, 0)}
 
 
-def test_a_duel_that_a_person_settles_or_stops_asks_nothing(replies, base, tmp_path):
+def test_a_duel_that_a_person_skips_or_stops_asks_nothing(replies, base, tmp_path):
     live = make_version(replies.engine.backbone, 1, tmp_path)
     duelling(replies)
-    settle, cancel = Event(), Event()
-    settle.set()
-    plan = replies.reply(PROMPT, live, 0, lambda _: None, Event(), settle=settle, rival=base)
+    early, cancel = EarlyPick(), Event()
+    early.take(Choice.SKIP)
+    plan = replies.reply(PROMPT, live, 0, lambda _: None, Event(), early=early, rival=base)
     assert plan.question is None
     [shown] = plan.shown
     assert shown.policy_version == live.id
@@ -113,6 +114,23 @@ def test_a_duel_that_a_person_settles_or_stops_asks_nothing(replies, base, tmp_p
     cancel.set()
     plan = replies.reply(PROMPT, live, 0, lambda _: None, cancel, rival=base)
     assert plan.question is None and len(plan.shown) == 1
+
+
+def test_a_duel_and_a_comparison_are_decided_while_they_are_written(replies, base, tmp_path):
+    live = make_version(replies.engine.backbone, 1, tmp_path)
+    early = EarlyPick()
+    early.take(Choice.SECOND)
+    plan = duelling(replies).reply(
+        PROMPT, live, 0, lambda _: None, Event(), early=early, rival=base
+    )
+    assert plan.question.reason is AskReason.DUEL and plan.picked is Choice.SECOND
+    cut, chosen = plan.shown
+    assert cut.finish_reason is FinishReason.ABORTED is not chosen.finish_reason
+    assert {cut.policy_version, chosen.policy_version} == {live.id, base.id}
+    plan = replies.compare(PROMPT, (base, live), 0, lambda _: None, Event(), early=early)
+    assert plan.question.reason is AskReason.COMPARE and plan.picked is Choice.SECOND
+    cut, chosen = plan.shown
+    assert cut.finish_reason is FinishReason.ABORTED is not chosen.finish_reason
 
 
 def test_without_a_rival_there_is_no_duel(replies, base):
