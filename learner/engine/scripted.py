@@ -32,6 +32,7 @@ from storage.records import (
     Preference,
     Question,
     RatedReply,
+    Role,
     Sampling,
 )
 from storage.slates import Ranking
