@@ -329,8 +329,20 @@
     fill(draft);
   };
 
-  // A reply grows at the end of the page: whoever was at the end stays there.
+  // A reply grows at the end of the page: whoever was at the end stays there. Two replies are read
+  // from their title on: as soon as they are taller than the window, the page stays at the title.
   let atEnd = true;
+  let atTitle = false;
+  const follow = () => {
+    const pair = byId("pair");
+    const asks = Boolean(pair?.offsetParent);
+    if (!asks) atTitle = false;
+    if (!atEnd || atTitle || !byId("composer")?.offsetParent || distance() <= 0) return;
+    const end = document.documentElement.scrollHeight - window.innerHeight;
+    const title = asks ? pair.getBoundingClientRect().top + window.scrollY - 8 : end;
+    atTitle = title < end;
+    window.scrollTo({ top: Math.min(title, end) });
+  };
   const distance = () =>
     document.documentElement.scrollHeight - window.innerHeight - window.scrollY;
   window.addEventListener("scroll", () => { atEnd = distance() < 80; }, { passive: true });
@@ -344,9 +356,7 @@
       opened = true;
       closeSidebar();
     }
-    if (atEnd && byId("composer")?.offsetParent && distance() > 0) {
-      window.scrollTo({ top: document.documentElement.scrollHeight });
-    }
+    follow();
   }).observe(document.body, { childList: true, subtree: true, characterData: true });
 
   window.twofold = {

@@ -97,6 +97,19 @@ def test_a_phone_has_each_button_under_its_reply_and_no_sideways_scroll(app, new
     assert person.errors == []
 
 
+def test_a_pair_taller_than_the_window_is_read_from_its_title_on(serve, new_person):
+    app = serve(demo(ScriptedAsking.ALWAYS, words_per_s=200.0))
+    person = new_person(360, 640, is_mobile=True, has_touch=True)
+    person.visit(app.address)
+    person.say("Count to 300")
+    person.await_question()
+    expect(person.part("pair-title")).to_be_in_viewport()
+    person.page.evaluate("window.scrollTo(0, document.documentElement.scrollHeight)")
+    expect(person.part("choose-2")).to_be_in_viewport()
+    person.part("choose-2").tap()
+    expect(person.part("undo")).to_be_in_viewport()
+
+
 def assert_fits(page):
     widths = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
     assert widths[0] <= widths[1]
