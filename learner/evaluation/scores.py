@@ -35,6 +35,18 @@ def calibration_error(p: np.ndarray) -> float:
     return float(np.abs(gaps).sum() / len(predicted))
 
 
+def length_balanced_accuracy(p: np.ndarray, longer: np.ndarray) -> float:
+    """Mean of the accuracies where the longer and where the shorter reply was chosen.
+
+    Picking by length alone, either way, scores one half whatever the pairs. NaN where one of the
+    two never happened.
+    """
+    above, below = p[longer > 0], p[longer < 0]
+    if not len(above) or not len(below):
+        return float("nan")
+    return (accuracy(above) + accuracy(below)) / 2.0
+
+
 def longer_is_better(longer: np.ndarray) -> float:
     """Accuracy of picking the longer reply; ``longer`` (n,) is ln of the length ratio."""
     return float(np.mean((longer > 0) + 0.5 * (longer == 0)))

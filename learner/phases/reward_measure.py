@@ -11,6 +11,7 @@ from learner.evaluation.scores import (
     LENGTH_MATCHED,
     accuracy,
     calibration_error,
+    length_balanced_accuracy,
     log_loss,
     longer_is_better,
 )
@@ -32,7 +33,8 @@ def measure_rewards(
     """Accuracy, calibration and log loss of the untied pairs, of each criterion by itself.
 
     Those of the overall order have plain names, the others ``NAME.CRITERION``; ``log_loss`` is over
-    all criteria, so that there is one aim. ``longer_is_better`` is what length alone would reach.
+    all criteria, so that there is one aim. ``longer_is_better`` is what length alone would reach,
+    and one half is what it would reach of ``length_balanced_accuracy``.
     """
     probs: dict[Criterion, list[float]] = {criterion: [] for criterion in criteria}
     longer: dict[Criterion, list[float]] = {criterion: [] for criterion in criteria}
@@ -67,6 +69,9 @@ def measure_rewards(
             f"longer_is_better{suffix}": longer_is_better(ratio),
             f"pairs{suffix}": float(len(p)),
         }
+        balanced = length_balanced_accuracy(p, ratio)
+        if not np.isnan(balanced):
+            metrics[f"length_balanced_accuracy{suffix}"] = balanced
         if matched.any():
             metrics[f"length_matched_accuracy{suffix}"] = accuracy(p[matched])
             metrics[f"length_matched_longer{suffix}"] = longer_is_better(ratio[matched])

@@ -5,7 +5,7 @@ them is the whole model, and reading it is refitting it, in milliseconds.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,6 +23,10 @@ from storage.records import Completion, Message
 from storage.slates import Criterion
 
 HEAD_FILE = "differences.safetensors"
+
+PAIRS_PER_COMPONENT = 16
+MOST_COMPONENTS = 64
+"""More of them predict held-out choices worse (docs/phases.md)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +47,8 @@ class CriteriaHead:
         self, criteria: Sequence[Criterion], config: RewardConfig, *, seed: int, taste: Taste | None
     ) -> None:
         self.criteria = tuple(criteria)
-        self._heads = {c: BayesianRewardHead(config, seed=seed, taste=taste) for c in criteria}
+        self._config, self._seed, self._taste = config, seed, taste
+        self._heads = {c: self._head_of(0) for c in criteria}
 
     def fit(
         self,
@@ -53,6 +58,7 @@ class CriteriaHead:
         """Fit each criterion to its own; ``usual`` is the mean reply, whose reward shall be 0."""
         self._usual = usual
         for criterion, rows in differences.items():
+            self._heads[criterion] = self._head_of(len(rows))
             self._heads[criterion].fit_differences(
                 style=rows.style,
                 hidden=rows.hidden,
@@ -71,9 +77,21 @@ class CriteriaHead:
             [self._heads[c].margin_draws(style, hidden) for c in self.criteria], dim=1
         )
 
+    def _head_of(self, pairs: int) -> BayesianRewardHead:
+        """As wide as so many pairs allow."""
+        at_least = self._config.hidden_components
+        count = components_for(pairs, at_least) if at_least else 0
+        config = replace(self._config, hidden_components=count)
+        return BayesianRewardHead(config, seed=self._seed, taste=self._taste)
+
     def flip_rate(self, criterion: Criterion) -> float:
         """Estimated share of answers on it that were given at random."""
         return self._heads[criterion].flip_rate
+
+
+def components_for(pairs: int, at_least: int) -> int:
+    """Directions of the hidden states that so many pairs can tell apart."""
+    return max(at_least, min(MOST_COMPONENTS, pairs // PAIRS_PER_COMPONENT))
 
 
 def save_differences(

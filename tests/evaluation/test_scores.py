@@ -11,6 +11,7 @@ from learner.evaluation.scores import (
     accuracy,
     brier,
     calibration_error,
+    length_balanced_accuracy,
     log_loss,
     longer_is_better,
 )
@@ -42,6 +43,17 @@ def test_boasting_is_uncalibrated_and_honesty_is_not():
 
 def test_the_longer_baseline_counts_ties_half():
     assert longer_is_better(np.array([1.0, -1.0, 0.0, 2.0])) == 2.5 / 4
+
+
+def test_length_alone_scores_one_half_when_balanced():
+    longer = np.array([1.0, 2.0, 1.0, -1.0])
+    assert accuracy((longer > 0) * 0.9) == 0.75
+    assert length_balanced_accuracy((longer > 0) * 0.9, longer) == 0.5
+    assert length_balanced_accuracy((longer < 0) * 0.9, longer) == 0.5
+    # Two of the three longer ones and the shorter one are right.
+    p = np.array([0.9, 0.9, 0.1, 0.9])
+    assert length_balanced_accuracy(p, longer) == pytest.approx((2 / 3 + 1) / 2)
+    assert math.isnan(length_balanced_accuracy(p[:3], longer[:3]))
 
 
 @given(probabilities)

@@ -17,7 +17,9 @@ from learner.phases.reward_measure import measure_rewards
 from learner.phases.reward_source import read_reward
 from learner.phases.run import PhaseRun
 from learner.reward.criteria import CriteriaWeights
+from learner.reward.criteria_head import CriteriaHead, Differences, components_for
 from learner.reward.ranked import RankedReplies
+from learner.reward.style import STYLE_NAMES
 from learner.update_config import LoraSpec, PpoConfig, RolloutConfig
 from storage.records import BASE_VERSION, Sampling
 from storage.slates import Criterion
@@ -179,7 +181,32 @@ def test_measures_are_of_untied_pairs_by_criterion():
     m = measure_rewards(lambda _: rewards, [item], criteria)
     assert m["pairs"] == 2.0 and m["accuracy"] == 1.0 and m["longer_is_better"] == 0.0
     assert m["pairs.harmlessness"] == 3.0
+    assert "length_balanced_accuracy" not in m  # no longer reply was chosen
     assert m["accuracy.harmlessness"] == pytest.approx(0.5 / 3)  # two wrong, one even
+
+
+def test_a_head_is_as_wide_as_its_pairs_allow():
+    """What is liked is in the 45th of 80 directions: too narrow a head cannot see it."""
+    assert [components_for(pairs, 32) for pairs in (0, 386, 800, 1472)] == [32, 32, 50, 64]
+    assert components_for(5000, 128) == 128
+
+    def right(pairs: int) -> float:
+        generator = torch.Generator().manual_seed(pairs)
+        hidden = torch.randn((pairs + 500, 80), generator=generator) * torch.linspace(2, 1, 80)
+        hidden *= hidden[:, 44:45].sign()  # better minus worse
+        seen = Differences(
+            style=torch.zeros(pairs, len(STYLE_NAMES)),
+            hidden=hidden[:pairs],
+            weight=torch.ones(pairs),
+            tie=torch.zeros(pairs, dtype=torch.bool),
+        )
+        head = CriteriaHead((Criterion.OVERALL,), RewardConfig(), seed=0, taste=None)
+        head.fit({Criterion.OVERALL: seen}, (torch.zeros(len(STYLE_NAMES)), torch.zeros(80)))
+        scored = head.rewards(torch.zeros(500, len(STYLE_NAMES)), hidden[pairs:])
+        return float((scored[:, 0].mean(dim=0) > 0).float().mean())
+
+    assert right(500) < 0.7
+    assert right(1100) > 0.85
 
 
 class Capitals:
