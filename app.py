@@ -4,9 +4,12 @@ torch and Gradio are imported inside the functions that need them: they take sec
 want neither, and the spawned learner imports this file again.
 """
 
+import logging
 import signal
 import sys
-from contextlib import ExitStack
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,27 +29,94 @@ from learner.model_folder import ModelFolder
 from learner.model_source import resolve_model
 from learner.reward.lean_file import read_lean
 from storage.database import Store
-from storage.folder import DataFolder
+from storage.folder import Claim, DataFolder
 from storage.logs import Logs
 from storage.rounds import sweep
 
 if TYPE_CHECKING:
+    from chat_app.service import ChatService
     from learner.protocols import ReplyMaker
     from learner.worker import LearnerProcess
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Running:
+    """The loop over one data folder: what a page or a terminal stands before."""
+
+    folder: DataFolder
+    claim: Claim
+    store: Store
+    logs: Logs
+    model: ModelFolder | None
+    replies: "ReplyMaker"
+    service: "ChatService"
+    learner: "LearnerProcess | None"
+
+
 def serve(settings: Settings, options: ServeOptions) -> None:
     """Serve the page until Ctrl+C. Raises StorageError, ModelError or ChatError."""
-    from chat_app.merged_model import sweep_downloads
-    from chat_app.service import ChatService
     from chat_app.tabs import build_tabs
     from chat_app.ui_server import serve_ui
+
+    with _running(settings, demo=options.demo) as loop:
+        folder, learner = loop.folder, loop.learner
+
+        def ready(address: str) -> None:
+            loop.claim.note_port(urlsplit(address).port)
+            typer.echo(f"twofold is at {address} (Ctrl+C ends it)")
+            if options.open_browser:
+                open_page(address)
+
+        tabs = build_tabs(
+            folder=folder,
+            settings=settings,
+            store=loop.store,
+            logs=loop.logs,
+            replies=loop.replies,
+            service=loop.service,
+            control=LearnerControl(folder.root) if learner else None,
+            model=loop.model,
+            revive=learner.revive if learner else lambda: None,
+        )
+        serve_ui(
+            loop.service,
+            tabs,
+            candidates=settings.ask.candidates,
+            port=options.port,
+            ready=ready,
+        )
+
+
+def chat(settings: Settings, options: ServeOptions) -> None:
+    """Chat in this terminal until the person ends it. Raises as ``serve`` does."""
+    from chat_app.terminal import TerminalChat
+
+    with suppress(ImportError):  # lines can be edited where it is there
+        import readline  # noqa: F401
+    with _running(settings, demo=options.demo, in_terminal=True) as loop:
+        TerminalChat(
+            loop.service,
+            read=input,
+            write=_print_at_once,
+            candidates=settings.ask.candidates,
+            is_terminal=sys.stdout.isatty(),
+        ).run()
+
+
+@contextmanager
+def _running(settings: Settings, *, demo: bool, in_terminal: bool = False) -> Generator[_Running]:
+    """Everything behind the page, until the ``with`` block ends.
+
+    ``in_terminal``: the learner leaves the terminal, and its Ctrl+C, to the chat.
+    """
+    from chat_app.merged_model import sweep_downloads
+    from chat_app.service import ChatService
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # or the clean-up would be skipped
     with ExitStack() as stack:
         speak(settings.language.value)
         data = settings.data
-        if options.demo:
+        if demo:
             data = Path(stack.enter_context(TemporaryDirectory(prefix="twofold-demo-")))
         folder = DataFolder(data)
         claim = stack.enter_context(folder.claim())
@@ -54,7 +124,7 @@ def serve(settings: Settings, options: ServeOptions) -> None:
         logs = Logs.over(store, folder.rounds)
         sweep(logs.policies)
         sweep_downloads(folder.root)
-        model = None if options.demo else resolve_model(settings.model, progress=say)
+        model = None if demo else resolve_model(settings.model, progress=say)
         learns = model is not None and settings.learning is Learning.ON
         replies = _replies(settings, folder, model)
         service = ChatService(
@@ -69,26 +139,18 @@ def serve(settings: Settings, options: ServeOptions) -> None:
             partial(read_progress, folder.progress) if learns else no_learner,
         )
         stack.callback(service.close)
-        learner = _start_learner(stack, settings, folder, model) if learns else None
-
-        def ready(address: str) -> None:
-            claim.note_port(urlsplit(address).port)
-            typer.echo(f"twofold is at {address} (Ctrl+C ends it)")
-            if options.open_browser:
-                open_page(address)
-
-        tabs = build_tabs(
+        yield _Running(
             folder=folder,
-            settings=settings,
+            claim=claim,
             store=store,
             logs=logs,
+            model=model,
             replies=replies,
             service=service,
-            control=LearnerControl(folder.root) if learner else None,
-            model=model,
-            revive=learner.revive if learner else lambda: None,
+            learner=_start_learner(stack, settings, folder, model, quiet=in_terminal)
+            if model is not None and learns
+            else None,
         )
-        serve_ui(service, tabs, candidates=settings.ask.candidates, port=options.port, ready=ready)
 
 
 def _replies(settings: Settings, folder: DataFolder, model: ModelFolder | None) -> "ReplyMaker":
@@ -109,7 +171,12 @@ def _replies(settings: Settings, folder: DataFolder, model: ModelFolder | None) 
 
 
 def _start_learner(
-    stack: ExitStack, settings: Settings, folder: DataFolder, model: ModelFolder
+    stack: ExitStack,
+    settings: Settings,
+    folder: DataFolder,
+    model: ModelFolder,
+    *,
+    quiet: bool,
 ) -> "LearnerProcess":
     from learner.build import LearnerBuild
     from learner.worker import LearnerProcess
@@ -122,14 +189,26 @@ def _start_learner(
         poll_s=online.poll_s,
         max_failures=online.max_failures,
         back_off_s=online.back_off_s,
+        log_level=logging.ERROR if quiet else logging.INFO,
     )
-    learner.start()
+    # Ctrl+C goes to all processes of a terminal. A child inherits what is ignored when it starts.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if quiet else None
+    try:
+        learner.start()
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
     stack.callback(learner.stop)
     return learner
 
 
+def _print_at_once(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
 def main() -> None:
-    run(serve)
+    run(serve, chat=chat)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -48,7 +49,15 @@ KNOWN_ERRORS = (ChatError, LearnerError, RewardEvalError, SimulationError, Stora
 """Their texts are sentences for the person; anything else is a bug and keeps its traceback."""
 
 
-Serve = Callable[[Settings, ServeOptions], None]
+Start = Callable[[Settings, ServeOptions], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Starts:
+    """What a command hands over to, once it knows the settings."""
+
+    serve: Start
+    chat: Start
 
 
 class _ServeByDefault(TyperGroup):
@@ -80,13 +89,14 @@ cli.command("speedrun")(train_commands.speedrun)
 cli.add_typer(database, name="db")
 
 
-def run(serve_page: Serve, args: list[str] | None = None) -> None:
+def run(serve_page: Start, args: list[str] | None = None, *, chat: Start | None = None) -> None:
     """Run the command line and exit: 0 when done, 2 where the person has something to mend.
 
-    ``serve_page`` is given by ``app.py``, which alone knows how to build the whole.
+    ``serve_page`` and ``chat`` are given by ``app.py``, which alone knows how to build the whole;
+    without ``chat`` the page stands in its place.
     """
     try:
-        cli(args, obj=serve_page, prog_name="twofold")
+        cli(args, obj=_Starts(serve=serve_page, chat=chat or serve_page), prog_name="twofold")
     except KNOWN_ERRORS as error:
         typer.echo(f"twofold: {error}", err=True)
         sys.exit(2)
@@ -158,8 +168,62 @@ def serve(
         )
         if not demo:
             settings = with_saved(settings, _unspoken(ctx, settings.data))
-    serve_page: Serve = ctx.find_root().obj
-    serve_page(settings, ServeOptions(port=port, open_browser=open_browser, demo=demo))
+    starts: _Starts = ctx.find_root().obj
+    starts.serve(settings, ServeOptions(port=port, open_browser=open_browser, demo=demo))
+
+
+@cli.command()
+def chat(
+    ctx: typer.Context,
+    data: o.Data = None,
+    model: o.Model = None,
+    language: o.PageLanguage = Language.AUTO,
+    demo: o.Demo = False,
+    ask: o.Ask = AskMode.AUTO,
+    budget: o.Budget = o.ASKING.budget_share,
+    learn: o.Learn = Learning.ON,
+    min_picks: o.MinPicks = o.ONLINE.min_preferences,
+    candidates: o.Candidates = o.ASKING.candidates,
+    temperature: o.Temperature = o.SAMPLING.temperature,
+    top_k: o.TopK = o.SAMPLING.top_k,
+    top_p: o.TopP = o.SAMPLING.top_p,
+    max_new_tokens: o.MaxNewTokens = o.SAMPLING.max_new_tokens,
+    seed: o.Seed = 0,
+    device: o.Device = "auto",
+    dtype: o.Dtype = "auto",
+    threads: o.Threads = 0,
+    decoder: o.DecoderChoice = Decoder.AUTO,
+) -> None:
+    """Chat in this terminal; where two replies are shown, a key picks one.
+
+    What is said and chosen is kept as on the page, and learned from.
+    """
+    with _bad_values():
+        settings = Settings(
+            data=data or DataFolder.default_root(),
+            model=model,
+            language=language,
+            learning=learn,
+            ask=AskConfig(mode=ask, candidates=candidates, budget_share=budget),
+            engine=EngineConfig(
+                sampling=Sampling(
+                    temperature=temperature,
+                    top_k=top_k,
+                    top_p=top_p,
+                    max_new_tokens=max_new_tokens,
+                ),
+                seed=seed,
+                device=device,
+                dtype=dtype,
+                threads=threads,
+                decoder=decoder,
+            ),
+            online=OnlineConfig(seed=seed, min_preferences=min_picks),
+        )
+        if not demo:
+            settings = with_saved(settings, _unspoken(ctx, settings.data))
+    starts: _Starts = ctx.find_root().obj
+    starts.chat(settings, ServeOptions(demo=demo))
 
 
 @cli.command()

@@ -68,6 +68,7 @@ class LearnerProcess:
         poll_s: float = 0.5,
         max_failures: int = 3,
         back_off_s: float = 2.0,
+        log_level: int = logging.INFO,
     ) -> None:
         """``build`` is pickled, and called in the child: it opens the reader and the models.
 
@@ -81,6 +82,7 @@ class LearnerProcess:
         self._poll_s = poll_s
         self._max_failures = max_failures
         self._back_off_s = back_off_s
+        self._log_level = log_level
         self._context = multiprocessing.get_context("spawn")
         # A pipe for each child, not a shared event: whoever sets an event waits for the sleepers
         # to wake, and a killed one never does.
@@ -127,6 +129,7 @@ class LearnerProcess:
         process = self._context.Process(
             target=run,
             args=(self._build, self._progress_path, child_end, pace, self._control),
+            kwargs={"log_level": self._log_level},
             name="twofold-learner",
             daemon=True,
         )
@@ -176,11 +179,13 @@ def run(
     line: Connection,
     pace: Pace,
     control: LearnerControl,
+    *,
+    log_level: int = logging.INFO,
 ) -> None:
     """The child's main: build, then step until told to stop."""
     lower_priority()
     _leave_with_parent()
-    logging.basicConfig(level=logging.INFO, format="learner: %(message)s")
+    logging.basicConfig(level=log_level, format="learner: %(message)s")
     learner = build()
     failures = 0
     write_progress(progress_path, LearnerState.IDLE)
