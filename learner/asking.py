@@ -19,16 +19,18 @@ from learner.acquisition import Asker, Opening
 from learner.best_reply import BestReply, best_replies
 from learner.comparing import compare, duel
 from learner.config import AskConfig
+from learner.continuing import go_on
 from learner.duplicates import different_pairs, near_duplicates
 from learner.early_pick import EarlyPick
 from learner.engine.local import ServingEngine
-from learner.protocols import DecodingBatch, Draft, FeatureExtractor, ReplyPlan, Stage
+from learner.protocols import DecodingBatch, Draft, FeatureExtractor, ReplyPlan
 from learner.reward.head import BayesianRewardHead
 from learner.reward.signals import orders_of, thumbs_of
 from learner.scorer import Scorer
 from learner.several import write_several
 from learner.style_bandit import StyleBandit
 from learner.viewer import Viewer
+from learner.writer import Writer
 from learner.written import as_completion
 from storage.records import (
     Choice,
@@ -37,7 +39,6 @@ from storage.records import (
     PolicyVersion,
     Preference,
     RatedReply,
-    Role,
     Sampling,
 )
 from storage.slates import Ranking
@@ -58,18 +59,17 @@ class AskingReplyMaker:
         ask: AskConfig,
         sampling: Sampling,
     ) -> None:
-        self._engine = engine
-        self._scorer = Scorer(features, reward)
+        self._writer = Writer(engine=engine, scorer=Scorer(features, reward), sampling=sampling)
+        self._scorer = self._writer.scorer
         self._reward = reward
         self._ask = ask
-        self._sampling = sampling
         self._asker = Asker(ask, pessimism=reward.config.pessimism)
         self._styles = StyleBandit(reward)
         self._answers = 0
 
     @property
     def engine(self) -> ServingEngine:
-        return self._engine
+        return self._writer.engine
 
     @property
     def features(self) -> FeatureExtractor:
@@ -81,9 +81,9 @@ class AskingReplyMaker:
 
     def prepare(self, version: PolicyVersion, prompt: Sequence[Message], hurry: Event) -> None:
         """Load ``version`` and encode ``prompt`` under it. Raises AdapterLoadError."""
-        self._engine.load(version)
+        self._writer.engine.load(version)
         if prompt:
-            self._engine.warm(prompt, self._sampling, hurry)
+            self._writer.engine.warm(prompt, self._writer.sampling, hurry)
 
     def refit(
         self,
@@ -113,9 +113,9 @@ class AskingReplyMaker:
         """Write a reply or a pair. Raises AdapterLoadError and PromptTooLongError."""
         viewer = Viewer(emit=emit, cancel=cancel, early=early or EarlyPick())
         generator = torch.Generator().manual_seed(_DECISIONS + seed)
-        self._engine.load(version)
+        self._writer.engine.load(version)
         styles = self._styles.choose(self._ask.styled_candidates, generator)
-        batch = self._engine.start(prompt, self._ask.candidates, self._sampling, seed, styles)
+        batch = self._writer.start(prompt, self._ask.candidates, seed, styles)
         viewer.draft(batch, self._ask.commit_after_tokens)
         drafts = self.score(prompt, batch.completions())
         opening = self._asker.open(drafts, answers=self._answers, generator=generator)
@@ -141,28 +141,13 @@ class AskingReplyMaker:
         cancel: Event,
     ) -> ReplyPlan:
         """Write on where a reply was cut off. Raises AdapterLoadError and PromptTooLongError."""
-        self._engine.load(version)
-        begun = begun.rstrip()
-        so_far = Message(role=Role.ASSISTANT, content=begun)
-        batch = self._engine.start([*prompt, so_far], 1, self._sampling, seed)
-        while batch.running and not cancel.is_set():
-            batch.step()
-            emit(Draft(stage=Stage.STREAMING, texts=(begun + batch.text(0),)))
-        more = batch.completions()[0]
-        whole = as_completion(
-            self._engine, prompt, begun + more.text, finish_reason=more.finish_reason, seed=seed
-        )
-        return ReplyPlan(
-            shown=tuple(self._scorer.scored(prompt, [whole])),
-            question=None,
-            finish_others=lambda _: (),
-            dropped_messages=batch.dropped_messages,
-        )
+        viewer = Viewer(emit=emit, cancel=cancel, early=EarlyPick())
+        return go_on(self._writer, prompt, begun, version, seed, viewer)
 
     def written(self, prompt: Sequence[Message], text: str, version: PolicyVersion) -> Completion:
         """A person's reply as a completion. Raises AdapterLoadError and PromptTooLongError."""
-        self._engine.load(version)
-        completion = as_completion(self._engine, prompt, text)
+        self._writer.engine.load(version)
+        completion = as_completion(self._writer.engine, prompt, text)
         return self._scorer.scored(prompt, [completion])[0]
 
     def several(
@@ -175,8 +160,9 @@ class AskingReplyMaker:
         cancel: Event,
     ) -> tuple[Completion, ...]:
         """Whole replies for a ranking. Raises AdapterLoadError and PromptTooLongError."""
-        self._engine.load(version)
-        found = write_several(self._engine, prompt, n, self._sampling, seed, emit, cancel)
+        self._writer.engine.load(version)
+        viewer = Viewer(emit=emit, cancel=cancel, early=EarlyPick())
+        found = write_several(self._writer, prompt, n, seed, viewer)
         return tuple(self._scorer.scored(prompt, found)) if found else ()
 
     def compare(
@@ -191,11 +177,11 @@ class AskingReplyMaker:
     ) -> ReplyPlan:
         """Let two versions reply, blind. Raises AdapterLoadError and PromptTooLongError."""
         viewer = Viewer(emit=emit, cancel=cancel, early=early or EarlyPick())
-        return compare(self._engine, self._scorer, prompt, versions, self._sampling, seed, viewer)
+        return compare(self._writer, prompt, versions, seed, viewer)
 
     def configure(self, ask: AskConfig, sampling: Sampling) -> None:
         """Write with these settings from the next reply on; the asking threshold stays."""
-        self._ask, self._sampling = ask, sampling
+        self._ask, self._writer = ask, replace(self._writer, sampling=sampling)
         self._asker.config = ask
 
     def taste(self) -> dict[str, float]:
@@ -215,11 +201,9 @@ class AskingReplyMaker:
 
         For measuring: nothing is stored and nothing moves.
         """
-        self._engine.load(version)
+        self._writer.engine.load(version)
         styles = self._styles.choose(self._ask.styled_candidates, None)
-        return best_replies(
-            self._engine, self._scorer, styles, prompts, self._ask, self._sampling, seeds
-        )
+        return best_replies(self._writer, styles, prompts, self._ask, seeds)
 
     # -- the steps -----------------------------------------------------------------------------
 
@@ -276,10 +260,7 @@ class AskingReplyMaker:
         viewer: Viewer,
     ) -> ReplyPlan:
         """A question between two versions; the live one's reply alone where nothing is asked."""
-        plan = duel(
-            self._engine, self._scorer, prompt, batch, opening, versions, viewer,
-            self._ask, self._sampling, seed,
-        )  # fmt: skip
+        plan = duel(self._writer, prompt, batch, opening, versions, viewer, self._ask, seed)
         if plan is None:
             viewer.one(batch, 0)
             plan = self._single(prompt, batch, 0, viewer.cancel)

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from learner.config import AskConfig
-from learner.engine.local import ServingEngine
 from learner.query_rules import pessimistic_best
-from learner.scorer import Scorer
 from learner.styles import Style
-from storage.records import Completion, Message, Sampling
+from learner.writer import Writer
+from storage.records import Completion, Message
 
 PROMPTS_PER_BATCH = 8
 
@@ -26,41 +25,37 @@ class BestReply:
 
 
 def best_replies(
-    engine: ServingEngine,
-    scorer: Scorer,
+    writer: Writer,
     styles: Sequence[Style],
     prompts: Sequence[Sequence[Message]],
     ask: AskConfig,
-    sampling: Sampling,
     seeds: Sequence[int],
 ) -> list[BestReply]:
     """One for each prompt, of the version that the engine has loaded."""
     replies: list[BestReply] = []
     for start in range(0, len(prompts), PROMPTS_PER_BATCH):
         some = slice(start, start + PROMPTS_PER_BATCH)
-        replies += _best_of(engine, scorer, styles, prompts[some], ask, sampling, seeds[some])
+        replies += _best_of(writer, styles, prompts[some], ask, seeds[some])
     return replies
 
 
 def _best_of(
-    engine: ServingEngine,
-    scorer: Scorer,
+    writer: Writer,
     styles: Sequence[Style],
     prompts: Sequence[Sequence[Message]],
     ask: AskConfig,
-    sampling: Sampling,
     seeds: Sequence[int],
 ) -> list[BestReply]:
     N = ask.candidates
-    batch = engine.start_many(prompts, N, sampling, seeds, styles)
+    batch = writer.engine.start_many(prompts, N, writer.sampling, seeds, styles)
     for _ in range(ask.commit_after_tokens):
         if batch.running:
             batch.step()
     drafts = batch.completions()
     best: list[int] = []
     for p, prompt in enumerate(prompts):
-        rewards = scorer.score(prompt, drafts[p * N : (p + 1) * N])
-        best.append(p * N + pessimistic_best(rewards, scorer.reward.config.pessimism))
+        rewards = writer.scorer.score(prompt, drafts[p * N : (p + 1) * N])
+        best.append(p * N + pessimistic_best(rewards, writer.scorer.reward.config.pessimism))
     plain = [p * N for p in range(len(prompts))]
     batch.drop([i for i in range(len(drafts)) if i not in {*best, *plain}])
     while batch.running:

@@ -13,10 +13,9 @@ import torch
 from learner.acquisition import Opening
 from learner.config import AskConfig
 from learner.duplicates import near_duplicates
-from learner.engine.local import ServingEngine
 from learner.protocols import DecodingBatch, ReplyPlan
-from learner.scorer import Scorer
 from learner.viewer import Viewer
+from learner.writer import Writer
 from storage.records import (
     AskReason,
     Choice,
@@ -24,7 +23,6 @@ from storage.records import (
     Message,
     PolicyVersion,
     Question,
-    Sampling,
 )
 
 _ORDER = 1 << 41  # far from the seeds of the replies' own draws
@@ -67,33 +65,29 @@ class InStep:
 
 
 def compare(
-    engine: ServingEngine,
-    scorer: Scorer,
+    writer: Writer,
     prompt: Sequence[Message],
     versions: tuple[PolicyVersion, PolicyVersion],
-    sampling: Sampling,
     seed: int,
     viewer: Viewer,
 ) -> ReplyPlan:
     """A question, unless it is stopped or skipped. Raises AdapterLoadError, PromptTooLongError."""
-    both = write_both(engine, prompt, versions, sampling, seed, viewer)
-    shown = tuple(scorer.scored(prompt, both.completions))
+    both = write_both(writer, prompt, versions, seed, viewer)
+    shown = tuple(writer.scorer.scored(prompt, both.completions))
     if both.said is Choice.SKIP or (viewer.cancelled and both.said is None):
         return _plan(shown[:1], None, both.dropped_messages)
-    question = scorer.question(prompt, shown, AskReason.COMPARE, 1.0)
+    question = writer.scorer.question(prompt, shown, AskReason.COMPARE, 1.0)
     return _plan(shown, question, both.dropped_messages, both.said)
 
 
 def duel(
-    engine: ServingEngine,
-    scorer: Scorer,
+    writer: Writer,
     prompt: Sequence[Message],
     batch: DecodingBatch,
     opening: Opening,
     versions: tuple[PolicyVersion, PolicyVersion],
     viewer: Viewer,
     ask: AskConfig,
-    sampling: Sampling,
     seed: int,
 ) -> ReplyPlan | None:
     """The live version's first candidate against one of its rival's, both as sampled.
@@ -103,20 +97,20 @@ def duel(
     """
     live, rival = versions
     batch.drop(range(1, ask.candidates))
-    rivals = _begun(engine, prompt, rival, sampling, seed + ask.candidates)
+    rivals = writer.begin(prompt, rival, seed + ask.candidates)
     # None may be a word ahead when both appear.
     while rivals.running and rivals.lengths()[0] < batch.lengths()[0] and not viewer.cancelled:
         rivals.step()
-    engine.load(live)
+    writer.engine.load(live)
     order = (0, 1) if opening.leader_first else (1, 0)
     said = viewer.pair(InStep(batch, rivals), order)
     if said is Choice.SKIP or (viewer.cancelled and said is None):
         return None
     if said is None and near_duplicates(batch.text(0), rivals.text(0), ask.near_duplicate_ratio):
         return None
-    both = scorer.scored(prompt, [batch.completions()[0], *rivals.completions()])
+    both = writer.scorer.scored(prompt, [batch.completions()[0], *rivals.completions()])
     shown = (both[order[0]], both[order[1]])
-    question = scorer.question(prompt, shown, AskReason.DUEL, ask.duel_share)
+    question = writer.scorer.question(prompt, shown, AskReason.DUEL, ask.duel_share)
     return _plan(shown, question, batch.dropped_messages, said)
 
 
@@ -137,17 +131,14 @@ def _plan(
 
 
 def write_both(
-    engine: ServingEngine,
+    writer: Writer,
     prompt: Sequence[Message],
     versions: tuple[PolicyVersion, PolicyVersion],
-    sampling: Sampling,
     seed: int,
     viewer: Viewer,
 ) -> TwoReplies:
     """Raises AdapterLoadError and PromptTooLongError. On cancel both are as far as they got."""
-    batches = [
-        _begun(engine, prompt, version, sampling, seed) for version in _shown(versions, seed)
-    ]
+    batches = [writer.begin(prompt, version, seed) for version in _shown(versions, seed)]
     replies = InStep(*batches)
     said = viewer.pair(replies, (0, 1))
     if said is Choice.SKIP:
@@ -165,14 +156,3 @@ def _shown(
     generator = torch.Generator().manual_seed(_ORDER + seed)
     swap = bool(torch.randint(2, (), generator=generator))
     return (versions[1], versions[0]) if swap else versions
-
-
-def _begun(
-    engine: ServingEngine,
-    prompt: Sequence[Message],
-    version: PolicyVersion,
-    sampling: Sampling,
-    seed: int,
-) -> DecodingBatch:
-    engine.load(version)
-    return engine.start(prompt, 1, sampling, seed)

@@ -4,24 +4,18 @@ Equal texts are no two answers: where samples say the same, or nothing, more are
 ``TRIES`` batches in all. What is missing then is missing.
 """
 
-from collections.abc import Callable, Sequence
-from threading import Event
+from collections.abc import Sequence
 
-from learner.engine.local import ServingEngine
 from learner.protocols import Draft, Stage
-from storage.records import Completion, Message, Sampling
+from learner.viewer import Viewer
+from learner.writer import Writer
+from storage.records import Completion, Message
 
 TRIES = 3
 
 
 def write_several(
-    engine: ServingEngine,
-    prompt: Sequence[Message],
-    n: int,
-    sampling: Sampling,
-    seed: int,
-    emit: Callable[[Draft], None],
-    cancel: Event,
+    writer: Writer, prompt: Sequence[Message], n: int, seed: int, viewer: Viewer
 ) -> list[Completion]:
     """Return up to ``n`` different replies of the loaded version; none at all on cancel.
 
@@ -29,12 +23,14 @@ def write_several(
     """
     found: dict[str, Completion] = {}
     for attempt in range(TRIES):
-        batch = engine.start(prompt, n - len(found), sampling, seed + attempt * n)
-        while batch.running and not cancel.is_set():
+        missing = n - len(found)
+        batch = writer.start(prompt, missing, seed + attempt * n)
+        while batch.running and not viewer.cancelled:
             batch.step()
-            texts = tuple(batch.text(row) for row in range(n - len(found)))
-            emit(Draft(stage=Stage.STREAMING, texts=(*(c.text for c in found.values()), *texts)))
-        if cancel.is_set():
+            texts = tuple(batch.text(row) for row in range(missing))
+            whole = (c.text for c in found.values())
+            viewer.emit(Draft(stage=Stage.STREAMING, texts=(*whole, *texts)))
+        if viewer.cancelled:
             return []
         for completion in batch.completions():
             said = " ".join(completion.text.split()).lower()

@@ -216,9 +216,9 @@ def test_others_stay_unfinished_when_somebody_waits(make, base):
 
 
 def test_near_duplicates_are_never_a_question(make, base):
-    greedy = replace(SAMPLING, temperature=0.0)
-    replies = make(styled=0)
-    replies._sampling = greedy  # all four candidates become the same text
+    replies = make()
+    greedy = replace(SAMPLING, temperature=0.0)  # all four candidates become the same text
+    replies.configure(AskConfig(commit_after_tokens=6, styled=0), greedy)
     plan, _ = speak(replies, base)
     assert plan.question is None
     assert len(plan.shown) == 1

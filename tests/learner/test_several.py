@@ -4,7 +4,14 @@ from threading import Event
 
 import pytest
 
+from learner.config import RewardConfig
+from learner.early_pick import EarlyPick
+from learner.features import FrozenFeatures
+from learner.reward.head import BayesianRewardHead
+from learner.scorer import Scorer
 from learner.several import write_several
+from learner.viewer import Viewer
+from learner.writer import Writer
 from storage.records import FinishReason, Sampling
 from tests.learner.conftest import SAMPLING, user
 
@@ -12,7 +19,10 @@ from tests.learner.conftest import SAMPLING, user
 def write(engine, n, sampling=SAMPLING, seed=3, cancel=None):
     drafts = []
     prompt = user("Hello")
-    found = write_several(engine, prompt, n, sampling, seed, drafts.append, cancel or Event())
+    scorer = Scorer(FrozenFeatures(engine), BayesianRewardHead(RewardConfig(), seed=0))
+    writer = Writer(engine=engine, scorer=scorer, sampling=sampling)
+    viewer = Viewer(emit=drafts.append, cancel=cancel or Event(), early=EarlyPick())
+    found = write_several(writer, prompt, n, seed, viewer)
     return found, drafts
 
 
