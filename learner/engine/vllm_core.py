@@ -53,7 +53,7 @@ class CoreOptions:
     dtype: str
     context_tokens: int
     max_lora_rank: int
-    """Adapters up to this rank can be served; all take the room of the largest."""
+    """Adapters up to this rank can be served: 8, 16, 32, 64, 128, 256 or 512."""
     lora_slots: int
     """Adapters that may act in one step; as many are kept."""
     memory_share: float
@@ -104,6 +104,7 @@ class VllmCore:
             raise ModelError(MISSING)
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
+        log.info("starting vLLM, which takes a minute")
         try:
             from vllm.engine.arg_utils import EngineArgs  # noqa: PLC0415 - ten seconds
             from vllm.v1.engine.llm_engine import LLMEngine  # noqa: PLC0415
@@ -118,7 +119,7 @@ class VllmCore:
                     enable_prefix_caching=True,
                     block_size=BLOCK_TOKENS,
                     enable_lora=True,
-                    max_lora_rank=_rank_of(options.max_lora_rank),
+                    max_lora_rank=options.max_lora_rank,
                     max_loras=options.lora_slots,
                     max_cpu_loras=options.lora_slots + 1,  # one arrives while all speak
                     gpu_memory_utilization=options.memory_share,
@@ -135,15 +136,25 @@ class VllmCore:
         self._adapters = itertools.count(1)
         self._running: dict[str, Request] = {}
         self._abandoned: deque[str] = deque()
+        # On a CPU, vLLM 0.32 lets the adapter in its last slot act on rows without one as soon as
+        # another row has one (vllm-project/vllm#48421): there no row is without.
         self.base: ServedAdapter | None = None
-        """Whom the base speaks through. On a CPU, vLLM 0.32 lets the adapter in its last slot act
-        on rows without one as soon as another row has one (vllm-project/vllm#48421): there no row
-        is without."""
         self._blank: TemporaryDirectory[str] | None = None
         if write_blank is not None:
             self._blank = TemporaryDirectory(prefix="twofold-vllm-")
             write_blank(Path(self._blank.name))
             self.base = self.load_adapter("base", Path(self._blank.name))
+        self._rehearse()
+
+    def _rehearse(self) -> None:
+        """Decode a few tokens, so that what vLLM compiles at first use is not waited for later."""
+        for rows in (2, 1):  # one row is compiled by itself
+            requests = [
+                self.add([1] * 4, Sampling(max_new_tokens=2), row, (), self.base)
+                for row in range(rows)
+            ]
+            while not all(request.finished for request in requests):
+                self._step()
 
     # -- requests ------------------------------------------------------------------------------
 
@@ -166,6 +177,7 @@ class VllmCore:
             seed=seed,
             max_tokens=sampling.max_new_tokens,
             stop_token_ids=list(stop_ids),
+            ignore_eos=True,  # the ids given are all that end it
             logprobs=0,  # that of the drawn token
         )
 
@@ -291,9 +303,3 @@ def _take(output: "RequestOutput", request: Request) -> None:
     for token, place in zip(drawn.token_ids, drawn.logprobs or (), strict=False):
         request.tokens.append((token, float(place[token].logprob)))
     request.finished = output.finished
-
-
-def _rank_of(rank: int) -> int:
-    """The smallest rank that vLLM can be built for and that holds ``rank``."""
-    sizes = (8, 16, 32, 64, 128, 256, 320, 512)
-    return next((size for size in sizes if size >= rank), sizes[-1])

@@ -7,11 +7,12 @@ from threading import Event
 import pytest
 import torch
 
-from learner.config import EngineConfig
+from learner.config import EngineConfig, Prompting
 from learner.engine.backbone import Backbone
 from learner.engine.local import ServingEngine
 from learner.engine.vllm import VllmEngine, start_core
 from learner.errors import AdapterLoadError
+from learner.few_shot import STOP
 from learner.measures import ScoredText, reply_logps
 from learner.styles import STYLES
 from learner.update_config import LoraSpec
@@ -232,3 +233,13 @@ def test_greedy_replies_are_the_backbones_own(engine):
         )
     expected = said[0, ids.shape[1] :].tolist()
     assert list(reply.token_ids) == [t for t in expected if t not in engine.backbone.eos_ids]
+
+
+def test_a_reply_that_ends_in_words_ends_its_request(default_model, core):
+    config = replace(CONFIG, prompting=Prompting.FEW_SHOT, max_prompt_tokens=1024)
+    engine = VllmEngine(Backbone(default_model.path, config), config, core)
+    sampling = Sampling(temperature=0.5, max_new_tokens=48)
+    replies = run(engine.start(user("What colour is the sky?"), 4, sampling, seed=0))
+    ended = [reply for reply in replies if reply.finish_reason is FinishReason.STOP]
+    assert ended and not any(STOP in reply.text for reply in replies)
+    assert core.running == 0
