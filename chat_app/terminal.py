@@ -57,6 +57,7 @@ class TerminalChat:
         self._candidates = candidates
         self._is_terminal = is_terminal
         self._speaker = service.status().live
+        self._doing = ""  # what the last line says, where it goes again
         self._turn_to_new()
 
     def run(self) -> None:
@@ -260,9 +261,10 @@ class TerminalChat:
         self._write(plain(sentence).strip() + "\n")
 
     def _status(self, sentence: str) -> None:
-        """What is being done just now, in a line that goes again."""
-        if self._is_terminal:
+        """What is being done just now, in a line that goes again; nothing else is taken back."""
+        if self._is_terminal and sentence != self._doing:
             self._write(CLEAR + plain(sentence))
+            self._doing = sentence
 
 
 class _Streamed:

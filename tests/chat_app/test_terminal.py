@@ -8,7 +8,7 @@ from chat_app.language import speak
 from chat_app.progress import no_learner
 from chat_app.service import ChatService
 from chat_app.terminal import TerminalChat, plain
-from learner.engine.scripted import ScriptedAsking
+from learner.engine.scripted import ScriptedAsking, ScriptedReplyMaker
 from storage.records import Choice, FinishReason
 from tests.chat_app.conftest import CONFIG, logs_of
 from tests.chat_app.makers import FailingReplyMaker, HeldReplyMaker, scripted
@@ -204,10 +204,24 @@ def test_a_reply_obeys_nobody_in_the_terminal(serve, typed):
     assert plain("a\tb\nc") == "a\tb\nc"
 
 
-def test_what_is_being_done_goes_again_in_a_terminal(service, typed):
+def test_what_is_being_done_goes_again_in_a_terminal(serve, world, typed):
+    service = serve(ScriptedReplyMaker(ScriptedAsking.ALWAYS, words_per_s=60.0))
     assert "\x1b" not in typed(service, SKY)
-    seen = typed(service, SKY, is_terminal=True)
-    assert "\r\x1b[K" in seen and not seen.split("---")[0].endswith("…")
+    before = len(world.log.list())
+    for message in (SKY, "Three ideas for a rainy day", "A note to a neighbour", "Shorter"):
+        seen = typed(service, message, "s", is_terminal=True)
+        shown = as_shown(seen)
+        pair = world.feedback.preferences()[-1].comparison
+        for reply in (pair.first, pair.second):
+            assert reply.completion.text in shown, "a line of a reply was taken back"
+        assert "\r\x1b[K" in seen and seen.count("Drafting 4 replies…") <= 1
+        assert "Drafting" not in shown and "Writing two" not in shown
+    assert len(world.log.list()) == before + 4
+
+
+def as_shown(written):
+    """What is left on the screen: what stands in a line before it is cleared is gone."""
+    return "\n".join(line.rpartition("\r\x1b[K")[2] for line in written.split("\n"))
 
 
 def test_it_speaks_german(service, typed):
