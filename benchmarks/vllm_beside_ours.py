@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from benchmarks.machine import machine
-from learner.build import load_engine, load_writer
+from learner.build import load_engine, load_serving
 from learner.config import Decoder, EngineConfig
 from learner.engine.local import LocalEngine, ServingEngine
 from learner.model_source import resolve_model
@@ -66,7 +66,7 @@ def main() -> None:
     config = EngineConfig(decoder=Decoder.VLLM, device="cpu")
     local = load_engine(resolve_model(progress=print), config)
     local.backbone.eos_ids = ()  # both go on to their last token
-    engines = {"ours": local, "vllm": load_writer(local, config)}
+    engines = {"ours": local, "vllm": load_serving(local, config)}
     found: dict[str, dict[str, dict[str, float]]] = {name: {} for name in engines}
     with TemporaryDirectory() as folder:
         for label, version in versions(local, Path(folder)).items():

@@ -193,6 +193,7 @@ def chat(
     dtype: o.Dtype = "auto",
     threads: o.Threads = 0,
     decoder: o.DecoderChoice = Decoder.AUTO,
+    vllm_memory: o.VllmMemory = o.ENGINE.vllm_memory,
 ) -> None:
     """Chat in this terminal; where two replies are shown, a key picks one.
 
@@ -217,6 +218,7 @@ def chat(
                 dtype=dtype,
                 threads=threads,
                 decoder=decoder,
+                vllm_memory=vllm_memory,
             ),
             online=OnlineConfig(seed=seed, min_preferences=min_picks),
         )

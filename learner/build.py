@@ -62,7 +62,7 @@ def load_engine(model: ModelFolder, config: EngineConfig) -> LocalEngine:
         return HfEngine(backbone, config)
 
 
-def load_writer(local: LocalEngine, config: EngineConfig) -> ServingEngine:
+def load_serving(local: LocalEngine, config: EngineConfig) -> ServingEngine:
     """What writes replies where ``local`` is there already: itself, or vLLM. Raises ModelError."""
     if config.decoder is not Decoder.VLLM:
         return local
@@ -124,7 +124,7 @@ def build_replies(
     else:
         head = UntaughtRewardHead(reward, seed=engine.seed, taste=taste)
     return AskingReplyMaker(
-        engine=load_writer(local, engine),
+        engine=load_serving(local, engine),
         features=frozen_features(local),
         reward=head,
         ask=ask,

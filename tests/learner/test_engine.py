@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 import torch
 
-from learner.build import load_writer
+from learner.build import load_serving
 from learner.config import Decoder
 from learner.engine.backbone import RESIDENT_ADAPTERS, TRAINING_VERSION
 from learner.engine.hf import HfEngine
@@ -196,9 +196,9 @@ def test_the_adapter_in_training_can_be_sampled(engine, base):
 
 def test_a_missing_vllm_is_said_with_what_to_do(engine, engine_config, monkeypatch):
     monkeypatch.setattr("learner.engine.vllm_core.find_spec", lambda _: None)
-    assert load_writer(engine, engine_config) is engine
+    assert load_serving(engine, engine_config) is engine
     with pytest.raises(ModelError, match="vLLM is not installed"):
-        load_writer(engine, replace(engine_config, decoder=Decoder.VLLM))
+        load_serving(engine, replace(engine_config, decoder=Decoder.VLLM))
 
 
 def test_given_replies_have_the_log_probabilities_they_were_drawn_with(engine, tmp_path):
