@@ -1,9 +1,12 @@
 """Thumbs, reasons, own words, changes of mind, and what a page is told of each."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from chat_app.errors import ChatError
 from chat_app.revisions import with_key
+from chat_app.ui_pick import facts_html
 from chat_app.wording_labels import of_pair
 from learner.engine.scripted import ScriptedAsking
 from learner.errors import PromptTooLongError
@@ -59,9 +62,10 @@ def test_labels_of_one_reply_are_seen_and_taken_back(service, chat, world):
     view = service.view(chat.id)
     assert view.labels == {reply.id: (Label.UNSAFE, Label.WRONG_FACTS)}
     assert service.revisions.news(with_key(before, chat.key), chat.key)["chat"]
-    assert of_pair(PickReader(world.store).detail(question.id).labels) == (
-        "Reply 2: Unsafe, Wrong facts"
-    )
+    detail = PickReader(world.store).detail(question.id)
+    assert of_pair(detail.labels) == "Reply 2: Unsafe, Wrong facts"
+    on_the_data_tab = facts_html(detail, datetime.now(UTC))
+    assert "<dt>Marked</dt><dd>Reply 2: Unsafe, Wrong facts</dd>" in on_the_data_tab
     service.teaching.label(chat.id, reply.id, [])
     assert service.view(chat.id).labels == {}
     with pytest.raises(ChatError, match="not known here: nonsense"):
