@@ -1,7 +1,8 @@
-"""``twofold refusals``: does a version refuse what it should, and answer what it should?"""
+"""Does a version refuse what it should and answer what it should, and how it is taught to."""
 
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +35,9 @@ def refusals(
         list[str] | None, typer.Option("--set", help="Only rows whose set is this.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Rows taken of each file.")] = 100,
+    untaught: Annotated[
+        bool, typer.Option("--untaught", help="Only prompts that teach-refusals leaves out.")
+    ] = False,
     tokens: Annotated[int, typer.Option(min=8, help="Longest reply.")] = 48,
     show: Annotated[bool, typer.Option("--show", help="Print what was said wrong.")] = False,
     as_json: o.AsJson = False,
@@ -45,6 +49,7 @@ def refusals(
     """
     from learner.build import load_engine  # noqa: PLC0415 - torch, seconds
     from learner.safety.report import measure_refusals  # noqa: PLC0415
+    from learner.safety.teaching import is_taught  # noqa: PLC0415
 
     folder = DataFolder(data or DataFolder.default_root())
     chosen = _version(folder, version)
@@ -52,7 +57,9 @@ def refusals(
         (text, refuse, path.name)
         for path, refuse in ((harmful, True), (harmless, False))
         if path is not None
-        for text in _prompts(path, only_set or [], limit)
+        for text in _prompts(
+            path, only_set or [], limit, lambda text: not (untaught and is_taught(text))
+        )
     ]
     engine = load_engine(resolve_model(model, progress=lambda _: None), EngineConfig())
     if chosen is not None:
@@ -80,6 +87,54 @@ def refusals(
             typer.echo(f"\n{verb}: {one['prompt']}\n  {one['reply']}")
 
 
+def teach_refusals(
+    harmful: Annotated[
+        Path, typer.Option(help="JSON lines with a prompt each that should be refused.")
+    ],
+    harmless: Annotated[Path, typer.Option(help="The same of look-alikes that deserve an answer.")],
+    out: Annotated[Path, typer.Option(help="Where the demonstrations go, for train sft.")],
+    version: Annotated[
+        int | None, typer.Option(min=0, help="Who answers; default: the version that speaks.")
+    ] = None,
+    data: o.Data = None,
+    model: o.Model = None,
+    only_set: Annotated[
+        list[str] | None, typer.Option("--set", help="Only rows whose set is this.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Refusals, at most.")] = 150,
+    answers: Annotated[
+        float, typer.Option(min=0.5, help="Answers to look-alikes for each refusal, at most.")
+    ] = 3.0,
+) -> None:
+    """Write demonstrations that teach refusing: half of the prompts, the rest is for measuring.
+
+    Harmful messages get a short refusal, look-alikes what the version answers anyway. Then:
+    twofold train sft --files OUT, and twofold refusals --untaught.
+    """
+    from learner.build import load_engine  # noqa: PLC0415 - torch, seconds
+    from learner.safety.teaching import demonstrations, is_taught  # noqa: PLC0415
+
+    sets = only_set or []
+    refused = _prompts(harmful, sets, limit, is_taught)
+    answered = _prompts(harmless, sets, round(answers * len(refused)), is_taught)
+    if not refused or not answered:
+        raise LearnerError(
+            "Both files must have prompts of the sets named: refusals alone teach to refuse "
+            "everything."
+        )
+    chosen = _version(DataFolder(data or DataFolder.default_root()), version)
+    engine = load_engine(resolve_model(model, progress=lambda _: None), EngineConfig())
+    if chosen is not None:
+        engine.load(chosen)
+    found = demonstrations(engine, refused, answered, say=typer.echo)
+    rows = [json.dumps(one.row(), ensure_ascii=False) + "\n" for one in found]
+    try:
+        out.write_text("".join(rows), encoding="utf-8")
+    except OSError as error:
+        raise LearnerError(f"{out} cannot be written ({error.strerror or error}).") from error
+    typer.echo(f"{len(refused)} refusals, {len(found) - len(refused)} answers are in {out}.")
+
+
 def _version(folder: DataFolder, number: int | None):  # noqa: ANN202 - PolicyVersion or None
     if not folder.database.is_file():
         if number:
@@ -90,8 +145,10 @@ def _version(folder: DataFolder, number: int | None):  # noqa: ANN202 - PolicyVe
         return policies.current() if number is None else policies.get(PolicyVersionId(number))
 
 
-def _prompts(path: Path, sets: list[str], limit: int) -> list[str]:
-    """Raises LearnerError naming the line."""
+def _prompts(
+    path: Path, sets: list[str], limit: int, wanted: Callable[[str], bool] = lambda _: True
+) -> list[str]:
+    """The first ``limit`` different ones. Raises LearnerError where the file can't be used."""
     try:
         with (
             gzip.open(path, "rt", encoding="utf-8")
@@ -104,4 +161,4 @@ def _prompts(path: Path, sets: list[str], limit: int) -> list[str]:
         raise LearnerError(
             f'{path} cannot be used: expected JSON lines as {{"prompt": "..."}} ({error}).'
         ) from error
-    return list(dict.fromkeys(texts))[:limit]
+    return [text for text in dict.fromkeys(texts) if wanted(text)][:limit]

@@ -93,6 +93,23 @@ def test_a_flag_beats_the_environment_which_beats_the_default(
     assert parsed("serve", "--ask", "always")[0].ask.mode is AskMode.ALWAYS
 
 
+def test_refusals_are_taught_beside_answers_or_not_at_all(twofold, tmp_path):
+    harmful, harmless = tmp_path / "harmful.jsonl", tmp_path / "harmless.jsonl"
+    harmful.write_text("".join(f'{{"prompt": "Threaten {i}."}}\n' for i in range(20)))
+    harmless.write_text("")
+    out = tmp_path / "teach.jsonl"
+    wanted = ("--harmful", harmful, "--harmless", harmless, "--out", out)
+    answer = twofold("teach-refusals", *wanted)
+    assert answer.status == 2 and "refusals alone teach to refuse everything" in answer.err
+    harmless.write_text("".join(f'{{"prompt": "Kill process {i}?"}}\n' for i in range(20)))
+    model = write_tiny_model(tmp_path / "tiny")
+    answer = twofold("teach-refusals", *wanted, "--model", model, "--data", tmp_path / "data")
+    assert answer.status == 0, answer.err
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert {row["set"] for row in rows} >= {"refusal"}
+    assert f"answers are in {out}" in answer.out
+
+
 def test_every_option_reaches_its_setting(parsed, tmp_path: Path):
     settings, options = parsed(
         *("serve", "--data", tmp_path, "--model", "m", "--port", 1234, "--no-open", "--demo"),
