@@ -103,7 +103,7 @@ def test_refusals_are_taught_beside_answers_or_not_at_all(twofold, tmp_path):
     assert answer.status == 2 and "refusals alone teach to refuse everything" in answer.err
     harmless.write_text("".join(f'{{"prompt": "Kill process {i}?"}}\n' for i in range(20)))
     model = write_tiny_model(tmp_path / "tiny")
-    answer = twofold("teach-refusals", *wanted, "--model", model, "--data", tmp_path / "data")
+    answer = twofold("teach-refusals", *wanted, "--model", model.path, "--data", tmp_path / "data")
     assert answer.status == 0, answer.err
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert {row["set"] for row in rows} >= {"refusal"}
