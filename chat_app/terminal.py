@@ -177,7 +177,7 @@ class TerminalChat:
     def _draw(self, draft: Draft, streamed: "_Streamed") -> None:
         pair = len(draft.texts) == 2
         if draft.stage is not Stage.STREAMING or (pair and not draft.texts[0]):
-            # Reply 1 is shown first. Where the other one is written first, both come at the end.
+            # Of a pair reply 1 is read as it grows, reply 2 when both are whole.
             if not streamed.text:
                 told = wording.stage_line(draft, self._candidates)
                 self._status(tr("Writing two replies…") if pair else told)
