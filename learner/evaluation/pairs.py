@@ -8,13 +8,13 @@ messages before ``prompt``), ``group`` or ``tree`` (rows that must stay on one s
 import gzip
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from learner.evaluation.options import RewardEvalError
+from learner.families import family_of
 from storage.records import Message, Role
 
 POOL_SHARE = 0.7
@@ -114,8 +114,3 @@ def _pair(row: dict[str, Any]) -> RecordedPair | None:
         rejected=rejected,
         family=str(row.get("group") or row.get("tree") or family_of(prompt[0].content)),
     )
-
-
-def family_of(opening: str) -> str:
-    """The first 70 letters of what opened the conversation: near-copies of a prompt share them."""
-    return re.sub(r"\W+", " ", opening.lower()).strip()[:70]

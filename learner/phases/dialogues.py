@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from learner.engine.backbone import Backbone
-from learner.evaluation.pairs import family_of
+from learner.families import family_of
 from learner.phases.packing import TokenSequence
 from learner.phases.protocol import PhaseError
 from learner.phases.texts import json_rows

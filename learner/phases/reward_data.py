@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from learner.evaluation.pairs import family_of
+from learner.families import family_of
 from learner.phases.place import Place
 from learner.phases.protocol import PhaseError
 from learner.phases.texts import json_rows

@@ -17,7 +17,7 @@ import yaml
 
 from learner.engine.local import ServingEngine
 from learner.errors import PromptTooLongError
-from learner.evaluation.pairs import family_of
+from learner.families import family_of
 from learner.safety.refusals import is_refusal
 from storage.records import Completion, FinishReason, Message, Role, Sampling
 

@@ -20,6 +20,7 @@ from storage.pick_list import PickFilter
 from storage.records import Choice, FinishReason
 from tests.chat_app.makers import GatedReplyMaker, scripted
 from tests.storage.builders import QUESTION, World, completion
+from tests.tiny import write_tiny_model
 
 ALL = PickFilter()
 
@@ -142,6 +143,43 @@ def test_trl_takes_the_export_as_it_is(data, world: World, tmp_path: Path) -> No
     implicit = {name: row["prompt"] + row[name] for name in ("chosen", "rejected")}
     assert trl.maybe_extract_prompt(implicit) == row
     assert trl.is_conversational(rows(data, ExportFormat.UNPAIRED, meta=False)[0])
+
+
+# TRL's own, about what it will do in its next version.
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+def test_trls_trainer_learns_from_the_export(data, world: World, tmp_path: Path) -> None:
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl import DPOConfig, DPOTrainer
+
+    for choice in (Choice.FIRST, Choice.SECOND, Choice.FIRST):
+        world.answer(choice=choice)
+    options = ExportOptions(format=ExportFormat.PREFERENCE)
+    file = tmp_path / options.file_name
+    file.write_text("".join(json_lines(data.export(ALL, options))), encoding="utf-8")
+    model = write_tiny_model(tmp_path / "tiny").path
+    trainer = DPOTrainer(
+        model=AutoModelForCausalLM.from_pretrained(model),
+        args=DPOConfig(
+            output_dir=str(tmp_path / "out"),
+            max_steps=3,
+            per_device_train_batch_size=3,
+            learning_rate=1e-2,
+            logging_steps=1,
+            report_to="none",
+            save_strategy="no",
+            use_cpu=True,
+            bf16=False,
+            dataloader_pin_memory=False,
+            disable_tqdm=True,
+        ),
+        train_dataset=Dataset.from_list([json.loads(line) for line in file.open()]),
+        processing_class=AutoTokenizer.from_pretrained(model),
+    )
+    trainer.train()
+    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    assert losses[0] == pytest.approx(0.6931, abs=1e-3)  # ln 2: nothing learned yet
+    assert losses[-1] < losses[0]
 
 
 def test_the_preference_file_is_what_trl_documents(data, world: World, tmp_path: Path) -> None:

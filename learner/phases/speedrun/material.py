@@ -13,7 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from learner.evaluation.pairs import family_of
+from learner.families import family_of
 from learner.phases.dialogues import cleaned
 from learner.phases.protocol import PhaseError
 
