@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
+from types import FrameType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -100,6 +102,7 @@ def chat(settings: Settings, options: ServeOptions) -> None:
             write=_print_at_once,
             candidates=settings.ask.candidates,
             is_terminal=sys.stdout.isatty(),
+            interrupts=_ctrl_c,
         ).run()
 
 
@@ -200,6 +203,23 @@ def _start_learner(
             signal.signal(signal.SIGINT, before)
     stack.callback(learner.stop)
     return learner
+
+
+@contextmanager
+def _ctrl_c() -> Generator[Event]:
+    """Within it the first Ctrl+C sets the event; a second one ends the program as ever."""
+    pressed = Event()
+
+    def press(signum: int, frame: FrameType | None) -> None:
+        if pressed.is_set():
+            signal.default_int_handler(signum, frame)
+        pressed.set()
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _print_at_once(text: str) -> None:

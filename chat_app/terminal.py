@@ -7,6 +7,8 @@ leaves the question skipped.
 
 import unicodedata
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from threading import Event
 
 from chat_app import wording
 from chat_app.errors import ChatError
@@ -48,14 +50,17 @@ class TerminalChat:
         write: Callable[[str], None],
         candidates: int,
         is_terminal: bool = False,
+        interrupts: Callable[[], AbstractContextManager[Event]] = lambda: nullcontext(Event()),
     ) -> None:
         """``read`` shows a prompt and returns a line, or raises EOFError. ``is_terminal``: a line
-        that was written can be taken back, for what is being done just now."""
+        that was written can be taken back, for what is being done just now. ``interrupts``: within
+        it Ctrl+C sets the event, and interrupts nothing of what is being stored."""
         self._service = service
         self._read = read
         self._write = write
         self._candidates = candidates
         self._is_terminal = is_terminal
+        self._interrupts = interrupts
         self._speaker = service.status().live
         self._doing = ""  # what the last line says, where it goes again
         self._turn_to_new()
@@ -150,16 +155,12 @@ class TerminalChat:
         """Show the reply as it is written, then what came of it. Ctrl+C stops it."""
         streamed = _Streamed(self._write)
         stopped = False
-        while True:
-            try:
-                for draft in self._service.watch(chat):
-                    self._draw(draft, streamed)
-                break
-            except KeyboardInterrupt:
-                if stopped:
-                    raise
-                stopped = True
-                self._service.stop(chat)
+        with self._interrupts() as wished:
+            for draft in self._service.watch(chat):
+                if wished.is_set() and not stopped:
+                    stopped = True
+                    self._service.stop(chat)
+                self._draw(draft, streamed)
         self._status("")
         view = self._service.view(chat)
         if view.question is not None:

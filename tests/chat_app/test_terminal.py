@@ -1,6 +1,8 @@
 """The chat in a terminal: what its keys store, what is shown in which order, how it ends."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from threading import Event
 
 import pytest
 
@@ -21,7 +23,7 @@ SKY = "Why is the sky blue?"
 def typed():
     """Let a person type these lines into the chat of a service; return what they see."""
 
-    def talk(service, *lines: str | Callable[[], str], is_terminal: bool = False) -> str:
+    def talk(service, *lines: str | Callable[[], str], **more: object) -> str:
         shown: list[str] = []
         waiting = iter(lines)
 
@@ -34,9 +36,7 @@ def typed():
             shown.append(line + "\n")
             return line
 
-        TerminalChat(
-            service, read=read, write=shown.append, candidates=4, is_terminal=is_terminal
-        ).run()
+        TerminalChat(service, read=read, write=shown.append, candidates=4, **more).run()
         service.drain()
         return "".join(shown)
 
@@ -132,17 +132,16 @@ def kept(world):
 
 def test_ctrl_c_stops_a_reply_and_what_there_was_is_kept(serve, world, typed):
     service = serve(HeldReplyMaker(words=12))
-    watch, pressed = service.watch, []
+    watch, pressed = service.watch, Event()
 
     def watched(chat):
         for draft in watch(chat):
+            if draft.texts:
+                pressed.set()
             yield draft
-            if draft.texts and not pressed:
-                pressed.append(True)
-                raise KeyboardInterrupt
 
     service.watch = watched
-    seen = typed(service, "Count to 200", "/quit")
+    seen = typed(service, "Count to 200", "/quit", interrupts=lambda: nullcontext(pressed))
     assert "This reply was stopped before its end." in seen
     [row] = world.store.read().execute("SELECT finish, candidate_id FROM candidates").fetchall()
     assert row[0] == FinishReason.ABORTED

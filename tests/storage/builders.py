@@ -27,6 +27,7 @@ from storage.records import (
     Sampling,
     Turn,
 )
+from tests.keys import teaching_key
 
 QUESTION = Question(
     reason=AskReason.UNCERTAIN, propensity=0.25, disagreement=0.125, first_better_prob=0.5
@@ -73,7 +74,7 @@ class World:
         return World(
             folder,
             store,
-            ConversationLog(store),
+            ConversationLog(store, new_key=teaching_key),
             FeedbackLog(store),
             PolicyRegistry(store, folder.rounds),
         )
