@@ -76,7 +76,7 @@ def record(person: Person, address: str, began: float) -> None:
     shoot("the page, before a word")
     person.part("transcript").get_by_text("Why is the sky blue?").click()
     person.part("pair").wait_for()
-    shoot("the first reply, being written")
+    shoot("two replies, being written; one can be chosen")
     picks = answer(person)
     shoot("the first pick, saved")
     for message in MESSAGES:

@@ -140,17 +140,16 @@ class Speed:
     wall_s: float = 0.0
 
     def take(self, replies: AskingReplyMaker, version: PolicyVersion, text: str, seed: int) -> None:
-        """A gap is from one growth of the text that streams to the next; drafts are not seen."""
-        shown: list[str] = []
+        """A gap is from one growth of what streams to the next; drafts are not seen."""
+        shown: tuple[str, ...] = ()
         times: list[float] = []
         began = time.perf_counter()
 
         def emit(draft: Draft) -> None:
-            if draft.stage is Stage.STREAMING:
-                reading = draft.texts[0] or draft.texts[-1]
-                if sum(map(bool, draft.texts)) == 1 and [reading] != shown[-1:]:
-                    shown.append(reading)
-                    times.append(time.perf_counter())
+            nonlocal shown
+            if draft.stage is Stage.STREAMING and any(draft.texts) and draft.texts != shown:
+                shown = draft.texts
+                times.append(time.perf_counter())
 
         replies.reply([Message(role=Role.USER, content=text)], version, seed, emit, Event())
         if not times:  # an empty reply: there was nothing to read
