@@ -82,15 +82,20 @@ def record(person: Person, address: str, began: float) -> None:
     for message in MESSAGES:
         if picks == PICKS:
             break
-        person.converse(message)
+        said = person.said.count()
+        person.say(message)
+        expect(person.said).to_have_count(said + 1, timeout=PATIENCE_MS)
+        person.await_calm()
         if person.part("pair").is_visible():
             picks += answer(person)
     shoot(f"pick {picks}, which starts a lesson")
     told = re.compile("Learned in version|not kept yet")  # the gate may say no
     expect(person.part("receipt")).to_contain_text(told, timeout=PATIENCE_MS)
     shoot(person.part("receipt").inner_text())
-    person.converse("Why is the sea salty?")
-    shoot("the next reply")
+    person.say("Why is the sea salty?")
+    person.part("stop").wait_for()
+    person.await_calm()
+    shoot("the next reply, or the next question")
 
 
 def answer(person: Person) -> int:
