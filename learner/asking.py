@@ -29,6 +29,7 @@ from learner.reward.signals import orders_of, thumbs_of
 from learner.scorer import Scorer
 from learner.several import write_several
 from learner.style_bandit import StyleBandit
+from learner.styles import UNFIT, echoing
 from learner.viewer import Viewer
 from learner.writer import Writer
 from learner.written import as_completion
@@ -117,7 +118,10 @@ class AskingReplyMaker:
         styles = self._styles.choose(self._ask.styled_candidates, generator)
         batch = self._writer.start(prompt, self._ask.candidates, seed, styles)
         viewer.draft(batch, self._ask.commit_after_tokens)
-        drafts = self.score(prompt, batch.completions())
+        drafts = self.score(prompt, batch.completions()).clone()
+        unfit = echoing(batch.completions())
+        batch.drop(unfit)
+        drafts[:, unfit] = UNFIT
         opening = self._asker.open(drafts, answers=self._answers, generator=generator)
         if not may_ask:
             opening = replace(opening, leader=opening.best, reason=None)
@@ -219,6 +223,8 @@ class AskingReplyMaker:
         """One reply streams to its end, or two of which one may be chosen meanwhile."""
         texts = [batch.text(row) for row in range(self._ask.candidates)]
         usable = different_pairs(texts, self._ask.near_duplicate_ratio)
+        unfit = echoing(batch.completions())
+        usable[unfit], usable[:, unfit] = False, False
         asked = self._asker.ask(opening, drafts, usable, generator)
         if asked is None or viewer.cancelled:
             viewer.one(batch, opening.best)
@@ -297,6 +303,7 @@ class AskingReplyMaker:
                 batch.step()
             rated = self._scorer.scored(prompt, batch.completions())
             self._styles.observe(prompt, rated)
-            return tuple(c for i, c in enumerate(rated) if i not in shown)
+            left_out = {*shown, *echoing(rated)}
+            return tuple(c for i, c in enumerate(rated) if i not in left_out)
 
         return finish_others

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from learner.config import AskConfig
 from learner.query_rules import pessimistic_best
-from learner.styles import Style
+from learner.styles import UNFIT, Style, echoing
 from learner.writer import Writer
 from storage.records import Completion, Message
 
@@ -54,7 +54,9 @@ def _best_of(
     drafts = batch.completions()
     best: list[int] = []
     for p, prompt in enumerate(prompts):
-        rewards = writer.scorer.score(prompt, drafts[p * N : (p + 1) * N])
+        some = drafts[p * N : (p + 1) * N]
+        rewards = writer.scorer.score(prompt, some).clone()
+        rewards[:, echoing(some)] = UNFIT
         best.append(p * N + pessimistic_best(rewards, writer.scorer.reward.config.pessimism))
     plain = [p * N for p in range(len(prompts))]
     batch.drop([i for i in range(len(drafts)) if i not in {*best, *plain}])

@@ -6,10 +6,16 @@ under an instruction that stands nowhere else: the person does not see it, featu
 take the reply as one to the plain prompt. What is liked so is distilled into the weights.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from storage.records import Message
+from storage.records import Completion, Message
+
+ECHO_WORDS = 4
+
+UNFIT = -100.0
+"""The reward of a draft that must not be shown, in logits: no other is so bad."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +32,24 @@ class Style:
         """
         *before, last = prompt
         return [*before, replace(last, content=f"{last.content}\n\n{self.instruction}")]
+
+    def echoed_in(self, text: str) -> bool:
+        """Whether a reply repeats the instruction instead of following it: four words in a row.
+
+        What stands in quotation marks it is told to say.
+        """
+        told = _runs(re.sub(r'"[^"]*"', " ", self.instruction))
+        return not told.isdisjoint(_runs(text))
+
+
+def echoing(completions: Sequence[Completion]) -> list[int]:
+    """Places of the replies that give their hidden instruction away: not fit to be seen."""
+    return [i for i, c in enumerate(completions) if c.style and STYLES[c.style].echoed_in(c.text)]
+
+
+def _runs(text: str) -> set[tuple[str, ...]]:
+    words = re.findall(r"[^\W\d_]+", text.lower())
+    return set(zip(*(words[i:] for i in range(ECHO_WORDS)), strict=False))
 
 
 # In words that a model of 135M parameters follows as often as may be; docs/LOG.md has the others.

@@ -215,6 +215,23 @@ def test_others_stay_unfinished_when_somebody_waits(make, base):
         assert long.token_ids[: len(short.token_ids)] == short.token_ids
 
 
+def test_a_reply_that_gives_its_hidden_style_away_is_never_seen_or_kept(make, base, monkeypatch):
+    styled = speak(make(), base, seed=5)[0]
+    assert any(c.style for c in (*styled.shown, *styled.finish_others(Event())))
+    monkeypatch.setattr(
+        "learner.asking.echoing", lambda some: [i for i, c in enumerate(some) if c.style]
+    )
+    asked = 0
+    for seed in range(5, 13):
+        plan, _ = speak(make(), base, seed=seed)
+        asked += plan.question is not None
+        assert not any(c.style for c in plan.shown)
+        others = plan.finish_others(Event())
+        assert not any(c.style for c in others)
+        assert len(plan.shown) + len(others) == 2
+    assert asked > 4
+
+
 def test_near_duplicates_are_never_a_question(make, base):
     replies = make()
     greedy = replace(SAMPLING, temperature=0.0)  # all four candidates become the same text

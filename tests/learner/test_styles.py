@@ -11,7 +11,7 @@ from learner.engine.hf import HfEngine
 from learner.engine.lean import LeanEngine
 from learner.reward.head import BayesianRewardHead
 from learner.style_bandit import StyleBandit
-from learner.styles import STYLES
+from learner.styles import STYLES, echoing
 from storage.records import (
     BASE_VERSION,
     Completion,
@@ -142,3 +142,19 @@ def run(batch):
     while batch.running:
         batch.step()
     return batch.completions()
+
+
+@pytest.mark.parametrize(
+    ("style", "text", "echoes"),
+    [
+        ("cheerful", "A great way to start! Use lots of exclamation marks!", True),
+        ("cheerful", "What a wonderful morning! Start with a walk!", False),
+        ("list", "- tea\n- toast\n- a list of things", False),
+        ("list", "Here is a list of bullet points:\n- tea", True),
+        ("unsure", "I am not sure, but it may be the light.", False),  # what it is told to say
+        ("formal", "My pleasure, Sir, as a courteous BUTLER would say.", True),
+        (None, "Use lots of exclamation marks!", False),  # a person may be told so
+    ],
+)
+def test_a_reply_that_repeats_its_hidden_instruction_is_told(style, text, echoes):
+    assert echoing([reply("Some reply", None, 1), reply(text, style, 2)]) == [1] * echoes
