@@ -223,8 +223,8 @@ class AskingReplyMaker:
         """One reply streams to its end, or two of which one may be chosen meanwhile."""
         texts = [batch.text(row) for row in range(self._ask.candidates)]
         usable = different_pairs(texts, self._ask.near_duplicate_ratio)
-        unfit = echoing(batch.completions())
-        usable[unfit], usable[:, unfit] = False, False
+        fit = (drafts > UNFIT).all(dim=0)
+        usable &= fit[:, None] & fit
         asked = self._asker.ask(opening, drafts, usable, generator)
         if asked is None or viewer.cancelled:
             viewer.one(batch, opening.best)
@@ -232,9 +232,10 @@ class AskingReplyMaker:
         first, second, question = asked
         others = [row for row in range(self._ask.candidates) if row not in (first, second)]
         said = viewer.pair(batch, (first, second), others)
-        if said is Choice.SKIP:
-            batch.drop([row for row in range(self._ask.candidates) if row != opening.leader])
-            viewer.one(batch, opening.leader)
+        if said is Choice.SKIP:  # as where both are whole: the first one goes on
+            batch.drop([second, *others])
+            viewer.one(batch, first)
+            return self._single(prompt, batch, first, viewer.cancel)
         if not self._asks(batch, (first, second), said, viewer):
             return self._single(prompt, batch, opening.leader, viewer.cancel)
         replies = batch.completions()
@@ -251,7 +252,7 @@ class AskingReplyMaker:
     ) -> bool:
         """Whether what was streamed side by side is a question: chosen already, or worth one."""
         if said is not None:
-            return said is not Choice.SKIP
+            return True
         first, second = (batch.text(row) for row in pair)
         alike = near_duplicates(first, second, self._ask.near_duplicate_ratio)
         return not viewer.cancelled and not alike

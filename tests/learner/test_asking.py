@@ -136,7 +136,7 @@ def test_a_question_skipped_while_it_is_written_is_none(make, base):
     assert plan.question is None and plan.picked is None
     [shown] = plan.shown
     assert shown.finish_reason is not FinishReason.ABORTED
-    assert any(shown.text.startswith(text) for text in read[0])
+    assert shown.text.startswith(read[0][0])
     others = plan.finish_others(Event())
     assert len(others) == 3
     # The longest draft alone could have been complete by then.
