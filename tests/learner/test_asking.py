@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from learner.asking import AskingReplyMaker
-from learner.config import AskConfig, AskMode, RewardConfig
+from learner.config import AskConfig, AskMode, QueryRule, RewardConfig
 from learner.early_pick import EarlyPick
 from learner.errors import PromptTooLongError
 from learner.features import FrozenFeatures
@@ -221,15 +221,16 @@ def test_a_reply_that_gives_its_hidden_style_away_is_never_seen_or_kept(make, ba
     monkeypatch.setattr(
         "learner.asking.echoing", lambda some: [i for i, c in enumerate(some) if c.style]
     )
-    asked = 0
-    for seed in range(5, 13):
-        plan, _ = speak(make(), base, seed=seed)
-        asked += plan.question is not None
-        assert not any(c.style for c in plan.shown)
-        others = plan.finish_others(Event())
-        assert not any(c.style for c in others)
-        assert len(plan.shown) + len(others) == 2
-    assert asked > 4
+    for rule in (QueryRule.REGRET_AWARE, QueryRule.RANDOM):
+        asked = 0
+        for seed in range(5, 17):
+            plan, _ = speak(make(mode=AskMode.ALWAYS, query=rule), base, seed=seed)
+            asked += plan.question is not None
+            assert not any(c.style for c in plan.shown)
+            others = plan.finish_others(Event())
+            assert not any(c.style for c in others)
+            assert len(plan.shown) + len(others) == 2
+        assert asked > 3
 
 
 def test_near_duplicates_are_never_a_question(make, base):
