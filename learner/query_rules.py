@@ -1,6 +1,6 @@
 """Which pair is worth asking about: the rules, each as its paper has it.
 
-A rule says with which probability it takes a reply as the *leader*, the one that streams, and then,
+A rule says with which probability it takes a reply as the *leader*, the one shown if nothing is asked, and then,
 given the leader, another as its *partner*; most rules are sure. So whoever draws from them can log
 the propensity of every pair. Rewards are (E, N) in logits, one row per ensemble member.
 """
