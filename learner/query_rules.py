@@ -1,8 +1,9 @@
 """Which pair is worth asking about: the rules, each as its paper has it.
 
-A rule says with which probability it takes a reply as the *leader*, the one shown if nothing is asked, and then,
-given the leader, another as its *partner*; most rules are sure. So whoever draws from them can log
-the propensity of every pair. Rewards are (E, N) in logits, one row per ensemble member.
+A rule says with which probability it takes a reply as the *leader*, the one of the pair that is held
+to be best, and then, given the leader, another as its *partner*; most rules are sure. So whoever
+draws from them can log the propensity of every pair. Rewards are (E, N) in logits, one row per
+ensemble member.
 """
 
 from collections.abc import Callable
