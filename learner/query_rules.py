@@ -1,7 +1,7 @@
 """Which pair is worth asking about: the rules, each as its paper has it.
 
-A rule says with which probability it takes a reply as the *leader*, the one of the pair that is held
-to be best, and then, given the leader, another as its *partner*; most rules are sure. So whoever
+A rule says with which probability it takes a reply as the *leader*, held to be the best of the pair,
+and then, given the leader, another as its *partner*; most rules are sure. So whoever
 draws from them can log the propensity of every pair. Rewards are (E, N) in logits, one row per
 ensemble member.
 """
