@@ -1,9 +1,8 @@
 """Which pair is worth asking about: the rules, each as its paper has it.
 
-A rule says with which probability it takes a reply as the *leader*, held to be the best of the pair,
-and then, given the leader, another as its *partner*; most rules are sure. So whoever
-draws from them can log the propensity of every pair. Rewards are (E, N) in logits, one row per
-ensemble member.
+A rule says with which probability it takes a reply as the *leader*, held to be better, and then,
+given the leader, another as its *partner*; most rules are sure. So whoever draws from them can log
+the propensity of every pair. Rewards are (E, N) in logits, one row per ensemble member.
 """
 
 from collections.abc import Callable
