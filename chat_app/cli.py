@@ -6,32 +6,26 @@ they write stay. What a person can mend is one sentence on standard error and ex
 
 import json
 import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from typer.core import TyperGroup
 
-from chat_app import data_commands, safety_commands, train_commands, version_commands
+from chat_app import chat_commands, data_commands, safety_commands, train_commands, version_commands
 from chat_app import options as o
+from chat_app.chat_commands import Start, Starts
 from chat_app.environment import environment
 from chat_app.errors import ChatError
-from chat_app.guard import LOCAL_NAMES
 from chat_app.lessons import learn_from_folder
-from chat_app.saved_settings import read_saved, with_saved
-from chat_app.settings import Language, Learning, ServeOptions, Settings
+from chat_app.settings import Learning, Settings
 from chat_app.simulate.errors import SimulationError
 from chat_app.simulate.plan import SimulatedAsk, SimulationPlan
 from learner.config import (
     AskConfig,
     AskMode,
-    Decoder,
     EngineConfig,
     OnlineConfig,
-    Prompting,
     QueryRule,
 )
 from learner.errors import LearnerError
@@ -40,24 +34,13 @@ from learner.model_source import resolve_model
 from learner.update_config import UpdateConfig, UpdateRuleName
 from storage.database import Reader, Store
 from storage.errors import StorageError
-from storage.folder import SETTINGS_FILE, DataFolder
+from storage.folder import DataFolder
 from storage.policies import PolicyReader
 from storage.policy_registry import PolicyRegistry
 from storage.records import PolicyVersionId, Sampling
 
 KNOWN_ERRORS = (ChatError, LearnerError, RewardEvalError, SimulationError, StorageError)
 """Their texts are sentences for the person; anything else is a bug and keeps its traceback."""
-
-
-Start = Callable[[Settings, ServeOptions], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Starts:
-    """What a command hands over to, once it knows the settings."""
-
-    serve: Start
-    chat: Start
 
 
 class _ServeByDefault(TyperGroup):
@@ -77,6 +60,8 @@ cli = typer.Typer(
 )
 versions = typer.Typer(help="The policy versions of a data folder.", no_args_is_help=True)
 database = typer.Typer(help="The database of a data folder.", no_args_is_help=True)
+cli.command("serve")(chat_commands.serve)
+cli.command("chat")(chat_commands.chat)
 cli.add_typer(versions, name="versions")
 versions.command("export")(version_commands.export)
 cli.command("export")(data_commands.export)
@@ -97,136 +82,10 @@ def run(serve_page: Start, args: list[str] | None = None, *, chat: Start | None 
     without ``chat`` the page stands in its place.
     """
     try:
-        cli(args, obj=_Starts(serve=serve_page, chat=chat or serve_page), prog_name="twofold")
+        cli(args, obj=Starts(serve=serve_page, chat=chat or serve_page), prog_name="twofold")
     except KNOWN_ERRORS as error:
         typer.echo(f"twofold: {error}", err=True)
         sys.exit(2)
-
-
-@cli.command()
-def serve(
-    ctx: typer.Context,
-    data: o.Data = None,
-    model: o.Model = None,
-    port: o.Port = 7860,
-    host: o.Host = "127.0.0.1",
-    language: o.PageLanguage = Language.AUTO,
-    open_browser: o.Open = True,
-    demo: o.Demo = False,
-    api: o.Api = False,
-    api_log: o.ApiLog = False,
-    ask: o.Ask = AskMode.AUTO,
-    budget: o.Budget = o.ASKING.budget_share,
-    query: o.Query = QueryRule.REGRET_AWARE,
-    learn: o.Learn = Learning.ON,
-    update: o.Update = UpdateRuleName.DPO,
-    min_picks: o.MinPicks = o.ONLINE.min_preferences,
-    candidates: o.Candidates = o.ASKING.candidates,
-    temperature: o.Temperature = o.SAMPLING.temperature,
-    top_k: o.TopK = o.SAMPLING.top_k,
-    top_p: o.TopP = o.SAMPLING.top_p,
-    max_new_tokens: o.MaxNewTokens = o.SAMPLING.max_new_tokens,
-    seed: o.Seed = 0,
-    device: o.Device = "auto",
-    dtype: o.Dtype = "auto",
-    threads: o.Threads = 0,
-    decoder: o.DecoderChoice = Decoder.AUTO,
-    vllm_memory: o.VllmMemory = o.ENGINE.vllm_memory,
-    prompting: o.PromptingChoice = Prompting.AUTO,
-) -> None:
-    """Chat in the browser; the default command."""
-    if host not in LOCAL_NAMES:
-        raise typer.BadParameter(
-            "twofold answers only to this computer: leave --host out, or name 127.0.0.1."
-        )
-    with _bad_values():
-        settings = Settings(
-            data=data or DataFolder.default_root(),
-            model=model,
-            language=language,
-            api=api,
-            api_log=api_log,
-            learning=learn,
-            ask=AskConfig(mode=ask, query=query, candidates=candidates, budget_share=budget),
-            engine=EngineConfig(
-                sampling=Sampling(
-                    temperature=temperature,
-                    top_k=top_k,
-                    top_p=top_p,
-                    max_new_tokens=max_new_tokens,
-                ),
-                seed=seed,
-                device=device,
-                dtype=dtype,
-                threads=threads,
-                decoder=decoder,
-                vllm_memory=vllm_memory,
-                prompting=prompting,
-            ),
-            online=OnlineConfig(
-                seed=seed, min_preferences=min_picks, update=UpdateConfig(rule=update)
-            ),
-        )
-        if not demo:
-            settings = with_saved(settings, _unspoken(ctx, settings.data))
-    starts: _Starts = ctx.find_root().obj
-    starts.serve(settings, ServeOptions(port=port, open_browser=open_browser, demo=demo))
-
-
-@cli.command()
-def chat(
-    ctx: typer.Context,
-    data: o.Data = None,
-    model: o.Model = None,
-    language: o.PageLanguage = Language.AUTO,
-    demo: o.Demo = False,
-    ask: o.Ask = AskMode.AUTO,
-    budget: o.Budget = o.ASKING.budget_share,
-    learn: o.Learn = Learning.ON,
-    min_picks: o.MinPicks = o.ONLINE.min_preferences,
-    candidates: o.Candidates = o.ASKING.candidates,
-    temperature: o.Temperature = o.SAMPLING.temperature,
-    top_k: o.TopK = o.SAMPLING.top_k,
-    top_p: o.TopP = o.SAMPLING.top_p,
-    max_new_tokens: o.MaxNewTokens = o.SAMPLING.max_new_tokens,
-    seed: o.Seed = 0,
-    device: o.Device = "auto",
-    dtype: o.Dtype = "auto",
-    threads: o.Threads = 0,
-    decoder: o.DecoderChoice = Decoder.AUTO,
-    vllm_memory: o.VllmMemory = o.ENGINE.vllm_memory,
-) -> None:
-    """Chat in this terminal; where two replies are shown, a key picks one.
-
-    What is said and chosen is kept as on the page, and learned from.
-    """
-    with _bad_values():
-        settings = Settings(
-            data=data or DataFolder.default_root(),
-            model=model,
-            language=language,
-            learning=learn,
-            ask=AskConfig(mode=ask, candidates=candidates, budget_share=budget),
-            engine=EngineConfig(
-                sampling=Sampling(
-                    temperature=temperature,
-                    top_k=top_k,
-                    top_p=top_p,
-                    max_new_tokens=max_new_tokens,
-                ),
-                seed=seed,
-                device=device,
-                dtype=dtype,
-                threads=threads,
-                decoder=decoder,
-                vllm_memory=vllm_memory,
-            ),
-            online=OnlineConfig(seed=seed, min_preferences=min_picks),
-        )
-        if not demo:
-            settings = with_saved(settings, _unspoken(ctx, settings.data))
-    starts: _Starts = ctx.find_root().obj
-    starts.chat(settings, ServeOptions(demo=demo))
 
 
 @cli.command()
@@ -247,7 +106,7 @@ def simulate(
     model: o.Model = None,
 ) -> None:
     """Let a simulated person chat and pick, and measure what the loop learns."""
-    with _bad_values():
+    with o.bad_values():
         settings = Settings(
             data=out / "data",
             model=model,
@@ -288,7 +147,7 @@ def reward_eval(
     model: o.Model = None,
 ) -> None:
     """Replay recorded choices: how fast does the reward ensemble learn them?"""
-    with _bad_values():
+    with o.bad_values():
         options = RewardEvalOptions(
             pairs=pairs,
             query=query,
@@ -377,29 +236,9 @@ def path_of_database(data: o.Data = None) -> None:
     typer.echo(DataFolder(data or DataFolder.default_root()).database)
 
 
-def _unspoken(ctx: typer.Context, data: Path) -> dict[str, object]:
-    """What was set on the Settings page and neither by a flag nor by the environment."""
-    saved = read_saved(data / SETTINGS_FILE).given
-    return {name: one for name, one in saved.items() if _is_default(ctx, name)}
-
-
-def _is_default(ctx: typer.Context, name: str) -> bool:
-    source = ctx.get_parameter_source(name)
-    return source is not None and source.name == "DEFAULT"
-
-
 def say(line: str) -> None:
     """Tell of progress; standard output is for what a command answers."""
     typer.echo(line, err=True)
-
-
-@contextmanager
-def _bad_values() -> Generator[None]:
-    """A value that the settings refuse is a mistake on the command line."""
-    try:
-        yield
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
 
 
 def _counts(text: str) -> tuple[int, ...]:

@@ -1,5 +1,7 @@
 """The command line's options, each once: its flag, its ``TWOFOLD_*`` variable, its help."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -189,3 +191,12 @@ SAMPLING = Sampling()
 ASKING = AskConfig()
 ENGINE = EngineConfig()
 ONLINE = OnlineConfig()
+
+
+@contextmanager
+def bad_values() -> Generator[None]:
+    """A value that the settings refuse is a mistake on the command line."""
+    try:
+        yield
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
