@@ -11,7 +11,8 @@ from transformers.utils import logging as transformers_logging
 
 from learner.asking import AskingReplyMaker
 from learner.config import AskConfig, Decoder, EngineConfig, OnlineConfig, RewardConfig
-from learner.engine.backbone import Backbone, pick_device, pick_dtype
+from learner.engine.backbone import Backbone
+from learner.engine.device import pick_device, pick_dtype
 from learner.engine.hf import HfEngine
 from learner.engine.lean import LeanEngine
 from learner.engine.llama import NotLlamaError
@@ -22,16 +23,19 @@ from learner.engine.stored import stored_as
 from learner.engine.vllm import VllmEngine, start_core
 from learner.features import frozen_features
 from learner.gate import Gate
+from learner.lesson_check import LessonCheck
 from learner.model_folder import ModelError, ModelFolder
 from learner.model_source import resolve_model
 from learner.online import OnlineLearner
 from learner.progress import LearnerState, write_progress
+from learner.protocols import UpdateRule
 from learner.reward.head import BayesianRewardHead
 from learner.reward.lean import LeaningHead
 from learner.reward.lean_file import Lean, read_lean
 from learner.reward.signals import Signal
 from learner.reward.taste import load_taste
-from learner.updates.rules import make_rule
+from learner.updates.lesson import Lesson
+from learner.updates.rules import LEARN_FROM_PAIRS, make_rule
 from learner.updates.teacher import Teacher
 from storage.database import Reader
 from storage.feedback import FeedbackReader
@@ -145,8 +149,11 @@ class LearnerBuild:
         """Raises ModelError and StorageError."""
         return self.on(load_engine(self.model, self.engine))
 
-    def on(self, engine: LocalEngine) -> OnlineLearner:
-        """On an engine that is there already and spoke the base last, within one process."""
+    def on(self, engine: LocalEngine, *, rule: UpdateRule[Lesson] | None = None) -> OnlineLearner:
+        """On an engine that is there already and spoke the base last, within one process.
+
+        ``rule`` stands for the configured one.
+        """
         folder = DataFolder(self.data)
         reader = Reader(folder.database)
         limit = self.engine.max_prompt_tokens
@@ -166,7 +173,7 @@ class LearnerBuild:
             policies=PolicyReader(reader, folder.rounds),
             round_folder=folder.rounds,
             reward=reward,
-            rule=make_rule(engine, reward, self.online, max_prompt_tokens=limit),
+            rule=rule or make_rule(engine, reward, self.online, max_prompt_tokens=limit),
             teacher=Teacher(
                 feedback,
                 OpinionReader(reader),
@@ -174,9 +181,20 @@ class LearnerBuild:
                 self.online,
                 eos_id=engine.backbone.pad_id,
             ),
+            check=self._lesson_check(engine),
             gate=Gate(engine, self.online.gate, seed=self.online.seed),
             config=self.online,
             base_sha256=self.model.sha256,
             announce=announce,
             refer_to=engine.backbone.refer_to,
+        )
+
+    def _lesson_check(self, engine: LocalEngine) -> LessonCheck | None:
+        if self.online.update.rule not in LEARN_FROM_PAIRS:
+            return None
+        return LessonCheck(
+            engine.backbone,
+            self.online.gate,
+            row_tokens=self.online.dpo.row_tokens,
+            max_prompt_tokens=self.engine.max_prompt_tokens,
         )

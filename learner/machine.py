@@ -3,7 +3,7 @@
 import torch
 
 from learner.config import EngineConfig
-from learner.engine.backbone import pick_device, pick_dtype
+from learner.engine.device import pick_device, pick_dtype
 from learner.engine.native.build import NativeUnavailableError, load_library
 
 

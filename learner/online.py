@@ -1,20 +1,22 @@
 """One round of the online learner: the file to read first.
 
 ``step`` reads the picks that the live version's lineage has not learned from, refits the reward
-ensemble, trains a new adapter on those picks and on pairs the ensemble labels, lets the gate judge
-it, and leaves a folder. It keeps no progress of its own: what was tried and what was learned is
-read from the log each time, so a crash, a restart or a person's roll-back needs no word to it.
+ensemble, trains a new adapter on those picks and on pairs the ensemble labels, looks whether it
+learned them, lets the gate judge it, and leaves a folder. It keeps no progress of its own: what was
+tried and what was learned is read from the log each time, so a crash, a restart or a person's
+roll-back needs no word to it.
 """
 
 import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from learner.config import OnlineConfig
 from learner.gate import Gate
+from learner.lesson_check import LessonCheck
 from learner.protocols import UpdateRule, Verdict
 from learner.reward.head import BayesianRewardHead
 from learner.trust_region import judge_in_part
@@ -40,15 +42,17 @@ class OnlineLearner:
         reward: BayesianRewardHead,
         rule: UpdateRule[Lesson],
         teacher: Teacher,
+        check: LessonCheck | None,
         gate: Gate,
         config: OnlineConfig,
         base_sha256: str,
         announce: Callable[[int], None] = lambda _: None,
         refer_to: Callable[[PolicyVersion], None] = lambda _: None,
     ) -> None:
-        """``announce`` is called with a round's number when it begins.
+        """``check`` is None where ``rule`` need not raise what was picked in the lesson's pairs.
 
-        ``refer_to`` is told before each round which version is the reference policy.
+        ``announce`` is called with a round's number when it begins, and ``refer_to`` is told before
+        each round which version is the reference policy.
         """
         self._feedback = feedback
         self._policies = policies
@@ -56,6 +60,7 @@ class OnlineLearner:
         self._reward = reward
         self._rule = rule
         self._teacher = teacher
+        self._check = check
         self._gate = gate
         self._config = config
         self._base_sha256 = base_sha256
@@ -83,12 +88,7 @@ class OnlineLearner:
         lesson = self._teacher.lesson(picks, self._reward, seed)
         update_metrics = self._rule.update(parent, lesson, seed)
         try:
-            verdict = judge_in_part(
-                lambda: self._gate.judge(parent),
-                self._rule,
-                parent_drift=self._drift_of(parent),
-                attempts=self._config.gate.pull_ins,
-            )
+            verdict = self._judge(parent, lesson)
             report = RoundReport(
                 number=number,
                 parent=parent.id,
@@ -107,6 +107,22 @@ class OnlineLearner:
         finally:
             self._rule.close()
         return report
+
+    def _judge(self, parent: PolicyVersion, lesson: Lesson) -> Verdict:
+        """Whether the update in training learned its lesson, and may speak, perhaps in part."""
+        learned: dict[str, float] = {}
+        if self._check is not None:
+            verdict = self._check.judge(parent, lesson.pairs)
+            if not verdict.accepted:
+                return verdict
+            learned = verdict.metrics
+        verdict = judge_in_part(
+            lambda: self._gate.judge(parent),
+            self._rule,
+            parent_drift=self._drift_of(parent),
+            attempts=self._config.gate.pull_ins,
+        )
+        return replace(verdict, metrics=learned | verdict.metrics)
 
     def _drift_of(self, parent: PolicyVersion) -> float:
         """How far the parent is from the reference policy; none if it is the reference itself."""

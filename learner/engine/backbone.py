@@ -6,8 +6,8 @@ whoever runs the model says first, through ``use``, which version speaks.
 """
 
 from collections.abc import Generator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cached_property, partial
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -15,11 +15,10 @@ from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from learner.config import EngineConfig, Prompting
+from learner.engine.activations import sparing
 from learner.engine.adapter import (
     Adapter,
     adapt_linear_layers,
@@ -27,6 +26,7 @@ from learner.engine.adapter import (
     fresh_adapter,
     write_adapter,
 )
+from learner.engine.device import pick_device, pick_dtype
 from learner.engine.lora import LoraTensors, read_adapter
 from learner.engine.trees import Row, Tree
 from learner.engine.trees import register as register_trees
@@ -44,38 +44,8 @@ _AGREEMENT = 0.99
 """Cosine at every place: lower than rounding makes it, higher than what sees or counts wrongly
 reaches everywhere (test_trees.py)."""
 
-_WORTH_HALVING = 1 << 16
-
-RECOMPUTED_TOKENS = 640
-"""Longer passes keep less for the backward pass and run every layer twice: of each token a layer of
-the built-in model keeps 0.05 MB otherwise, and a long conversation has thousands."""
-
 RESIDENT_ADAPTERS = 3
 """Adapter versions kept in memory: the live one and those that running replies still need."""
-
-
-def pick_device(name: str) -> torch.device:
-    """``auto`` takes CUDA, then Apple's MPS, then the CPU."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
-
-
-def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """``auto`` takes bfloat16 where the hardware multiplies it natively, else float32."""
-    if name != "auto":
-        return getattr(torch, name)
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    if device.type == "cpu":
-        flags = torch.backends.cpu.get_cpu_capability()
-        native = flags.startswith("AVX512") and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        return torch.bfloat16 if native else torch.float32
-    return torch.float32
 
 
 def _agree(one: Float[Tensor, "B T d"], other: Float[Tensor, "B T d"]) -> bool:
@@ -83,20 +53,6 @@ def _agree(one: Float[Tensor, "B T d"], other: Float[Tensor, "B T d"]) -> bool:
     if one.shape != other.shape:
         return False
     return bool((F.cosine_similarity(one.float(), other.float(), dim=-1) > _AGREEMENT).all())
-
-
-def _halved(kept: Tensor) -> Tensor | tuple[Tensor]:
-    """Activations as bfloat16 until the backward pass; a tuple says that they were float32.
-
-    Not those of attention (four axes): its backward pass makes the softmax again from queries and
-    keys, and they must be the ones that its normaliser was made from.
-    """
-    large = kept.dtype == torch.float32 and kept.dim() < 4 and kept.numel() > _WORTH_HALVING
-    return (kept.bfloat16(),) if large and not isinstance(kept, nn.Parameter) else kept
-
-
-def _widened(kept: Tensor | tuple[Tensor]) -> Tensor:
-    return kept[0].float() if isinstance(kept, tuple) else kept
 
 
 class Backbone:
@@ -168,28 +124,8 @@ class Backbone:
             inputs["inputs_embeds"] = self.base.get_input_embeddings()(ids).float()
         else:
             inputs["input_ids"] = ids
-        with self._sparing(ids.numel()) if torch.is_grad_enabled() else nullcontext():
+        with sparing(self.decoder, self.dtype, ids.numel()):
             return self.decoder(**inputs, use_cache=False).last_hidden_state
-
-    def _sparing(self, tokens: int) -> AbstractContextManager[object]:
-        """How what the backward pass needs is kept: anew, or in the type that products have."""
-        if tokens > RECOMPUTED_TOKENS:
-            return self._recomputing()
-        if self.dtype != torch.bfloat16:
-            return nullcontext()
-        return torch.autograd.graph.saved_tensors_hooks(_halved, _widened)
-
-    @contextmanager
-    def _recomputing(self) -> Generator[None]:
-        """Within it only each layer's input is kept for the backward pass, which runs it again."""
-        layers = [m for m in self.decoder.modules() if isinstance(m, GradientCheckpointingLayer)]
-        for layer in layers:
-            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
-        try:
-            yield
-        finally:
-            for layer in layers:
-                del layer.forward  # the class's own again
 
     @cached_property
     def carries_float32(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from learner.build import load_engine
 from learner.config import EngineConfig
-from learner.engine.backbone import pick_device
+from learner.engine.device import pick_device
 from learner.model_folder import ModelFolder
 from learner.phases.place import Place
 from learner.phases.protocol import PhaseConfig, PhaseError, Watcher

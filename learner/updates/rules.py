@@ -14,6 +14,10 @@ from learner.updates.online_dpo import OnlineDpo
 from learner.updates.ppo import Ppo
 from learner.updates.rloo import Rloo
 
+LEARN_FROM_PAIRS = frozenset({UpdateRuleName.DPO, UpdateRuleName.NPG})
+"""Rules whose step must raise what was picked against what was not: it is their loss. The others
+learn from single verdicts or new samples."""
+
 
 def make_rule(
     engine: LocalEngine, reward: RewardEnsemble, config: OnlineConfig, *, max_prompt_tokens: int

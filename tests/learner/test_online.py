@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from learner.build import LearnerBuild, build_replies
+from learner.build import LearnerBuild, build_replies, load_engine
 from learner.config import (
     AskConfig,
     AskMode,
@@ -18,6 +18,7 @@ from learner.config import (
 from learner.progress import LearnerState
 from learner.trust_region import SHORTEST
 from learner.update_config import DpoConfig, LoraSpec
+from learner.updates.online_dpo import OnlineDpo
 from learner.worker import LearnerProcess
 from storage.conversations import ConversationLog
 from storage.database import Store
@@ -135,6 +136,34 @@ def test_a_restarted_learner_goes_on_where_the_old_one_was(world):
     collect(world.policies)
     learned = [i for r in world.policies.rounds_log() for i in r.preference_ids]
     assert learned == first + second
+
+
+class Backwards(OnlineDpo):
+    """Learns the opposite of every pick, as a flipped sign would."""
+
+    def update(self, parent, lesson, seed):
+        swapped = [
+            replace(pair, chosen=pair.rejected, rejected=pair.chosen) for pair in lesson.pairs
+        ]
+        return super().update(parent, replace(lesson, pairs=tuple(swapped)), seed)
+
+
+def test_an_update_that_learned_the_opposite_is_refused_and_its_picks_come_back(
+    world, tiny_folder, engine_config
+):
+    first = world.pick(3)
+    engine = load_engine(tiny_folder, engine_config)
+    rule = Backwards(engine.backbone, replace(ONLINE.dpo, steps=4), max_prompt_tokens=256)
+    report = world.build.on(engine, rule=rule).step()
+    assert report.status is RoundStatus.REFUSED
+    assert "less likely" in report.reason
+    assert report.metrics["lesson_lift"] < 0.0
+    collect(world.policies)
+    assert world.policies.current().id == 0
+    second = world.pick(3)
+    report = world.build().step()
+    assert report.status is RoundStatus.ACCEPTED, report.reason
+    assert list(report.preference_ids) == first + second
 
 
 def test_a_refused_round_is_tried_again_with_the_next_picks(world):

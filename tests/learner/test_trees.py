@@ -7,8 +7,8 @@ import torch
 from transformers import BloomConfig, BloomForCausalLM
 
 from learner import measures
+from learner.engine import activations, trees
 from learner.engine import backbone as backbone_module
-from learner.engine import trees
 from learner.engine.backbone import Backbone
 from learner.engine.trees import Tree
 from learner.measures import ScoredText, reply_logps, token_logprobs, tree_logps
@@ -75,7 +75,7 @@ def test_a_long_row_is_recomputed_to_the_same_gradient(backbone, base, monkeypat
             return gradient(parameters, WEIGHTS @ tree_logps(backbone, TREES))
 
     short = gradient_and_bytes()
-    monkeypatch.setattr(backbone_module, "RECOMPUTED_TOKENS", 10)
+    monkeypatch.setattr(activations, "RECOMPUTED_TOKENS", 10)
     long = gradient_and_bytes()
     torch.testing.assert_close(long, short)
     assert kept[1] < kept[0] / 2
@@ -86,15 +86,15 @@ def test_activations_kept_in_half_leave_the_gradient(tiny_folder, engine_config,
     parameters = moved(half, base)
     whole = gradient(parameters, WEIGHTS @ tree_logps(half, TREES))  # too small to be halved
     halved: list[int] = []
-    really = backbone_module._halved
+    really = activations._halved
 
     def counting(kept):
         packed = really(kept)
         halved.append(isinstance(packed, tuple))
         return packed
 
-    monkeypatch.setattr(backbone_module, "_halved", counting)
-    monkeypatch.setattr(backbone_module, "_WORTH_HALVING", 0)
+    monkeypatch.setattr(activations, "_halved", counting)
+    monkeypatch.setattr(activations, "_WORTH_HALVING", 0)
     found = gradient(parameters, WEIGHTS @ tree_logps(half, TREES))
     assert sum(halved) > 10
     assert float(torch.nn.functional.cosine_similarity(found, whole, dim=0)) > 0.9995

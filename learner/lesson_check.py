@@ -1,0 +1,90 @@
+"""Did the update do what it was for? Looked at before the gate, on the whole step.
+
+The gate asks whether a version is still fit to speak; it can't know what the version was to learn.
+The lesson does: whatever rule learned from its pairs has made what was picked likelier against what
+was not, and has not made it improbable. A step that went wrong (a bad learning rate, a torn file, a
+flipped sign) drifts far, and after it has been shortened until the gate's limits hold, little of
+what is wrong with it shows; on the whole step it is plain (docs/learning-results.md, "Planted
+harm").
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from learner.config import GateConfig
+from learner.engine.backbone import Backbone
+from learner.measures import supervised_ids, tree_logps
+from learner.protocols import Verdict
+from learner.updates.groves import Reply
+from learner.updates.pairs import TrainingPair
+from learner.updates.passes import Passes
+from storage.records import PolicyVersion
+
+
+class LessonCheck:
+    """Compares the adapter in training with its parent on what it has just learned from."""
+
+    def __init__(
+        self, backbone: Backbone, config: GateConfig, *, row_tokens: int, max_prompt_tokens: int
+    ) -> None:
+        self._backbone = backbone
+        self._config = config
+        self._passes = Passes(backbone, row_tokens=row_tokens, max_prompt_tokens=max_prompt_tokens)
+
+    def judge(self, parent: PolicyVersion, pairs: Sequence[TrainingPair]) -> Verdict:
+        """Accepts where there is nothing to look at. The adapter in training speaks.
+
+        Metrics, each label weighing as much as it is sure: ``lesson_lift``, by how much the update
+        raised log P(chosen) - log P(rejected), in nats a pair; ``chosen_gain``, by how much it
+        raised log P(chosen), in nats a token.
+        """
+        pairs = pairs[: self._config.lesson_pairs]
+        if not pairs:
+            return Verdict(accepted=True, reason="no pair to look at", metrics={})
+        gain = self._gain(parent, pairs)  # (pairs, 2)
+        sure = torch.tensor([2.0 * pair.chosen_prob - 1.0 for pair in pairs])
+        tokens = torch.tensor([float(len(pair.chosen.completion.token_ids)) for pair in pairs])
+        lift = float(sure @ (gain[:, 0] - gain[:, 1]) / sure.sum())
+        chosen = float(sure @ gain[:, 0] / (sure @ tokens))
+        least = -self._config.max_chosen_drop
+        for holds, reason in (
+            (lift > 0.0, f"what it learned from became less likely, by {-lift:.1f} nats a pair"),
+            (
+                chosen >= least,
+                f"what was picked became improbable, by {-chosen:.2f} nats a token, "
+                f"{-least:.2f} is the limit",
+            ),
+        ):
+            if not holds:  # so is a measure that is not a number
+                return Verdict(accepted=False, reason=reason, metrics=_metrics(lift, chosen))
+        return Verdict(accepted=True, reason="it learned", metrics=_metrics(lift, chosen))
+
+    @torch.no_grad()
+    def _gain(
+        self, parent: PolicyVersion, pairs: Sequence[TrainingPair]
+    ) -> Float[Tensor, "pairs 2"]:
+        """log P under the update less log P under its parent, of chosen and rejected, in nats."""
+        replies = {
+            candidate.id: Reply(
+                name=candidate.id,
+                prompt_ids=self._passes.prompt_ids(pair.prompt),
+                reply_ids=supervised_ids(self._backbone, candidate.completion),
+            )
+            for pair in pairs
+            for candidate in (pair.chosen, pair.rejected)
+        }
+        rows = self._passes.rows(list(replies.values()))
+        names = [name for row in rows for name in row.names]
+        new = torch.cat([tree_logps(self._backbone, row.trees) for row in rows])
+        self._backbone.ensure_resident(parent)
+        with self._backbone.speaking(parent.id):
+            old = torch.cat([tree_logps(self._backbone, row.trees) for row in rows])
+        gain = dict(zip(names, (new - old).tolist(), strict=True))
+        return torch.tensor([[gain[p.chosen.id], gain[p.rejected.id]] for p in pairs])
+
+
+def _metrics(lift: float, chosen: float) -> dict[str, float]:
+    return {"lesson_lift": lift, "chosen_gain": chosen}
