@@ -31,6 +31,7 @@ from storage.database import Store
 from storage.folder import DataFolder
 from storage.policy_registry import PolicyRegistry
 
+TURNS = 100
 RESULTS = Path(__file__).parents[2] / "docs" / "learning" / "loop"
 WORK = Path(__file__).parents[2] / ".bench" / "loop"
 
@@ -60,6 +61,8 @@ GATE_METRICS = (
     "kl_per_token",
     "mean_length_tokens",
     "repetition",
+    "lesson_lift",
+    "chosen_gain",
     "shortened",
     "pulled_in",
 )
@@ -113,23 +116,26 @@ class Job:
     arm: str
     taste: str
     seed: int
+    turns: int = TURNS
 
     @property
     def kept(self) -> Path:
-        return RESULTS / f"{self.arm}--{self.taste}--{self.seed}.json"
+        """Where its results are, beside those of the same length."""
+        folder = RESULTS if self.turns == TURNS else RESULTS / f"{self.turns}-turns"
+        return folder / f"{self.arm}--{self.taste}--{self.seed}.json"
 
 
-def jobs(arms: list[str], tastes: list[str], seeds: int) -> Iterator[Job]:
+def jobs(arms: list[str], tastes: list[str], seeds: int, turns: int) -> Iterator[Job]:
     for seed in range(seeds):
         for arm in arms:
             for taste in tastes:
-                yield Job(arm, taste, seed)
+                yield Job(arm, taste, seed, turns)
 
 
-def run(job: Job, turns: int, threads: int) -> None:
+def run(job: Job, threads: int) -> None:
     """One simulation; its checkpoints are kept."""
     arm = ARMS[job.arm]
-    work = WORK / job.kept.stem
+    work = WORK / f"{job.kept.stem}--{job.turns}"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     rater = work / "rater.py"
@@ -143,7 +149,7 @@ def run(job: Job, turns: int, threads: int) -> None:
         rater=rater,
         prompts=Path(str(files("chat_app.examples") / "prompts.jsonl")),
         eval_prompts=None,
-        turns=turns,
+        turns=job.turns,
         seed=job.seed,
         out=out,
     )
@@ -159,12 +165,12 @@ def run(job: Job, turns: int, threads: int) -> None:
         "arm": job.arm,
         "rater": job.taste,
         "seed": job.seed,
-        "turns": turns,
+        "turns": job.turns,
         "commit": os.popen("git rev-parse --short HEAD").read().strip(),  # noqa: S605, S607
         "checkpoints": summary["checkpoints"],
         "rounds": rounds_of(out / "data"),
     }
-    RESULTS.mkdir(parents=True, exist_ok=True)
+    job.kept.parent.mkdir(parents=True, exist_ok=True)
     job.kept.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(work)
 
@@ -186,18 +192,18 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--raters", nargs="+", default=list(SIX), choices=list(UTILITIES))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--turns", type=int, default=100)
+    parser.add_argument("--turns", type=int, default=TURNS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no run after it")
     options = parser.parse_args()
     began = time.monotonic()
-    for job in jobs(options.arms, options.raters, options.seeds):
+    for job in jobs(options.arms, options.raters, options.seeds, options.turns):
         if job.kept.is_file():
             continue
         if time.monotonic() - began > options.seconds:
             break
         print(f"--- {job.kept.stem}", flush=True)
-        run(job, options.turns, options.threads)
+        run(job, options.threads)
 
 
 if __name__ == "__main__":
