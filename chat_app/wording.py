@@ -151,7 +151,9 @@ def why_asked(question: Question) -> str:
     match question.reason:
         case AskReason.BURN_IN:
             return tr(
-                "I know little about your taste yet, so I ask often. {numbers}", numbers=numbers
+                "I ask often while I know little about your taste: at first, and when it seems to "
+                "have changed. {numbers}",
+                numbers=numbers,
             )
         case AskReason.UNCERTAIN | AskReason.ALWAYS:
             return numbers

@@ -27,7 +27,7 @@ from storage.records import (
 
 REASONS = Words(
     {
-        AskReason.BURN_IN: N_("it knew little about your taste yet"),
+        AskReason.BURN_IN: N_("it knew little about your taste, or it seemed changed"),
         AskReason.UNCERTAIN: N_("the judges were unsure"),
         AskReason.RANDOM: N_("at random, to check itself"),
         AskReason.ALWAYS: N_("asking was set to always"),

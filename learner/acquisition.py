@@ -67,7 +67,11 @@ class Asker:
     def open(
         self, rewards: Float[Tensor, "E N"], *, answers: int, generator: torch.Generator
     ) -> Opening:
-        """Decide on the rewards of drafts. ``answers`` counts past picks."""
+        """Decide on the rewards of drafts.
+
+        ``answers`` counts the past ones that still say something of the present taste
+        (``BayesianRewardHead.answers``), so that a change of taste brings a second burn-in.
+        """
         best = pessimistic_best(rewards, self._pessimism)
         lucky = float(torch.rand((), generator=generator)) < self.config.random_share
         leader_first = float(torch.rand((), generator=generator)) < 0.5
@@ -121,6 +125,8 @@ class Asker:
         if self.config.mode is not AskMode.AUTO:
             return
         if answers < self.config.burn_in:
+            if self.threshold is not None:  # another burn-in: the old doubts say nothing of it
+                self.threshold, self._seen = None, []
             if disagreement is not None:
                 self._seen.append(disagreement)
             return

@@ -44,7 +44,6 @@ from storage.records import (
 )
 from storage.slates import Ranking
 
-_ANSWERS = (Choice.FIRST, Choice.SECOND, Choice.TIE, Choice.BOTH_BAD)
 _DECISIONS = 1 << 40  # far from the seeds of the candidates' own draws
 
 
@@ -66,7 +65,6 @@ class AskingReplyMaker:
         self._ask = ask
         self._asker = Asker(ask, pessimism=reward.config.pessimism)
         self._styles = StyleBandit(reward)
-        self._answers = 0
 
     @property
     def engine(self) -> ServingEngine:
@@ -93,7 +91,6 @@ class AskingReplyMaker:
         rankings: Sequence[Ranking] = (),
     ) -> dict[str, float]:
         """Refit the reward ensemble on all live picks, thumbs and rankings; returns metrics."""
-        self._answers = sum(p.choice in _ANSWERS for p in preferences)
         self._asker.resume([p.comparison.question.disagreement for p in preferences])
         metrics = self._reward.fit(preferences, [*thumbs_of(rated), *orders_of(rankings)])
         self._styles.resume(preferences)
@@ -122,7 +119,7 @@ class AskingReplyMaker:
         unfit = echoing(batch.completions())
         batch.drop(unfit)
         drafts[:, unfit] = UNFIT
-        opening = self._asker.open(drafts, answers=self._answers, generator=generator)
+        opening = self._asker.open(drafts, answers=self._reward.answers, generator=generator)
         if not may_ask:
             opening = replace(opening, leader=opening.best, reason=None)
         asks = opening.reason is not None
@@ -277,7 +274,7 @@ class AskingReplyMaker:
         """``asked``: there would have been a question, had the person not skipped it."""
         self._asker.count_turn(
             asked=plan.question is not None or asked,
-            answers=self._answers,
+            answers=self._reward.answers,
             disagreement=plan.question and plan.question.disagreement,
         )
 

@@ -82,8 +82,10 @@ class RewardConfig:
     """Shares of picks made at random; the ensemble averages over them by evidence."""
     tie_strength: float = 0.5
     """Davidson's nu before any tie was seen: how likely "about the same" is between equals."""
-    picks_between_changes: float | None = 500.0
-    """Mean number of picks between two changes of taste; None takes taste to be constant."""
+    picks_between_changes: float | None = 100.0
+    """Mean number of picks between two changes of taste; None takes taste to be constant. Less than
+    people's tastes last: to believe in a change that was none costs a few questions, to miss one
+    costs many picks (docs/LOG.md)."""
     half_life_picks: float | None = None
     """After so many later picks a pick counts half; None: all count alike. Change points did better
     (docs/learning-results.md)."""

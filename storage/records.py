@@ -61,7 +61,7 @@ class Purpose(StrEnum):
 
 class AskReason(StrEnum):
     BURN_IN = "burn_in"
-    """Too few answers so far to be sure of anything."""
+    """Too few answers to be sure of anything: at first, or since taste seems to have changed."""
     UNCERTAIN = "uncertain"
     """The ensemble disagrees about which reply is better."""
     RANDOM = "random"

@@ -38,6 +38,8 @@ class Arm:
     value_gate: bool = False
     """Gate by the knowledge gradient instead of the disagreement."""
     commit: Commit = Commit.END
+    second_burn_in: bool = True
+    """Whether answers from before a believed change of taste no longer count as asked."""
 
 
 def _always(query: QueryRule) -> AskConfig:
@@ -103,6 +105,12 @@ ARMS: dict[str, Arm] = {
             name="no-change-points",
             about="ours, a taste that never changes",
             reward=RewardConfig(picks_between_changes=None),
+        ),
+        replace(
+            OURS,
+            name="no-second-burn-in",
+            about="ours, but after a change of taste no more is asked than before",
+            second_burn_in=False,
         ),
         *(
             replace(

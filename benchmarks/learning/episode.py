@@ -119,11 +119,12 @@ def run_episode(
         note_styles(styles, scene, chosen)
         style, hidden = scene.style[chosen], scene.hidden[chosen]
         rewards = head.margin_draws(style, hidden)
+        counted = head.answers if arm.second_burn_in else len(answers.tie)
         if arm.value_gate:
             recent = [*recent, (style, hidden)][-RECENT:]
-            asked = _ask_by_value(asker, head, rewards, scene, chosen, recent, answers, generator)
+            asked = _ask_by_value(asker, head, rewards, scene, chosen, recent, counted, generator)
         else:
-            asked = _ask(asker, head, rewards, arm, scene, chosen, len(answers.tie), generator)
+            asked = _ask(asker, head, rewards, arm, scene, chosen, counted, generator)
         best = pessimistic_best(rewards, arm.reward.pessimism)
         utility = scene.utility[now][chosen]
         plain = scene.utility[now][scene.of_kind("plain")]
@@ -150,7 +151,7 @@ def run_episode(
         recent_asks = [*recent_asks[1:], int(asked is not None)]
         asker.count_turn(
             asked=asked is not None,
-            answers=len(answers.tie),
+            answers=counted + (said is not None),
             disagreement=None if asked is None else asked[2].disagreement,
         )
         if said is not None:
@@ -192,9 +193,8 @@ def _ask(asker, head, rewards, arm, scene, chosen, answers, generator):  # noqa:
     return asker.ask(opening, partner_rewards, usable, generator)
 
 
-def _ask_by_value(asker, head, rewards, scene, chosen, recent, answers, generator):  # noqa: ANN001, ANN202
+def _ask_by_value(asker, head, rewards, scene, chosen, recent, n, generator):  # noqa: ANN001, ANN202
     """The same turn with the knowledge gradient of the rule's pair in place of the disagreement."""
-    n = len(answers.tie)
     always = Asker(replace(asker.config, mode=AskMode.ALWAYS), pessimism=head.config.pessimism)
     opening = always.open(rewards, answers=n, generator=generator)
     asked = always.ask(opening, rewards, scene.usable[chosen][:, chosen], generator)
@@ -220,7 +220,7 @@ def _due(
     """At certain counts of answers; by turns where asking is optional and after a change."""
     seen = {int(m[1]) for m in marks}
     by_turn = arm.ask.mode is AskMode.AUTO and turn % 25 == 0 and turn > 0
-    if changes_at is not None and changes_at - 1 <= turn <= changes_at + 160:
+    if changes_at is not None and turn >= changes_at - 1:
         by_turn = turn < changes_at or (turn - changes_at) % 10 == 0
     return by_turn or (labels in LABEL_MARKS and labels not in seen)
 

@@ -130,7 +130,13 @@ EXPERIMENTS = {
         Experiment(
             name="change",
             about="taste changes at turn 150",
-            arms=("ours", "no-change-points", "half-life-30", "half-life-100"),
+            arms=(
+                "ours",
+                "no-second-burn-in",
+                "no-change-points",
+                "half-life-30",
+                "half-life-100",
+            ),
             main=("ours",),
             people={
                 name: Person(
@@ -138,7 +144,7 @@ EXPERIMENTS = {
                 )
                 for name, (before, after) in _CHANGES.items()
             },
-            turns=350,
+            turns=450,
         ),
         Experiment(
             name="commit",

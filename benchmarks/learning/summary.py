@@ -15,6 +15,8 @@ from benchmarks.learning.arms import Commit
 from benchmarks.learning.suite import EXPERIMENTS, KEPT_MARKS, RESULTS, read_results
 
 RESAMPLES = 2000
+CHANGE = 150
+"""The turn at which taste changes in the experiment of that name."""
 OWN, PLAIN, SHARE, WIN, ECE = (KEPT_MARKS.index(k) for k in ("own", "plain", "share", "win", "ece"))
 LABELS = np.array([0, 5, 10, 15, 20, 30, 40, 60, 80, 100])
 
@@ -222,25 +224,61 @@ def noise_table() -> list[str]:
 
 
 def change_table() -> list[str]:
-    lines = ["| arm | win rate before | just after | +20 turns | +50 | +100 | +150 |"
-             " picks until 90 % of (win - 1/2) |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    """How the new taste is followed: the mean curve, and each run by itself."""
+    lines = [
+        "| arm | runs | win rate before | just after | +20 turns | +50 | +100 | +150 "
+        "| questions in these | picks until 90 % of (win - 1/2): mean curve "
+        "| mean of runs (that got there) |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
     for arm in ran("change"):
         found = read_results("change", arm)["people"]
-        before, after, picks = [], [], []
-        for seeds in found.values():
+        before = {name: _before_change(seeds) for name, seeds in found.items()}
+        curves, picks, needed = [], [], []
+        for name, seeds in found.items():
+            opposite = "-to-".join(reversed(name.split("-to-")))
             for episode in seeds.values():
-                marks = np.array(episode["marks"])
-                before.append(marks[marks[:, 0] == 149][-1][WIN])
-                since = marks[marks[:, 0] >= 150]
-                turns = np.arange(0, 200, 10)
-                after.append(np.interp(turns, since[:, 0] - 150, since[:, WIN]))
-                picks.append(np.interp(turns, since[:, 0] - 150, since[:, 1] - since[0, 1]))
-        curve, spent, level = np.mean(after, axis=0), np.mean(picks, axis=0), np.mean(before)
-        back = np.flatnonzero(curve - 0.5 >= 0.9 * (level - 0.5))
-        when = f"{spent[back[0]]:.0f} ({10 * back[0]} turns)" if len(back) else "not reached"
+                since = _since_change(episode)
+                curves.append(since[:, WIN])
+                picks.append(since[:, 1] - since[0, 1])
+                needed.append(_picks_back(curves[-1], picks[-1], np.mean(before[opposite])))
+        level = float(np.mean([win for wins in before.values() for win in wins]))
+        length = min(map(len, curves))
+        curve = np.mean([c[:length] for c in curves], axis=0)
+        spent = np.mean([p[:length] for p in picks], axis=0)
+        when = _picks_back(curve, spent, level)
+        turns = 10 * int(np.argmax(spent >= when))
+        whole = f"{when:.0f} ({turns} turns)" if np.isfinite(when) else "not reached"
+        there = np.isfinite(needed)
+        least = np.where(there, needed, [p[-1] for p in picks])
+        each = f"{'' if there.all() else '>= '}{least.mean():.0f} ({100 * there.mean():.0f} %)"
         shown = " | ".join(f"{curve[i]:.3f}" for i in (0, 2, 5, 10, 15))
-        lines.append(f"| {arm} | {level:.3f} | {shown} | {when} |")
+        lines.append(
+            f"| {arm} | {len(curves)} | {level:.3f} | {shown} | {spent[15]:.0f} | {whole} "
+            f"| {each} |"
+        )
     return lines
+
+
+def _before_change(seeds: dict) -> list[float]:
+    """Each seed's win rate on the last turn of the old taste."""
+    marks = [np.array(episode["marks"]) for episode in seeds.values()]
+    return [m[m[:, 0] == CHANGE - 1][-1][WIN] for m in marks]
+
+
+def _since_change(episode: dict) -> np.ndarray:
+    """The marks at every tenth turn from the change on."""
+    marks = np.array(episode["marks"])
+    return marks[(marks[:, 0] >= CHANGE) & ((marks[:, 0] - CHANGE) % 10 == 0)]
+
+
+def _picks_back(curve: np.ndarray, picks: np.ndarray, level: float) -> float:
+    """Picks until the win rate is at nine tenths of ``level`` above one half; infinite if never.
+
+    The level of a single run is what its new taste reached before the change in the opposite pair.
+    """
+    back = np.flatnonzero(curve - 0.5 >= 0.9 * (level - 0.5))
+    return float(picks[back[0]]) if len(back) else float("inf")
 
 
 def commit_table() -> list[str]:

@@ -50,6 +50,7 @@ class BayesianRewardHead:
         self._styles: dict[tuple[object, ...], Float[np.ndarray, " S"]] = {}
         self._phis: dict[tuple[object, ...], Phi] = {}
         self._measured: set[PreferenceId] = set()
+        self._answers = 0
         self._writer = self._new_writer()
         self._components = self._shipped_basis()
         self._basis_of: object = None  # the pairs it was made of
@@ -81,6 +82,11 @@ class BayesianRewardHead:
     def change_prob(self) -> float:
         """Probability that the taste changed lately; the ensemble has widened accordingly."""
         return self._mixture.change_prob
+
+    @property
+    def answers(self) -> int:
+        """How many answers still count: those since the last believed change of taste."""
+        return self._answers
 
     # -- scoring -------------------------------------------------------------------------------
 
@@ -132,6 +138,7 @@ class BayesianRewardHead:
         rows = self._writer.write(preferences, signals)
         nu = self._tie_strength(preferences)
         self._show(self._model.fit(self._aged(rows), self._prior, nu=nu))
+        self._answers = self._writer.answers_since(self._mixture.present_since)
         return {
             "reward_picks": float(len(rows)),
             "reward_fit_ms": 1000 * (time.perf_counter() - began),
@@ -168,6 +175,7 @@ class BayesianRewardHead:
         if may_tie:
             nu = tie_strength(int(ties.sum()), n - int(ties.sum()), self.config.tie_strength)
         self._show(self._model.fit(self._aged(rows), self._prior, nu=nu))
+        self._answers = n - self._mixture.present_since
 
     def _aged(self, rows: Rows) -> Rows:
         """The rows with the weight that their age leaves them."""

@@ -24,10 +24,12 @@ from torch import Tensor
 
 from learner.reward.laplace import Hypotheses, Posteriors, Rows, fit_posteriors
 
-GRID = 10
-"""Changes are looked for at every tenth row, so that older stretches are fitted once."""
-AGES = (10, 30, 80)
-"""How many rows ago a change is looked for, roughly."""
+GRID = 5
+"""Changes are looked for at every fifth row, so that older stretches are fitted once."""
+AGES = ((5, 20, 5), (20, 60, 20), (60, 120, 60))
+"""How many rows ago a change is looked for: at least, at most, in steps of. The older, the
+coarser, since a few rows on the wrong side of it matter less and less; and at rows that stay the
+same as time goes on, so that a change, once found, is not lost between two places."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +40,10 @@ class Mixture:
     mean: Float[Tensor, "C D"]
     scale: Float[Tensor, "C D D"]
     flip_rate: Float[Tensor, " C"]
+    begins: tuple[int, ...]
+    """Each component's first row: 0 where it explains all, else where it sees a change."""
     change_prob: float
-    """Probability that the taste changed within the last ``max(AGES)`` rows."""
+    """Probability that the taste changed within the rows that ``AGES`` looks back at."""
     steps: int
 
     def members(self, noise: Float[Tensor, "E D"], places: Float[Tensor, " E"]) -> Tensor:
@@ -52,6 +56,19 @@ class Mixture:
         component = torch.searchsorted(upto, places * upto[-1]).clamp(max=len(upto) - 1)
         draws = (self.scale[component] @ noise[:, :, None]).squeeze(2)
         return self.mean[component] + draws
+
+    @property
+    def present_since(self) -> int:
+        """The row at which the present taste began: the median over all components.
+
+        0 unless a change is more likely than not.
+        """
+        upto = 0.0
+        for begin, weight in sorted(zip(self.begins, self.weight.tolist(), strict=True)):
+            upto += weight
+            if upto > 0.5:
+                return begin
+        return max(self.begins)
 
     @property
     def average(self) -> Float[Tensor, " D"]:
@@ -77,6 +94,7 @@ class TasteModel:
         log_weights = [unchanged.log_evidence]
         means, scales = [unchanged.mean], [unchanged.scale]
         rates, steps = [prior.flip_rate], unchanged.steps
+        begins = [0] * len(prior)
         if changes and self._hazard is not None:
             recent, newer = self._since(changes, rows, prior, nu)
             H = len(prior)
@@ -84,6 +102,7 @@ class TasteModel:
                 before = self._evidence_of(rows.part(slice(0, place)), prior, nu)
                 odds = math.log(covered * self._hazard / (1 - self._hazard))
                 log_weights.append(odds + before + newer[i * H : (i + 1) * H])
+                begins += [place] * H
             means.append(recent.mean)
             scales.append(recent.scale)
             rates += [prior.flip_rate] * len(changes)
@@ -93,6 +112,7 @@ class TasteModel:
             mean=torch.cat(means),
             scale=torch.cat(scales),
             flip_rate=torch.cat(rates),
+            begins=tuple(begins),
             change_prob=float(weight[len(prior) :].sum()),
             steps=steps,
         )
@@ -101,7 +121,7 @@ class TasteModel:
         """Rows at which a change is looked for, and how many rows each stands for."""
         if self._hazard is None:
             return []
-        places = sorted({GRID * ((n - age) // GRID) for age in AGES if n - age >= GRID})
+        places = change_places(n)
         return [(c, end - c) for c, end in pairwise([*places, n])]
 
     @staticmethod
@@ -133,6 +153,17 @@ class TasteModel:
             fits = fit_posteriors(rows, prior, nu=nu)
             self._evidence[key] = float(fits.log_evidence.logsumexp(dim=0))
         return self._evidence[key]
+
+
+def change_places(n: int) -> list[int]:
+    """Where a change is looked for among ``n`` rows, oldest first."""
+    found = {
+        c
+        for least, most, step in AGES
+        for c in range(step * ((n - least) // step), 0, -step)
+        if n - c <= most
+    }
+    return sorted(found)
 
 
 def _digest(rows: Rows, prior: Hypotheses, nu: float) -> bytes:

@@ -29,6 +29,7 @@ Phi = Float[np.ndarray, " F"]
 """Features of one reply: style, then hidden components."""
 PhiOf = Callable[[Sequence[Message], Completion], Phi]
 
+_ANSWERS = (Choice.FIRST, Choice.SECOND, Choice.TIE, Choice.BOTH_BAD)
 _DECIDED = {Choice.FIRST: 1.0, Choice.SECOND: -1.0, Choice.TIE: 1.0}
 
 
@@ -46,6 +47,8 @@ class RowWriter:
     _tie: list[bool] = field(default_factory=list[bool])
     _may_tie: list[bool] = field(default_factory=list[bool])
     _weight: list[float] = field(default_factory=list[float])
+    _answered: list[int] = field(default_factory=list[int])
+    """Of every answer, how many rows there were before."""
     _usual: Phi | None = None
     _seen: int = 0
 
@@ -73,8 +76,13 @@ class RowWriter:
         self._written = keys
         return self._rows()
 
+    def answers_since(self, row: int) -> int:
+        """How many of the answers were given from this row on; skips are none."""
+        return sum(before >= row for before in self._answered)
+
     def _forget(self) -> None:
-        for kept in (self._z, self._covariates, self._tie, self._may_tie, self._weight):
+        rows = (self._z, self._covariates, self._tie, self._may_tie, self._weight)
+        for kept in (*rows, self._answered):
             kept.clear()
         self._written, self._usual, self._seen = [], None, 0
 
@@ -82,6 +90,8 @@ class RowWriter:
         prompt = pick.comparison.prompt
         first = self.phi_of(prompt, pick.comparison.first.completion)
         second = self.phi_of(prompt, pick.comparison.second.completion)
+        if pick.choice in _ANSWERS:
+            self._answered.append(len(self._tie))
         if pick.choice in _DECIDED:
             sign, tie = _DECIDED[pick.choice], pick.choice is Choice.TIE
             asked = pick.comparison.question.reason.asked  # else nobody saw them side by side

@@ -255,3 +255,14 @@ def test_the_stated_probability_is_that_of_the_first_as_shown():
     for seed in range(20):
         first, _, question = decide(asker, rewards, answers=0, seed=seed)
         assert (question.first_better_prob > 0.5) == (first == 0)
+
+
+def test_answers_of_an_old_taste_do_not_spare_the_burn_in_of_the_new_one():
+    asker = Asker(AskConfig(burn_in=3, random_share=0.0), pessimism=0.5)
+    for _ in range(10):  # the last doubts of the old taste were large ones
+        asker.count_turn(asked=True, answers=40, disagreement=0.4)
+    assert not asker.would_ask(0.1, answers=40)
+    asked = decide(asker, draw(), answers=2, seed=0)
+    assert asked is not None and asked[2].reason is AskReason.BURN_IN
+    asker.count_turn(asked=True, answers=2, disagreement=0.08)
+    assert asker.would_ask(0.1, answers=3), "the old threshold would ask nothing for long"

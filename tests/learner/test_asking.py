@@ -16,19 +16,19 @@ from learner.features import FrozenFeatures
 from learner.protocols import ReplyMaker, Stage
 from learner.reward.head import BayesianRewardHead
 from learner.styles import STYLES
-from storage.records import Choice, FinishReason, RatedReply, Thumb
+from storage.records import AskReason, Choice, FinishReason, RatedReply, Thumb
 from tests.learner.conftest import SAMPLING, user
-from tests.learner.test_reward_head import pick
+from tests.learner.test_reward_head import brevity_picks, opposite, pick
 
 
 @pytest.fixture
 def make(engine):
-    def build(**ask) -> AskingReplyMaker:
+    def build(*, hidden_components: int = 32, **ask) -> AskingReplyMaker:
         settings = {"commit_after_tokens": 6} | ask
         return AskingReplyMaker(
             engine=engine,
             features=FrozenFeatures(engine),
-            reward=BayesianRewardHead(RewardConfig(), seed=0),
+            reward=BayesianRewardHead(RewardConfig(hidden_components=hidden_components), seed=0),
             ask=AskConfig(**settings),
             sampling=SAMPLING,
         )
@@ -253,6 +253,23 @@ def test_a_refit_changes_what_is_shown_next(make, base):
     assert len(again.shown[0].token_ids) <= len(plan.shown[0].token_ids)
     rewards = {c.seed: c.reward_mean for c in (*again.shown, *again.finish_others(Event()))}
     assert max(rewards, key=rewards.get) == ranked[0].seed
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_a_change_of_taste_brings_the_questions_back_also_after_a_restart(make, base, changed):
+    old, new = brevity_picks(40), brevity_picks(10, seed=500)
+    picks = [*old, *(opposite(new) if changed else new)]
+    sure = {"hidden_components": 0, "min_disagreement": 0.5, "random_share": 0.0}
+    replies = make(**sure)  # nothing is ever doubtful enough
+    replies.refit(old)
+    assert speak(replies, base)[0].question is None
+    replies.refit(picks)
+    restarted = make(**sure)
+    restarted.refit(picks)
+    for one in (replies, restarted):
+        question = speak(one, base)[0].question
+        assert (question is not None) == changed
+        assert question is None or question.reason is AskReason.BURN_IN
 
 
 def test_measuring_shows_what_a_person_would_see_and_moves_nothing(make, base):

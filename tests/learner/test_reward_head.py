@@ -95,6 +95,33 @@ def test_it_learns_brevity_from_a_dozen_picks_and_can_say_so():
     assert min(reward.style_weights, key=reward.style_weights.get) == "longer"
 
 
+def opposite(picks: list[Preference]) -> list[Preference]:
+    other = {Choice.FIRST: Choice.SECOND, Choice.SECOND: Choice.FIRST}
+    return [replace(p, choice=other[p.choice]) for p in picks]
+
+
+def test_after_a_change_of_taste_only_newer_answers_count_also_after_a_restart():
+    picks = [*brevity_picks(40), *opposite(brevity_picks(15, seed=500))]
+    walked, restarted = head(), head()
+    for n in (20, 40, 50, 55):
+        walked.fit(picks[:n])
+    restarted.fit(picks)
+    assert walked.change_prob > 0.5
+    assert 5 <= walked.answers <= 20
+    assert restarted.answers == walked.answers
+
+
+def test_while_taste_stays_every_answer_counts_and_a_skip_none():
+    reward = head()
+    picks = brevity_picks(40)
+    for n in range(10, 41, 5):
+        reward.fit(picks[:n])
+        assert reward.answers == n
+    skip = replace(brevity_picks(1, seed=900)[0], choice=Choice.SKIP)
+    reward.fit([*picks, skip])
+    assert reward.answers == 40
+
+
 def test_before_any_pick_it_has_doubts_and_no_opinion():
     drawn = margin(head(draws=512), completion(10, 1), completion(70, 2))
     assert abs(float(drawn.mean())) < 0.2 * float(drawn.std())

@@ -6,7 +6,7 @@ import torch
 from learner.config import RewardConfig
 from learner.reward.components import Components
 from learner.reward.laplace import Rows
-from learner.reward.mixture import TasteModel
+from learner.reward.mixture import GRID, TasteModel, change_places
 from learner.reward.style import STYLE_NAMES
 from learner.reward.taste import HIDDEN, POSITION, Taste, hypotheses, load_taste
 
@@ -115,6 +115,29 @@ def test_a_constant_taste_seldom_looks_changed():
         for s in range(8)
     ]
     assert sum(m.change_prob > 0.5 for m in seen) <= 1
+
+
+def test_the_present_taste_is_as_old_as_the_change():
+    prior = hypotheses(RewardConfig(), None, K, shipped_basis=True)
+    old, new = direction(1, 3.0), -direction(1, 3.0)
+    for since in (15, 30, 70, 110):
+        rows = joined(rows_of(old, 100), rows_of(new, since, seed=1))
+        found = TasteModel(expected_picks=500.0).fit(rows, prior, nu=0.5)
+        assert abs(found.present_since - 100) <= max(5, since // 2)
+    same = TasteModel(expected_picks=500.0).fit(rows_of(old, 100), prior, nu=0.5)
+    assert same.present_since == 0
+
+
+def test_places_for_a_change_are_near_each_other_where_it_is_recent_and_stay():
+    assert change_places(9) == []
+    assert change_places(10) == [5]
+    for n in (50, 173, 400, 1000):
+        places = change_places(n)
+        assert all(c % GRID == 0 and 5 <= n - c <= 120 for c in places)
+        for since in range(5, min(100, n - 5)):
+            assert min(abs(n - since - c) for c in places) <= max(4, since // 2)
+        later = set(change_places(n + 1))
+        assert sum(c not in later for c in places) <= 4
 
 
 def test_the_mixture_follows_from_the_rows_alone():
