@@ -8,6 +8,7 @@ what is wrong with it shows; on the whole step it is plain (docs/learning-result
 harm").
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -46,21 +47,24 @@ class LessonCheck:
             return Verdict(accepted=True, reason="no pair to look at", metrics={})
         gain = self._gain(parent, pairs)  # (pairs, 2)
         sure = torch.tensor([2.0 * pair.chosen_prob - 1.0 for pair in pairs])
-        tokens = torch.tensor([float(len(pair.chosen.completion.token_ids)) for pair in pairs])
+        tokens = torch.tensor([max(1.0, len(p.chosen.completion.token_ids)) for p in pairs])
         lift = float(sure @ (gain[:, 0] - gain[:, 1]) / sure.sum())
         chosen = float(sure @ gain[:, 0] / (sure @ tokens))
+        metrics = {"lesson_lift": lift, "chosen_gain": chosen}
         least = -self._config.max_chosen_drop
-        for holds, reason in (
-            (lift > 0.0, f"what it learned from became less likely, by {-lift:.1f} nats a pair"),
-            (
-                chosen >= least,
+        if not (math.isfinite(lift) and math.isfinite(chosen)):
+            reason = "what it learned from has no probability any more"
+            return Verdict(accepted=False, reason=reason, metrics={})
+        if lift <= 0.0:
+            reason = f"what it learned from became less likely, by {-lift:.1f} nats a pair"
+            return Verdict(accepted=False, reason=reason, metrics=metrics)
+        if chosen < least:
+            reason = (
                 f"what was picked became improbable, by {-chosen:.2f} nats a token, "
-                f"{-least:.2f} is the limit",
-            ),
-        ):
-            if not holds:  # so is a measure that is not a number
-                return Verdict(accepted=False, reason=reason, metrics=_metrics(lift, chosen))
-        return Verdict(accepted=True, reason="it learned", metrics=_metrics(lift, chosen))
+                f"{-least:.2f} is the limit"
+            )
+            return Verdict(accepted=False, reason=reason, metrics=metrics)
+        return Verdict(accepted=True, reason="it learned its lesson", metrics=metrics)
 
     @torch.no_grad()
     def _gain(
@@ -84,7 +88,3 @@ class LessonCheck:
             old = torch.cat([tree_logps(self._backbone, row.trees) for row in rows])
         gain = dict(zip(names, (new - old).tolist(), strict=True))
         return torch.tensor([[gain[p.chosen.id], gain[p.rejected.id]] for p in pairs])
-
-
-def _metrics(lift: float, chosen: float) -> dict[str, float]:
-    return {"lesson_lift": lift, "chosen_gain": chosen}

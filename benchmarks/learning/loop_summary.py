@@ -62,6 +62,37 @@ def by_run(arm: str) -> list[str]:
     return lines
 
 
+def drop(values: list[float]) -> float:
+    """How far a curve ever falls below the best it had reached before."""
+    curve = np.array(values)
+    return float((np.maximum.accumulate(curve) - curve).max())
+
+
+def long_runs() -> list[str]:
+    """One line a run that is longer than the others: where it stands, and its worst drop."""
+    lines = [
+        "| arm | rater | seed | turns | picks | shown: 100 | peak | end | worst drop, points "
+        "| weights: peak | end | worst drop, points | KL | perplexity |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for path in sorted(RESULTS.glob("*-turns/*.json")):
+        run = json.loads(path.read_text(encoding="utf-8"))
+        points = run["checkpoints"]
+        shown = [100 * c["win_rate_vs_base"] for c in points]
+        alone = [100 * c["win_rate_weights_only"] for c in points]
+        accepted = [one for one in run["rounds"] if one["status"] == "accepted"]
+        ratio = accepted[-1]["perplexity_ratio"] if accepted else 1.0
+        early = at_turn(run, 100)
+        lines.append(
+            f"| {run['arm']} | {run['rater']} | {run['seed']} | {points[-1]['turn']} "
+            f"| {points[-1]['picks']} | {early['win_rate_vs_base'] if early else 0:.0%} "
+            f"| {max(shown):.0f}% | {shown[-1]:.0f}% | {drop(shown):.1f} "
+            f"| {max(alone):.0f}% | {alone[-1]:.0f}% | {drop(alone):.1f} "
+            f"| {points[-1]['kl_to_base']:.2f} | {100 * (ratio - 1):+.1f} % |"
+        )
+    return lines
+
+
 def main() -> None:
     for arm, about in ARMS.items():
         runs = read_runs(arm)
@@ -75,6 +106,8 @@ def main() -> None:
                 alone = interval([c["win_rate_weights_only"] for c in found])
                 print(f"- after {turn} turns: shown {shown} %, weights only {alone} %")
         print("\n".join(["", *by_run(arm)]))
+    if any(RESULTS.glob("*-turns/*.json")):
+        print("\n".join(["", "**Longer runs**", "", *long_runs()]))
 
 
 if __name__ == "__main__":

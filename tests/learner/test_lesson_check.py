@@ -114,7 +114,9 @@ def test_weights_that_are_no_numbers_are_refused(backbone, base, rule, check):
     with torch.no_grad():
         for parameter in backbone.open_training(base, CONFIG.lora, 1):
             parameter.fill_(math.nan)
-    assert not check.judge(base, pairs).accepted
+    verdict = check.judge(base, pairs)
+    assert not verdict.accepted
+    assert verdict.metrics == {}  # a report holds no number that is none
 
 
 def test_nothing_to_look_at_is_accepted(backbone, base, rule, check):
