@@ -47,7 +47,7 @@ class LessonCheck:
             return Verdict(accepted=True, reason="no pair to look at", metrics={})
         gain = self._gain(parent, pairs)  # (pairs, 2)
         sure = torch.tensor([2.0 * pair.chosen_prob - 1.0 for pair in pairs])
-        tokens = torch.tensor([max(1.0, len(p.chosen.completion.token_ids)) for p in pairs])
+        tokens = torch.tensor([float(max(1, len(p.chosen.completion.token_ids))) for p in pairs])
         lift = float(sure @ (gain[:, 0] - gain[:, 1]) / sure.sum())
         chosen = float(sure @ gain[:, 0] / (sure @ tokens))
         metrics = {"lesson_lift": lift, "chosen_gain": chosen}

@@ -14,22 +14,31 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.learning.raters import UTILITIES, Behaviour, pick
 from chat_app.settings import Settings
+from chat_app.simulate.checkpoint import Measuring, Progress
 from chat_app.simulate.command import simulate_into
 from chat_app.simulate.plan import SimulationPlan
+from chat_app.simulate.prompts import shipped_eval_prompts
+from chat_app.simulate.rater import load_rater
 from chat_app.simulate.summary import SUMMARY
+from learner.build import LearnerBuild, build_replies
 from learner.config import AskConfig, AskMode, DpoConfig, EngineConfig, OnlineConfig, QueryRule
+from learner.evaluation.examiner import Examiner
 from learner.model_source import resolve_model
 from storage.database import Store
+from storage.feedback import FeedbackReader
 from storage.folder import DataFolder
 from storage.policy_registry import PolicyRegistry
+from storage.records import Choice
+from storage.rounds import collect
 
 TURNS = 100
 RESULTS = Path(__file__).parents[2] / "docs" / "learning" / "loop"
@@ -77,6 +86,8 @@ class LoopArm:
     about: str
     ask: AskConfig
     online: OnlineConfig = field(default_factory=OnlineConfig)
+    offline: bool = False
+    """One lesson on all picks after the last turn, and none before."""
 
 
 ARMS: dict[str, LoopArm] = {
@@ -90,9 +101,10 @@ ARMS: dict[str, LoopArm] = {
     ),
     "passive": LoopArm(about="plain samples, random pairs, every turn", ask=_PASSIVE),
     "offline": LoopArm(
-        about="random pairs of the base, then one lesson with the steps of all of passive's",
+        about="plain samples, random pairs; after the last turn eight steps on all picks",
         ask=_PASSIVE,
-        online=OnlineConfig(min_preferences=80, dpo=DpoConfig(steps=20)),
+        online=OnlineConfig(dpo=DpoConfig(steps=8)),
+        offline=True,
     ),
 }
 
@@ -159,8 +171,14 @@ def run(job: Job, threads: int) -> None:
         engine=EngineConfig(seed=job.seed, threads=threads),
         online=replace(arm.online, seed=job.seed),
     )
-    simulate_into(plan, settings, resolve_model(), print)
+    during = settings
+    if arm.offline:
+        during = replace(settings, online=replace(settings.online, min_preferences=10_000))
+    simulate_into(plan, during, resolve_model(), print)
     summary = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
+    if arm.offline:
+        last = summary["checkpoints"][-1]
+        summary["checkpoints"][-1] = last | after_a_lesson(plan, settings, last["asked"])
     kept = {
         "arm": job.arm,
         "rater": job.taste,
@@ -173,6 +191,43 @@ def run(job: Job, threads: int) -> None:
     job.kept.parent.mkdir(parents=True, exist_ok=True)
     job.kept.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(work)
+
+
+def after_a_lesson(plan: SimulationPlan, settings: Settings, asked: int) -> dict[str, Any]:
+    """The last checkpoint anew, with a version made of all picks of a finished simulation."""
+    began = time.perf_counter()
+    folder, model = DataFolder(settings.data), resolve_model()
+    replies = build_replies(
+        model, engine=settings.engine, ask=settings.ask, reward=settings.online.reward
+    )
+    learner = LearnerBuild(
+        data=settings.data, model=model, engine=settings.engine, online=settings.online
+    ).on(replies.engine)
+    learner.step(1)
+    with Store(folder.database) as store:
+        policies = PolicyRegistry(store, folder.rounds)
+        collect(policies)
+        picks = FeedbackReader(store).preferences()
+        replies.refit(picks)
+        measuring = Measuring(
+            Examiner(replies, settings.engine.sampling),
+            load_rater(plan.rater),
+            shipped_eval_prompts(),
+            seed=plan.seed,
+            burn_in=settings.ask.burn_in,
+        )
+        decided = [one for one in picks if one.choice in (Choice.FIRST, Choice.SECOND)]
+        return asdict(
+            measuring.measure(
+                Progress(
+                    turn=plan.turns,
+                    asked=asked,
+                    picks=decided,
+                    live=policies.current(),
+                    seconds=time.perf_counter() - began,
+                )
+            )
+        )
 
 
 def rounds_of(data: Path) -> list[dict[str, object]]:

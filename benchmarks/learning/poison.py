@@ -2,6 +2,9 @@
 
     python -m benchmarks.learning.poison [--kinds NAME ...] [--people NAME ...]
 
+What ``docs/learning/poison.json`` holds is not run again, and picks are made once in
+``.bench/poison``; remove them to begin anew.
+
 A simulated person picks thirty times, on the service that serves a person; then each harm is put in
 place of what the round would have learned from these picks, and the round goes the way of every
 round: is the lesson learned, does the gate hold, is it shortened, does it hold then? What is
@@ -97,9 +100,8 @@ class Person:
 
 def picked_by(person: Person, settings: Settings) -> None:
     """Fill ``settings.data`` with the person's picks; nothing is learned from them yet."""
-    shutil.rmtree(settings.data.parent, ignore_errors=True)
     out = settings.data.parent
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
     rater = out / "rater.py"
     rater.write_text(
         "from benchmarks.learning.poison import Person\n\n"
@@ -186,47 +188,52 @@ def outcome_of(
     return result
 
 
+def read_results() -> dict[tuple[str, str], dict[str, object]]:
+    """What is there already, by person and kind."""
+    if not RESULTS.is_file():
+        return {}
+    return {(one["person"], one["kind"]): one for one in json.loads(RESULTS.read_text("utf-8"))}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kinds", nargs="+")
     parser.add_argument("--people", nargs="+", default=list(TASTES), choices=list(TASTES))
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    results: list[dict[str, object]] = []
+    results = read_results()
+    model = resolve_model()
     for taste in options.people:
-        person = Person(taste=taste)
         settings = Settings(
             data=WORK / taste / "data",
             ask=AskConfig(mode=AskMode.ALWAYS),
             engine=EngineConfig(threads=options.threads),
             online=OnlineConfig(),
         )
+        person = Person(taste=taste)
         picked_by(person, settings)
-        model = resolve_model()
         engine = load_engine(model, settings.engine)
         build = LearnerBuild(
             data=settings.data, model=model, engine=settings.engine, online=settings.online
         )
         planted = Planted(engine)
         honest, harmful = build.on(engine), build.on(engine, rule=planted)
+        folder = DataFolder(settings.data)
         for number, kind in enumerate([HONESTLY, *planted.kinds]):
-            if options.kinds and kind not in options.kinds:
+            if (taste, kind) in results or (options.kinds and kind not in options.kinds):
                 continue
             began = time.monotonic()
             planted.kind = kind
-            learner = honest if kind == HONESTLY else harmful
-            folder = DataFolder(settings.data)
             result: dict[str, object] = {"person": taste, "kind": kind}
             try:
-                report = judged(learner, folder, engine)
+                report = judged(honest if kind == HONESTLY else harmful, folder, engine)
                 result |= outcome_of(report, folder, engine, person, 10_000 * number)
             except FloatingPointError as error:  # the round fails; nothing is left of it
                 result |= {"judged": str(error), "passed": False}
             result["seconds"] = round(time.monotonic() - began, 1)
             print(result, flush=True)
-            results.append(result)
-    if not options.kinds:
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            results[taste, kind] = result
+            RESULTS.write_text(json.dumps(list(results.values()), indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
