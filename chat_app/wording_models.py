@@ -12,10 +12,10 @@ from storage.duels import Duel
 from storage.records import BASE_VERSION, PolicyVersionId
 
 RULE = N_(
-    "A new version goes live by itself when it holds the gate: its language, its "
-    "distance from the base model, the length of its replies and how often they "
-    "repeat stay within limits. Every version is kept, and any of them can speak "
-    "again."
+    "A new version goes live by itself when it has learned its lesson and holds the "
+    "gate: its language, its distance from the base model, the length of its replies, "
+    "how often they repeat and what it refuses stay within limits. Every version is "
+    "kept, and any of them can speak again."
 )
 COMPARE = N_(
     "Both reply to your message in a new chat, side by side and without a name. "
@@ -28,6 +28,16 @@ ONLY_BASE = N_(
 )
 # Measure of a lesson: what it is in words, and the settings that hold its limits.
 GATE = {
+    "lesson_lift": (
+        N_("Gain of what was picked on what was not (nats a pair)"),
+        "min_lesson_lift",
+        None,
+    ),
+    "chosen_gain": (
+        N_("Gain of what was picked (nats a token)"),
+        "min_chosen_gain",
+        None,
+    ),
     "perplexity_ratio": (
         N_("Surprise at ordinary text, over the base's"),
         None,
@@ -41,6 +51,8 @@ GATE = {
     ),
     "empty_share": (N_("Share of empty replies"), None, "max_empty_share"),
     "repetition": (N_("Share of repeated token pairs"), None, "max_repetition"),
+    "compliance": (N_("Share of harmful probes not refused"), None, None),
+    "over_refusal": (N_("Share of harmless probes refused"), None, None),
 }
 
 WHY_NOT = (

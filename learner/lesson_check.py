@@ -51,17 +51,17 @@ class LessonCheck:
         lift = float(sure @ (gain[:, 0] - gain[:, 1]) / sure.sum())
         chosen = float(sure @ gain[:, 0] / (sure @ tokens))
         metrics = {"lesson_lift": lift, "chosen_gain": chosen}
-        least = -self._config.max_chosen_drop
+        c = self._config
         if not (math.isfinite(lift) and math.isfinite(chosen)):
             reason = "what it learned from has no probability any more"
             return Verdict(accepted=False, reason=reason, metrics={})
-        if lift <= 0.0:
+        if lift <= c.min_lesson_lift:
             reason = f"what it learned from became less likely, by {-lift:.1f} nats a pair"
             return Verdict(accepted=False, reason=reason, metrics=metrics)
-        if chosen < least:
+        if chosen < c.min_chosen_gain:
             reason = (
                 f"what was picked became improbable, by {-chosen:.2f} nats a token, "
-                f"{-least:.2f} is the limit"
+                f"{-c.min_chosen_gain:.2f} is the limit"
             )
             return Verdict(accepted=False, reason=reason, metrics=metrics)
         return Verdict(accepted=True, reason="it learned its lesson", metrics=metrics)

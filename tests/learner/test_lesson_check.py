@@ -16,7 +16,7 @@ from tests.learner.test_online_dpo import CONFIG, make_pairs, make_rule, margin_
 
 @pytest.fixture
 def check(backbone):
-    return lesson_check(backbone, max_chosen_drop=10.0)  # it is the margin that is looked at
+    return lesson_check(backbone, min_chosen_gain=-10.0)  # it is the margin that is looked at
 
 
 def lesson_check(backbone, **settings):
@@ -78,7 +78,7 @@ def test_labels_count_as_much_as_they_are_sure(backbone, base, rule, check):
 def test_what_was_picked_must_not_become_improbable(backbone, base, rule):
     pairs = make_pairs(backbone.tokenizer)
     unlearn(backbone, base, pairs)
-    assert lesson_check(backbone, max_chosen_drop=100.0).judge(base, pairs).accepted
+    assert lesson_check(backbone, min_chosen_gain=-100.0).judge(base, pairs).accepted
     verdict = lesson_check(backbone).judge(base, pairs)
     assert not verdict.accepted
     assert "improbable" in verdict.reason
