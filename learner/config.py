@@ -148,7 +148,7 @@ class AskConfig:
     commit_after_tokens: int = 64
     """Tokens that all candidates draft unseen before it is decided which are shown."""
     burn_in: int = 12
-    """Answers before which every usable pair is asked."""
+    """Answers before which every usable pair is asked: at first, and again after taste changed."""
     budget_share: float = 0.12
     """Share of turns that may become questions in the long run, random ones included."""
     early_share: float = 0.4

@@ -158,6 +158,24 @@ def test_fewer_labels_are_counted_where_the_level_is_reached():
     )  # never: NaN
 
 
+def test_picks_after_a_change_are_counted_where_the_new_taste_is_followed(monkeypatch):
+    def episode(wins: list[float], before: float) -> dict:
+        unused = [0.0] * 3
+        rows = [[149, 40, 40, *unused, before, 0.0]]
+        rows += [[150 + 10 * i, 40 + 4 * i, 0, *unused, win, 0.0] for i, win in enumerate(wins)]
+        return {"marks": rows}
+
+    found = {
+        "a-to-b": {"0": episode([0.3] * 5 + [0.67] * 11, 0.9)},  # b is learned to 0.68 at best
+        "b-to-a": {"0": episode([0.2] * 16, 0.68)},  # a never comes back
+    }
+    monkeypatch.setattr(summary, "ran", lambda _: ["ours"])
+    monkeypatch.setattr(summary, "read_results", lambda *_: {"people": found})
+    cells = [cell.strip() for cell in summary.change_table()[-1].split("|")]
+    assert cells[2:5] == ["2", "0.790", "0.250"]
+    assert cells[-3:-1] == ["not reached", ">= 40 (50 %)"]  # 20 picks and 60, all there were
+
+
 def test_an_overoptimisation_curve_runs_from_the_start_to_the_hardest_choice(world, monkeypatch):
     from benchmarks.learning import overoptimisation
 
