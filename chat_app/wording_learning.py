@@ -32,6 +32,7 @@ TRAITS = Words(
         "longer words": N_("longer words"),
         "more polite phrases": N_("more polite phrases"),
         "more hedging": N_("more hedging"),
+        "more contractions": N_("more contractions (it's, don't)"),
     }
 )
 """What the judges look at beside the text's meaning (``learner.reward.style``)."""
@@ -57,6 +58,7 @@ OPPOSITES = Words(
         "longer words": N_("shorter words"),
         "more polite phrases": N_("fewer polite phrases"),
         "more hedging": N_("less hedging"),
+        "more contractions": N_("fewer contractions (it is, do not)"),
     }
 )
 

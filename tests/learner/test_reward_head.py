@@ -237,6 +237,7 @@ def test_each_style_feature_moves_with_what_it_names():
         "longer words": ("a be it", "extraordinary circumstances"),
         "more polite phrases": ("Do it.", "Thank you, I am happy to help, please go on."),
         "more hedging": ("It is so.", "Maybe it might be, perhaps."),
+        "more contractions": ("It is. I do not 'say' so.", "It\u2019s so, I don't."),
     }
     for name, (little, much) in pairs.items():
         place = STYLE_NAMES.index(name)
