@@ -1,11 +1,13 @@
 """The full loop with new weights: arms, simulated people and seeds, resumable.
 
     python -m benchmarks.learning.loop [--arms ours passive ...] [--raters brevity ...] [--seeds 1]
-        [--turns 100] [--threads 2] [--seconds 10000]
+        [--turns 100] [--processes 2] [--seconds 10000]
 
 Each run is ``twofold simulate`` on the very service that serves a person; what is kept of it is a
 small file in ``docs/learning/loop/``, and a run that is there is not run again. Runs are taken seed
-by seed, so an interrupted suite is even.
+by seed, so an interrupted suite is even. Two at once with a thread each come further than one with
+two threads: a step is bound by memory, and between steps one core waits. What a run says while it
+runs is in ``.bench/loop``.
 """
 
 import argparse
@@ -14,8 +16,11 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from importlib.resources import files
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +46,8 @@ from storage.records import Choice
 from storage.rounds import collect
 
 TURNS = 100
+ALONE = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+"""One thread a run, and none that spins while it waits."""
 RESULTS = Path(__file__).parents[2] / "docs" / "learning" / "loop"
 WORK = Path(__file__).parents[2] / ".bench" / "loop"
 
@@ -242,23 +249,35 @@ def rounds_of(data: Path) -> list[dict[str, object]]:
         ]
 
 
+def run_logged(job: Job, until: float) -> str | None:
+    """A run in a process of its own; its name, or None where ``until``, in seconds, has passed."""
+    if time.time() > until:
+        return None
+    WORK.mkdir(parents=True, exist_ok=True)
+    log = WORK / f"{job.kept.stem}--{job.turns}.log"
+    with log.open("w", encoding="utf-8") as said, redirect_stdout(said), redirect_stderr(said):
+        run(job, threads=1)
+    return job.kept.stem
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--raters", nargs="+", default=list(SIX), choices=list(UTILITIES))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--turns", type=int, default=TURNS)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no run after it")
     options = parser.parse_args()
-    began = time.monotonic()
-    for job in jobs(options.arms, options.raters, options.seeds, options.turns):
-        if job.kept.is_file():
-            continue
-        if time.monotonic() - began > options.seconds:
-            break
-        print(f"--- {job.kept.stem}", flush=True)
-        run(job, options.threads)
+    wanted = jobs(options.arms, options.raters, options.seeds, options.turns)
+    missing = [job for job in wanted if not job.kept.is_file()]
+    print(f"{len(missing)} runs are missing", flush=True)
+    os.environ |= ALONE  # before a process of its own imports torch
+    runs = partial(run_logged, until=time.time() + options.seconds)
+    with get_context("spawn").Pool(options.processes, maxtasksperchild=1) as workers:
+        for stem in workers.imap_unordered(runs, missing):
+            if stem is not None:
+                print(f"{time.strftime('%H:%M')} {stem}", flush=True)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -188,11 +189,34 @@ def outcome_of(
     return result
 
 
-def read_results() -> dict[tuple[str, str], dict[str, object]]:
+def read_results() -> dict[tuple[str, str], dict[str, Any]]:
     """What is there already, by person and kind."""
     if not RESULTS.is_file():
         return {}
     return {(one["person"], one["kind"]): one for one in json.loads(RESULTS.read_text("utf-8"))}
+
+
+def table() -> list[str]:
+    """One line a kind of harm, as in docs/learning-results.md."""
+    results = read_results()
+    people = list(dict.fromkeys(person for person, _ in results))
+    lines = [
+        "| planted | " + " | ".join(f"{p}: lift, gain | what became of it" for p in people) + " |",
+        "|---|" + "---|" * (2 * len(people)),
+    ]
+    for kind in dict.fromkeys(kind for _, kind in results):
+        cells = [cell for p in people for cell in _cells(results[p, kind])]
+        lines.append(f"| {kind} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _cells(one: dict[str, Any]) -> tuple[str, str]:
+    measured = f"{one['lesson_lift']:.1f}, {one['chosen_gain']:.2f}" if "lesson_lift" in one else ""
+    if not one["passed"]:
+        return measured, "refused"
+    duels = one["undone_after"]
+    undone = "never undone" if duels is None else f"undone after {duels} duels"
+    return measured, f"passed, wins {one['win_rate']:.0%}, {undone}"
 
 
 def main() -> None:
@@ -200,7 +224,11 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+")
     parser.add_argument("--people", nargs="+", default=list(TASTES), choices=list(TASTES))
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--table", action="store_true", help="only print what is there")
     options = parser.parse_args()
+    if options.table:
+        print("\n".join(table()))
+        return
     results = read_results()
     model = resolve_model()
     for taste in options.people:
