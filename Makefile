@@ -85,6 +85,7 @@ bench-learning: $(READY)  ## measure learning with simulated people: hours, goes
 	@$(BIN)/python -m benchmarks.learning.pools
 	@$(BIN)/python -m benchmarks.learning.suite $(ARGS)
 	@$(BIN)/python -m benchmarks.learning.summary
+	@$(BIN)/python -m benchmarks.learning.plots
 
 $(READY): | .venv/bin/python
 	@echo "Installing twofold into .venv (once, a few minutes) ..."

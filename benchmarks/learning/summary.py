@@ -15,6 +15,8 @@ from benchmarks.learning.arms import Commit
 from benchmarks.learning.suite import EXPERIMENTS, KEPT_MARKS, RESULTS, read_results
 
 RESAMPLES = 2000
+BLOCK = 25
+"""Turns over which the suite averages what was asked and shown."""
 CHANGE = 150
 """The turn at which taste changes in the experiment of that name."""
 OWN, PLAIN, SHARE, WIN, ECE = (KEPT_MARKS.index(k) for k in ("own", "plain", "share", "win", "ece"))
@@ -132,6 +134,12 @@ def _blocks(experiment: str, arm: str, what: str) -> np.ndarray:
     return np.array([[found[n][s][what] for s in seeds] for n in names])
 
 
+def turns_of(experiment: str, arm: str, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """The middle turns of the blocks, and (raters, seeds, blocks) of ``asked`` or ``shown``."""
+    values = _blocks(experiment, arm, what)
+    return BLOCK * (np.arange(values.shape[2]) + 0.5), values
+
+
 def auto_table() -> list[str]:
     always = _final("always200", "ours-always", OWN)
     shown_always = _blocks("always200", "ours-always", "shown")
@@ -238,7 +246,7 @@ def change_table() -> list[str]:
         for name, seeds in found.items():
             opposite = "-to-".join(reversed(name.split("-to-")))
             for episode in seeds.values():
-                since = _since_change(episode)
+                since = since_change(episode)
                 curves.append(since[:, WIN])
                 picks.append(since[:, 1] - since[0, 1])
                 needed.append(_picks_back(curves[-1], picks[-1], np.mean(before[opposite])))
@@ -266,7 +274,7 @@ def _before_change(seeds: dict) -> list[float]:
     return [m[m[:, 0] == CHANGE - 1][-1][WIN] for m in marks]
 
 
-def _since_change(episode: dict) -> np.ndarray:
+def since_change(episode: dict) -> np.ndarray:
     """The marks at every tenth turn from the change on."""
     marks = np.array(episode["marks"])
     return marks[(marks[:, 0] >= CHANGE) & ((marks[:, 0] - CHANGE) % 10 == 0)]
