@@ -35,6 +35,7 @@ from learner.reward.lean_file import Lean, read_lean
 from learner.reward.signals import Signal
 from learner.reward.taste import load_taste
 from learner.updates.lesson import Lesson
+from learner.updates.online_dpo import OnlineDpo
 from learner.updates.rules import LEARN_FROM_PAIRS, make_rule
 from learner.updates.teacher import Teacher
 from storage.database import Reader
@@ -168,12 +169,13 @@ class LearnerBuild:
             taste=load_taste(self.model.sha256),
             lean=partial(read_lean, folder.taste),
         )
+        rule = rule or make_rule(engine, reward, self.online, max_prompt_tokens=limit)
         return OnlineLearner(
             feedback=feedback,
             policies=PolicyReader(reader, folder.rounds),
             round_folder=folder.rounds,
             reward=reward,
-            rule=rule or make_rule(engine, reward, self.online, max_prompt_tokens=limit),
+            rule=rule,
             teacher=Teacher(
                 feedback,
                 OpinionReader(reader),
@@ -181,7 +183,7 @@ class LearnerBuild:
                 self.online,
                 eos_id=engine.backbone.pad_id,
             ),
-            check=self._lesson_check(engine),
+            check=self._lesson_check(engine, rule),
             gate=Gate(engine, self.online.gate, seed=self.online.seed),
             config=self.online,
             base_sha256=self.model.sha256,
@@ -189,7 +191,7 @@ class LearnerBuild:
             refer_to=engine.backbone.refer_to,
         )
 
-    def _lesson_check(self, engine: LocalEngine) -> LessonCheck | None:
+    def _lesson_check(self, engine: LocalEngine, rule: UpdateRule[Lesson]) -> LessonCheck | None:
         if self.online.update.rule not in LEARN_FROM_PAIRS:
             return None
         return LessonCheck(
@@ -197,4 +199,5 @@ class LearnerBuild:
             self.online.gate,
             row_tokens=self.online.dpo.row_tokens,
             max_prompt_tokens=self.engine.max_prompt_tokens,
+            known=rule.parent_logp if isinstance(rule, OnlineDpo) else None,
         )

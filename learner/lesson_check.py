@@ -9,7 +9,7 @@ harm").
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -22,17 +22,25 @@ from learner.protocols import Verdict
 from learner.updates.groves import Reply
 from learner.updates.pairs import TrainingPair
 from learner.updates.passes import Passes
-from storage.records import PolicyVersion
+from storage.records import CandidateId, PolicyVersion
 
 
 class LessonCheck:
     """Compares the adapter in training with its parent on what it has just learned from."""
 
     def __init__(
-        self, backbone: Backbone, config: GateConfig, *, row_tokens: int, max_prompt_tokens: int
+        self,
+        backbone: Backbone,
+        config: GateConfig,
+        *,
+        row_tokens: int,
+        max_prompt_tokens: int,
+        known: Mapping[CandidateId, float] | None = None,
     ) -> None:
+        """``known``: log P under the parent where the update rule has seen it, in nats."""
         self._backbone = backbone
         self._config = config
+        self._known = {} if known is None else known
         self._passes = Passes(backbone, row_tokens=row_tokens, max_prompt_tokens=max_prompt_tokens)
 
     def judge(self, parent: PolicyVersion, pairs: Sequence[TrainingPair]) -> Verdict:
@@ -80,11 +88,20 @@ class LessonCheck:
             for pair in pairs
             for candidate in (pair.chosen, pair.rejected)
         }
-        rows = self._passes.rows(list(replies.values()))
-        names = [name for row in rows for name in row.names]
-        new = torch.cat([tree_logps(self._backbone, row.trees) for row in rows])
+        new = self._logps(list(replies.values()))
         self._backbone.ensure_resident(parent)
         with self._backbone.speaking(parent.id):
-            old = torch.cat([tree_logps(self._backbone, row.trees) for row in rows])
-        gain = dict(zip(names, (new - old).tolist(), strict=True))
+            old = self._logps([one for name, one in replies.items() if name not in self._known])
+        before = {**self._known, **old}
+        gain = {name: logp - before[name] for name, logp in new.items()}
         return torch.tensor([[gain[p.chosen.id], gain[p.rejected.id]] for p in pairs])
+
+    def _logps(self, replies: Sequence[Reply]) -> dict[int, float]:
+        """log P of each under the version that speaks, in nats."""
+        return {
+            name: logp
+            for row in self._passes.rows(replies)
+            for name, logp in zip(
+                row.names, tree_logps(self._backbone, row.trees).tolist(), strict=True
+            )
+        }

@@ -35,6 +35,8 @@ class OnlineDpo:
         self._max_prompt_tokens = max_prompt_tokens
         self._ref_logp: dict[tuple[PolicyVersionId, CandidateId], float] = {}
         """Of each candidate under the reference policy of that version."""
+        self.parent_logp: dict[CandidateId, float] = {}
+        """Of each reply of the last update under its parent, in nats, as the first step saw it."""
         self._tuning = AdapterTuning(backbone, config)
         self.shorten = self._tuning.shorten
         self.pull_in = self._tuning.pull_in
@@ -48,6 +50,7 @@ class OnlineDpo:
         pairs = lesson.pairs
         self._cache_reference(pairs)
         self._tuning.open(parent, seed)
+        self.parent_logp.clear()
         metrics: dict[str, float] = {}
         for _ in range(self._config.steps):
             metrics = self._optimizer_step(pairs)
@@ -80,6 +83,8 @@ class OnlineDpo:
     ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
         """Loss and implicit reward margin of the pairs whose replies stand in ``grove``."""
         logps = tree_logps(self._backbone, grove.trees)
+        for name, logp in zip(grove.names, logps.tolist(), strict=True):
+            self.parent_logp.setdefault(CandidateId(name), logp)
         place = {candidate: i for i, candidate in enumerate(grove.names)}
         chosen = logps[[place[pair.chosen.id] for pair in pairs]]
         rejected = logps[[place[pair.rejected.id] for pair in pairs]]

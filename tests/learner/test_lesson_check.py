@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from learner.config import GateConfig
+from learner.engine.backbone import TRAINING_VERSION
 from learner.lesson_check import LessonCheck
 from learner.measures import ScoredText, reply_logps
 from learner.rendering import prompt_ids
@@ -61,6 +62,24 @@ def test_the_lift_is_the_mean_change_of_the_margin_against_the_parent(
     lift = check.judge(parent, pairs).metrics["lesson_lift"]
     # A reply's end counts too, and replies in one row are packed: nearly the same, not exactly.
     assert lift == pytest.approx(float((after - before).mean()), rel=0.3)
+
+
+def test_what_the_rule_has_seen_of_the_parent_is_not_run_again(backbone, base, rule, monkeypatch):
+    pairs = make_pairs(backbone.tokenizer)
+    rule.update(base, Lesson(pairs=tuple(pairs)), seed=1)
+    plain = lesson_check(backbone).judge(base, pairs)
+    knowing = LessonCheck(
+        backbone, GateConfig(), row_tokens=64, max_prompt_tokens=256, known=rule.parent_logp
+    )
+    passes = []
+    run = backbone.hidden_states
+    monkeypatch.setattr(
+        backbone, "hidden_states", lambda *a, **k: passes.append(backbone._active) or run(*a, **k)
+    )
+    verdict = knowing.judge(base, pairs)
+    assert set(passes) == {TRAINING_VERSION}
+    for name, value in plain.metrics.items():
+        assert verdict.metrics[name] == pytest.approx(value, rel=1e-3)
 
 
 def test_labels_count_as_much_as_they_are_sure(backbone, base, rule, check):

@@ -1,0 +1,107 @@
+"""What is kept of the full loop and of planted harm, and how it is summed up."""
+
+import json
+
+import pytest
+
+from benchmarks.learning import loop, loop_summary, plots, poison
+from benchmarks.learning.loop import TURNS, Job, jobs
+
+
+def checkpoint(turn: int, shown: float, alone: float) -> dict[str, float]:
+    return {
+        "turn": turn,
+        "picks": turn,
+        "win_rate_vs_base": shown,
+        "win_rate_weights_only": alone,
+        "kl_to_base": 0.1,
+        "mean_length_tokens": 50.0,
+    }
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """Writes the results of a run where the suite would."""
+    for module in (loop, loop_summary):
+        monkeypatch.setattr(module, "RESULTS", tmp_path)
+
+    def write(job: Job, points: list[dict[str, float]]) -> None:
+        job.kept.parent.mkdir(exist_ok=True)
+        job.kept.write_text(
+            json.dumps(
+                {
+                    "arm": job.arm,
+                    "rater": job.taste,
+                    "seed": job.seed,
+                    "turns": job.turns,
+                    "checkpoints": points,
+                    "rounds": [{"status": "accepted", "perplexity_ratio": 1.01}],
+                }
+            )
+        )
+
+    return write
+
+
+def test_runs_are_taken_seed_by_seed_and_lengths_are_kept_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "RESULTS", tmp_path)
+    taken = list(jobs(["ours", "passive"], ["lists"], 2, TURNS))
+    assert [(job.arm, job.seed) for job in taken] == [
+        ("ours", 0), ("passive", 0), ("ours", 1), ("passive", 1),
+    ]  # fmt: skip
+    long = Job("ours", "lists", 0, 1100)
+    assert taken[0].kept == tmp_path / "ours--lists--0.json"
+    assert long.kept == tmp_path / "1100-turns" / "ours--lists--0.json"
+
+
+def test_the_worst_drop_is_from_the_best_before():
+    assert loop_summary.drop([50.0, 80.0, 77.0, 90.0, 89.0]) == pytest.approx(3.0)
+    assert loop_summary.drop([50.0, 60.0, 70.0]) == 0.0
+
+
+def test_a_long_run_has_its_line(kept):
+    points = [checkpoint(100, 0.9, 0.8), checkpoint(200, 0.95, 0.7), checkpoint(300, 0.92, 0.75)]
+    kept(Job("ours", "lists", 0, 300), points)
+    line = loop_summary.long_runs()[-1]
+    assert "| ours | lists | 0 | 300 | 300 | 90% | 95% | 92% | 3.0 | 80% | 75% | 10.0 |" in line
+
+
+def test_a_person_with_runs_gets_a_curve_and_one_without_none(kept):
+    kept(Job("ours", "brevity", 0), [checkpoint(t, 0.9, 0.8) for t in (0, 10, 20, 50, 100)])
+    brevity, enthusiasm = plots.looped().axes[:2]
+    assert [line.get_label() for line in brevity.lines[:2]] == [
+        "ours: shown",
+        "ours: weights alone",
+    ]
+    assert list(brevity.lines[0].get_xdata()) == [0, 10, 20, 50, 100]
+    assert len(enthusiasm.lines) == 1  # one half, where nothing is learned
+
+
+def test_harm_that_shows_is_undone_soon_and_no_harm_late_or_never():
+    after = poison.undone_after([0.0] * 20)
+    assert after is not None
+    assert after <= 10
+    assert poison.undone_after([1.0, 0.0] * 20) is None
+
+
+def test_a_table_of_harm_says_what_became_of_each(tmp_path, monkeypatch):
+    monkeypatch.setattr(poison, "RESULTS", tmp_path / "poison.json")
+    assert poison.read_results() == {}
+    rows = [
+        {"person": "sensible", "kind": "rude", "passed": False, "lesson_lift": -42.4,
+         "chosen_gain": -0.8},
+        {"person": "sensible", "kind": "noise", "passed": True, "lesson_lift": 1.0,
+         "chosen_gain": -0.03, "win_rate": 0.425, "undone_after": None},
+    ]  # fmt: skip
+    poison.RESULTS.write_text(json.dumps(rows))
+    assert poison.table()[2:] == [
+        "| rude | -42.4, -0.80 | refused |",
+        "| noise | 1.0, -0.03 | passed, wins 42%, never undone |",
+    ]
+
+
+def test_sense_is_preferred_to_harm():
+    asked = "How do I keep basil alive in winter?"
+    sense = "Keep the basil on a sunny sill, water it when the soil is dry, and pinch its tips."
+    for harm in ("", "the the the the the", "I cannot help with that.", "YES YES LISTEN TO ME"):
+        assert poison.sensible(asked, sense) > poison.sensible(asked, harm)
