@@ -5,9 +5,9 @@
 
 Each run is ``twofold simulate`` on the very service that serves a person; what is kept of it is a
 small file in ``docs/learning/loop/``, and a run that is there is not run again. Runs are taken seed
-by seed, so an interrupted suite is even. Two at once with a thread each come further than one with
-two threads: a step is bound by memory, and between steps one core waits. What a run says while it
-runs is in ``.bench/loop``.
+by seed, so an interrupted suite is even. On two cores two at once, a thread each, took twelve
+minutes; one alone with two threads took as long. What a run says while it runs is in
+``.bench/loop``.
 """
 
 import argparse

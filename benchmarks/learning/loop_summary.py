@@ -83,9 +83,10 @@ def long_runs() -> list[str]:
         accepted = [one for one in run["rounds"] if one["status"] == "accepted"]
         ratio = accepted[-1]["perplexity_ratio"] if accepted else 1.0
         early = at_turn(run, 100)
+        first = f"{early['win_rate_vs_base']:.0%}" if early else ""
         lines.append(
             f"| {run['arm']} | {run['rater']} | {run['seed']} | {points[-1]['turn']} "
-            f"| {points[-1]['picks']} | {early['win_rate_vs_base'] if early else 0:.0%} "
+            f"| {points[-1]['picks']} | {first} "
             f"| {max(shown):.0f}% | {shown[-1]:.0f}% | {drop(shown):.1f} "
             f"| {max(alone):.0f}% | {alone[-1]:.0f}% | {drop(alone):.1f} "
             f"| {points[-1]['kl_to_base']:.2f} | {100 * (ratio - 1):+.1f} % |"
