@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from learner.config import OnlineConfig
@@ -88,7 +88,14 @@ class OnlineLearner:
         lesson = self._teacher.lesson(picks, self._reward, seed)
         update_metrics = self._rule.update(parent, lesson, seed)
         try:
-            verdict = self._judge(parent, lesson)
+            learned = self._learned(parent, lesson)
+            if not learned.accepted and parent.adapter_path is not None:
+                # Its moments may still pull to an old taste, and would in every further round.
+                self._rule.close()
+                self._rule.start_afresh()
+                update_metrics = self._rule.update(parent, lesson, seed)
+                learned = self._learned(parent, lesson)
+            verdict = self._judge(parent) if learned.accepted else learned
             report = RoundReport(
                 number=number,
                 parent=parent.id,
@@ -98,7 +105,7 @@ class OnlineLearner:
                 update_rule=self._rule.name,
                 seed=seed,
                 reason=verdict.reason,
-                metrics=reward_metrics | update_metrics | verdict.metrics,
+                metrics=reward_metrics | update_metrics | learned.metrics | verdict.metrics,
                 seconds=time.perf_counter() - began,
             )
             self._leave(report, parent, verdict)
@@ -108,21 +115,20 @@ class OnlineLearner:
             self._rule.close()
         return report
 
-    def _judge(self, parent: PolicyVersion, lesson: Lesson) -> Verdict:
-        """Whether the update in training learned its lesson, and may speak, perhaps in part."""
-        learned: dict[str, float] = {}
-        if self._check is not None:
-            verdict = self._check.judge(parent, lesson.pairs)
-            if not verdict.accepted:
-                return verdict
-            learned = verdict.metrics
-        verdict = judge_in_part(
+    def _learned(self, parent: PolicyVersion, lesson: Lesson) -> Verdict:
+        """Whether the update in training learned its lesson."""
+        if self._check is None:
+            return Verdict(accepted=True, reason="its rule is not checked", metrics={})
+        return self._check.judge(parent, lesson.pairs)
+
+    def _judge(self, parent: PolicyVersion) -> Verdict:
+        """Whether the update in training may speak, perhaps in part."""
+        return judge_in_part(
             lambda: self._gate.judge(parent),
             self._rule,
             parent_drift=self._drift_of(parent),
             attempts=self._config.gate.pull_ins,
         )
-        return replace(verdict, metrics=learned | verdict.metrics)
 
     def _drift_of(self, parent: PolicyVersion) -> float:
         """How far the parent is from the reference policy; none if it is the reference itself."""

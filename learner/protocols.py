@@ -315,6 +315,10 @@ class UpdateRule(Protocol[Lesson_contra]):
         """Train a copy of ``parent``; returns metrics. Raises FloatingPointError."""
         ...
 
+    def start_afresh(self) -> None:
+        """The next update takes no optimizer moments from its parent."""
+        ...
+
     def shorten(self, share: float) -> None:
         """Leave this share of the step from the parent."""
         ...

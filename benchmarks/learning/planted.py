@@ -50,6 +50,7 @@ class Planted:
         self._tuning = AdapterTuning(engine.backbone, TUNING)
         self._prompts = [prompt[-1].content for prompt in shipped_eval_prompts()[:8]]
         self.shorten = self._tuning.shorten
+        self.start_afresh = self._tuning.start_afresh
         self.pull_in = self._tuning.pull_in
         self.save = self._tuning.save
         self.close = self._tuning.close

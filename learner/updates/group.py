@@ -58,6 +58,7 @@ class GroupRule(ABC):
             engine.backbone, row_tokens=config.row_tokens, max_prompt_tokens=max_prompt_tokens
         )
         self.shorten = self._tuning.shorten
+        self.start_afresh = self._tuning.start_afresh
         self.pull_in = self._tuning.pull_in
         self.close = self._tuning.close
 

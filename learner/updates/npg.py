@@ -65,6 +65,7 @@ class Npg:
         self._anchor: list[Tensor] = []
         self._reference_kl = config.reference_kl
         self.shorten = self._tuning.shorten
+        self.start_afresh = self._tuning.start_afresh
         self.pull_in = self._tuning.pull_in
 
     def update(self, parent: PolicyVersion, lesson: Lesson, seed: int) -> dict[str, float]:

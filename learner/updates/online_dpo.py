@@ -39,6 +39,7 @@ class OnlineDpo:
         """Of each reply of the last update under its parent, in nats, as the first step saw it."""
         self._tuning = AdapterTuning(backbone, config)
         self.shorten = self._tuning.shorten
+        self.start_afresh = self._tuning.start_afresh
         self.pull_in = self._tuning.pull_in
         self.close = self._tuning.close
 

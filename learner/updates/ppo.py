@@ -95,6 +95,7 @@ class Ppo:
         )
         self._tuning = AdapterTuning(engine.backbone, config, optimizer_file=OPTIMIZER_FILE)
         self.shorten = self._tuning.shorten
+        self.start_afresh = self._tuning.start_afresh
         self.pull_in = self._tuning.pull_in
         self._kl_weight = config.kl_weight
         self._scale: RewardScale | None = None

@@ -73,6 +73,7 @@ class AdapterTuning:
         self._parameters: list[nn.Parameter] = []
         self._began: list[Tensor] = []
         self._optimizer: torch.optim.AdamW | None = None
+        self._afresh = False
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -83,10 +84,15 @@ class AdapterTuning:
         self._parameters = self._backbone.open_training(parent, self._config.lora, seed)
         self._began = [parameter.detach().clone() for parameter in self._parameters]
         self._optimizer = new_adamw(self._parameters, self._config.learning_rate)
-        if parent.adapter_path is not None:
+        afresh, self._afresh = self._afresh, False
+        if parent.adapter_path is not None and not afresh:
             moments = parent.adapter_path / self._optimizer_file
             if moments.is_file():
                 set_moments(self._optimizer, load_file(moments))
+
+    def start_afresh(self) -> None:
+        """The next ``open`` leaves the parent's moments where they are."""
+        self._afresh = True
 
     def clear(self) -> None:
         """Drop the gradients of the step before."""

@@ -15,9 +15,11 @@ from learner.config import (
     OnlineConfig,
     RewardConfig,
 )
+from learner.lesson_check import LessonCheck
 from learner.progress import LearnerState
 from learner.trust_region import SHORTEST
 from learner.update_config import DpoConfig, LoraSpec
+from learner.updates.lesson import Lesson
 from learner.updates.online_dpo import OnlineDpo
 from learner.worker import LearnerProcess
 from storage.conversations import ConversationLog
@@ -28,6 +30,7 @@ from storage.policy_registry import PolicyRegistry
 from storage.records import Choice, RoundStatus
 from storage.rounds import collect
 from tests.keys import teaching_key
+from tests.learner.test_online_dpo import make_pairs, make_rule, saved
 
 ONLINE = OnlineConfig(
     min_preferences=3,
@@ -164,6 +167,23 @@ def test_an_update_that_learned_the_opposite_is_refused_and_its_picks_come_back(
     report = world.build().step()
     assert report.status is RoundStatus.ACCEPTED, report.reason
     assert list(report.preference_ids) == first + second
+
+
+def test_moments_that_pull_to_an_old_taste_are_left_behind(backbone, base, tmp_path):
+    pairs = make_pairs(backbone.tokenizer)
+    check = LessonCheck(backbone, GateConfig(), row_tokens=64, max_prompt_tokens=256)
+    rule, version = make_rule(backbone), base
+    for number in range(1, 9):
+        rule.update(version, Lesson(pairs=tuple(pairs)), seed=number)
+        version = saved(rule, version, tmp_path / str(number), number)
+    turned = make_pairs(backbone.tokenizer, swapped=True)
+    rule.update(version, Lesson(pairs=tuple(turned)), seed=9)
+    assert not check.judge(version, turned).accepted  # the momentum of eight rounds
+    rule.close()
+    rule.start_afresh()
+    rule.update(version, Lesson(pairs=tuple(turned)), seed=9)
+    assert check.judge(version, turned).accepted
+    rule.close()
 
 
 def test_a_refused_round_is_tried_again_with_the_next_picks(world):
