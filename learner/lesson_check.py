@@ -2,10 +2,9 @@
 
 The gate asks whether a version is still fit to speak; it can't know what the version was to learn.
 The lesson does: whatever rule learned from its pairs has made what was picked likelier against what
-was not, and has not made it improbable. A step that went wrong (a bad learning rate, a torn file, a
-flipped sign) drifts far, and after it has been shortened until the gate's limits hold, little of
-what is wrong with it shows; on the whole step it is plain (docs/learning-results.md, "Planted
-harm").
+was not, and has not made it improbable. A step that went wrong drifts far, and after it has been
+shortened until the gate's limits hold, little of what is wrong with it shows; on the whole step it
+does (docs/learning-results.md, "Planted harm").
 """
 
 import math

@@ -186,6 +186,26 @@ def test_moments_that_pull_to_an_old_taste_are_left_behind(backbone, base, tmp_p
     rule.close()
 
 
+class Carried(Backwards):
+    """Learns the opposite as long as it takes its parent's moments along."""
+
+    def start_afresh(self):
+        self.update = super(Backwards, self).update
+
+
+def test_a_round_that_old_moments_carry_away_starts_afresh(world, tiny_folder, engine_config):
+    world.pick(3)
+    world.build().step()
+    collect(world.policies)
+    world.pick(3)
+    engine = load_engine(tiny_folder, engine_config)
+    rule = Carried(engine.backbone, replace(ONLINE.dpo, steps=4), max_prompt_tokens=256)
+    del rule.__dict__["start_afresh"]  # the tuning's own
+    report = world.build.on(engine, rule=rule).step()
+    assert report.status is RoundStatus.ACCEPTED, report.reason
+    assert report.metrics["lesson_lift"] > 0.0
+
+
 def test_a_refused_round_is_tried_again_with_the_next_picks(world):
     strict = replace(ONLINE, gate=replace(ONLINE.gate, max_perplexity_ratio=0.01))
     first = world.pick(3)
