@@ -232,7 +232,7 @@ class GateConfig:
     person's own first; 0 looks at none."""
     min_lesson_lift: float = 0.0
     """By how many nats a pair the update must have raised what was picked against what was not."""
-    min_chosen_gain: float = -0.1
+    min_chosen_gain: float = -0.15
     """By how many nats a token what was picked must have become likelier; below 0, it may have
     become less likely by so much."""
     max_refusal_rise: float = 0.17
