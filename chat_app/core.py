@@ -21,6 +21,9 @@ from storage.text import clean_text
 
 log = logging.getLogger(__name__)
 
+RESUMED = 200
+"""Messages whose candidates are looked at again at the start."""
+
 
 class Core:
     def __init__(self, logs: Logs, replies: ReplyMaker, config: ServiceConfig) -> None:
@@ -65,6 +68,13 @@ class Core:
         self.revisions.changed(conversation_id)
         self.revisions.status_changed()
         self.model.submit(self.refit, urgent=False)
+
+    def resume(self) -> None:
+        """Begin where an earlier process left off."""
+        # What a style does to a reply is seen without any answer, so all chats count.
+        latest = self.logs.feedback.pools(limit=RESUMED, with_held_out=True)
+        self.replies.resume(self.logs.feedback.preferences(), latest[::-1])
+        self.refit()
 
     def refit(self) -> None:
         logs = self.logs

@@ -76,7 +76,7 @@ class ChatService:
         self._logs = logs
         self._lock = self._core.lock
         logs.conversations.erase_temporary()
-        self._core.model.submit(self._core.refit, urgent=False)
+        self._core.model.submit(self._core.resume, urgent=False)
         self._core.model.submit(self._core.read_written, urgent=False)
         self._loop.begin()
 

@@ -34,6 +34,7 @@ from learner.viewer import Viewer
 from learner.writer import Writer
 from learner.written import as_completion
 from storage.records import (
+    CandidatePool,
     Choice,
     Completion,
     Message,
@@ -84,6 +85,12 @@ class AskingReplyMaker:
         if prompt:
             self._writer.engine.warm(prompt, self._writer.sampling, hurry)
 
+    def resume(self, preferences: Sequence[Preference], pools: Sequence[CandidatePool]) -> None:
+        """Take up again after a restart: what was asked about, and what the styles came to."""
+        self._asker.resume([p.comparison.question.disagreement for p in preferences])
+        for pool in pools:
+            self._styles.observe(pool.prompt, [one.completion for one in pool.candidates])
+
     def refit(
         self,
         preferences: Sequence[Preference],
@@ -91,10 +98,7 @@ class AskingReplyMaker:
         rankings: Sequence[Ranking] = (),
     ) -> dict[str, float]:
         """Refit the reward ensemble on all live picks, thumbs and rankings; returns metrics."""
-        self._asker.resume([p.comparison.question.disagreement for p in preferences])
-        metrics = self._reward.fit(preferences, [*thumbs_of(rated), *orders_of(rankings)])
-        self._styles.resume(preferences)
-        return metrics
+        return self._reward.fit(preferences, [*thumbs_of(rated), *orders_of(rankings)])
 
     def reply(
         self,
@@ -300,8 +304,9 @@ class AskingReplyMaker:
             while batch.running and not hurry.is_set():
                 batch.step()
             rated = self._scorer.scored(prompt, batch.completions())
-            self._styles.observe(prompt, rated)
-            left_out = {*shown, *echoing(rated)}
-            return tuple(c for i, c in enumerate(rated) if i not in left_out)
+            unfit = echoing(rated)
+            fit = [i for i in range(len(rated)) if i not in unfit]
+            self._styles.observe(prompt, [rated[i] for i in fit])
+            return tuple(rated[i] for i in fit if i not in shown)
 
         return finish_others

@@ -18,6 +18,7 @@ from learner.config import AskConfig
 from learner.early_pick import EarlyPick
 from learner.styles import Style
 from storage.records import (
+    CandidatePool,
     Choice,
     Completion,
     Message,
@@ -284,6 +285,13 @@ class ReplyMaker(Protocol):
     def taste(self) -> dict[str, float]:
         """What was learned of the person's taste: the mean weight of each style feature, in
         logits per typical difference; empty where nothing is learned. Any thread may ask."""
+        ...
+
+    def resume(self, preferences: Sequence[Preference], pools: Sequence[CandidatePool]) -> None:
+        """Take up again where an earlier process left off, before the first reply and refit.
+
+        ``preferences`` are all live picks, ``pools`` the latest candidates, oldest first.
+        """
         ...
 
     def refit(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from learner.reward.head import BayesianRewardHead
 from learner.styles import STYLES, Style
-from storage.records import Completion, FinishReason, Message, Preference
+from storage.records import Completion, FinishReason, Message
 
 
 @dataclass(slots=True)
@@ -52,8 +52,9 @@ class StyleBandit:
         return [STYLES[name] for name in names[:count]]
 
     def observe(self, prompt: Sequence[Message], completions: Sequence[Completion]) -> None:
-        """Take note of a turn's finished candidates, which carry their features."""
+        """Take note of a turn's finished candidates, which carry their features, in any order."""
         finished = [c for c in completions if c.finish_reason is not FinishReason.ABORTED]
+        finished.sort(key=lambda c: c.seed)  # sums come out the same to the last bit
         plain = [c for c in finished if c.style is None]
         styled = [c for c in finished if c.style in STYLES]
         if not plain or not styled:
@@ -62,15 +63,6 @@ class StyleBandit:
         usual_style, usual_hidden = style[: len(plain)].mean(0), hidden[: len(plain)].mean(0)
         for i, completion in enumerate(styled, start=len(plain)):
             self.note(completion.style or "", style[i] - usual_style, hidden[i] - usual_hidden)
-
-    def resume(self, preferences: Sequence[Preference]) -> None:
-        """Take up again after a restart, from the pairs that were shown; later calls do nothing."""
-        if self._effects:
-            return
-        for preference in preferences:
-            comparison = preference.comparison
-            pair = (comparison.first.completion, comparison.second.completion)
-            self.observe(comparison.prompt, pair)
 
     def note(self, name: str, style: Float[Tensor, " S"], hidden: Float[Tensor, " H"]) -> None:
         """A reply in this style differed so from plain ones to the same prompt."""

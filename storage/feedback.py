@@ -109,10 +109,11 @@ class FeedbackReader:
         newest = newest_answer(db, comparison_id)
         return preferences_of(db, [newest])[0] if newest else None
 
-    def pools(self, *, limit: int) -> list[CandidatePool]:
+    def pools(self, *, limit: int, with_held_out: bool = False) -> list[CandidatePool]:
         """Return the newest ``limit`` messages with two or more finished, featured candidates.
 
-        Held-out conversations and those that must not teach are left out. Newest message first.
+        Conversations that must not teach are left out, and held-out ones unless they are asked for.
+        Newest message first.
         """
         db = self._reader.read()
         found = fetch(
@@ -124,11 +125,11 @@ class FeedbackReader:
               JOIN turns t ON t.turn_id = c.prompt_turn_id
               JOIN conversations USING (conversation_id)
              WHERE finish IN ('stop', 'length') AND feature IS NOT NULL
-               AND learn = 1 AND held_out = 0
+               AND learn = 1 AND held_out <= ?
              GROUP BY c.prompt_turn_id HAVING count(*) >= 2
              ORDER BY c.prompt_turn_id DESC LIMIT ?
             """,
-            [limit],
+            [with_held_out, limit],
         )
         ids = {
             TurnId(row["prompt_turn_id"]): sorted(map(int, row["candidate_ids"].split(",")))

@@ -4,10 +4,10 @@
         [--turns 100] [--processes 2] [--seconds 10000]
 
 Each run is ``twofold simulate`` on the very service that serves a person; what is kept of it is a
-small file in ``docs/learning/loop/``, and a run that is there is not run again. Runs are taken seed
-by seed, so an interrupted suite is even. On two cores two at once, a thread each, took twelve
-minutes; one alone with two threads took as long. What a run says while it runs is in
-``.bench/loop``.
+small file in ``docs/learning/loop/``, and a run that is there is not run again. One that was cut
+off goes on where it stopped, from ``.bench/loop``, where its log is, too. Runs are taken seed by
+seed, so an interrupted suite is even. On two cores two at once, a thread each, took twelve minutes;
+one alone with two threads took as long.
 """
 
 import argparse
@@ -155,8 +155,7 @@ def run(job: Job, threads: int) -> None:
     """One simulation; its checkpoints are kept."""
     arm = ARMS[job.arm]
     work = WORK / f"{job.kept.stem}--{job.turns}"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
+    work.mkdir(parents=True, exist_ok=True)
     rater = work / "rater.py"
     rater.write_text(
         "from benchmarks.learning.loop import prefer_as\n\n"
@@ -181,6 +180,7 @@ def run(job: Job, threads: int) -> None:
     during = settings
     if arm.offline:
         during = replace(settings, online=replace(settings.online, min_preferences=10_000))
+    commits = noted(work / "commits")
     simulate_into(plan, during, resolve_model(), print)
     summary = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
     if arm.offline:
@@ -191,13 +191,22 @@ def run(job: Job, threads: int) -> None:
         "rater": job.taste,
         "seed": job.seed,
         "turns": job.turns,
-        "commit": os.popen("git rev-parse --short HEAD").read().strip(),  # noqa: S605, S607
+        "commit": commits,
         "checkpoints": summary["checkpoints"],
         "rounds": rounds_of(out / "data"),
     }
     job.kept.parent.mkdir(parents=True, exist_ok=True)
     job.kept.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(work)
+
+
+def noted(path: Path) -> str:
+    """The commits that made a run, in order: a run may go on under another than it began under."""
+    now = os.popen("git rev-parse --short HEAD").read().strip()  # noqa: S605, S607
+    before = path.read_text(encoding="utf-8").split() if path.is_file() else []
+    commits = " ".join([*(one for one in before if one != now), now])
+    path.write_text(commits, encoding="utf-8")
+    return commits
 
 
 def after_a_lesson(plan: SimulationPlan, settings: Settings, asked: int) -> dict[str, Any]:

@@ -58,7 +58,8 @@ class Checkpoint:
     """Of the replies shown."""
     live_version: PolicyVersionId
     seconds: float
-    """Wall-clock time since the start of the run, measuring included."""
+    """Wall-clock time of the run, measuring included. Of a start that was cut off, the time up to
+    its last checkpoint counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

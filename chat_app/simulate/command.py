@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from random import Random
 from time import perf_counter
 
 import numpy as np
@@ -15,6 +14,7 @@ from chat_app.service import ChatService
 from chat_app.settings import Learning, Settings
 from chat_app.simulate.checkpoint import Checkpoint, Measuring
 from chat_app.simulate.curve import draw_curve
+from chat_app.simulate.keys import TurnKeys
 from chat_app.simulate.plan import SimulationPlan, run_config
 from chat_app.simulate.prompts import in_shuffled_cycles, read_prompts, shipped_eval_prompts
 from chat_app.simulate.rater import load_rater
@@ -32,7 +32,10 @@ from storage.logs import Logs
 def simulate_into(
     plan: SimulationPlan, settings: Settings, model: ModelFolder, say: Callable[[str], None]
 ) -> None:
-    """Run ``plan`` and leave its folder. Raises SimulationError and what the parts raise."""
+    """Run ``plan``, or the rest of it, and leave its folder.
+
+    Raises SimulationError and what the parts raise.
+    """
     started = perf_counter()
     rater = load_rater(plan.rater)
     prompts = read_prompts(plan.prompts)
@@ -61,13 +64,15 @@ def simulate_into(
         simulation = Simulation(loop, rater, order, measuring, seed=plan.seed)
         bar = stack.enter_context(_progress_bar())
         task = bar.add_task("turns", total=plan.turns)
-        checkpoints: list[Checkpoint] = []
+        last = folder.checkpoints[-1] if folder.checkpoints else None
         for checkpoint in simulation.run(
-            plan.turns, started=started, said=lambda turn: bar.update(task, completed=turn)
+            plan.turns,
+            measured=last.turn if last else -1,
+            started=started - (last.seconds if last else 0.0),
+            said=lambda turn: bar.update(task, completed=turn),
         ):
             folder.add(checkpoint)
-            checkpoints.append(checkpoint)
-            draw_curve(checkpoints, folder.curve, title=_title(plan, model))
+            draw_curve(folder.checkpoints, folder.curve, title=_title(plan, model))
             bar.console.print(_line(checkpoint), highlight=False, soft_wrap=True)
     say(f"Written to {plan.out / SUMMARY}.")
 
@@ -75,12 +80,11 @@ def simulate_into(
 def _loop(
     stack: ExitStack, settings: Settings, model: ModelFolder, replies: AskingReplyMaker
 ) -> Loop:
-    """The parts that serve a person, over a fresh data folder, closed with ``stack``."""
+    """The parts that serve a person, over the run's data folder, closed with ``stack``."""
     data = DataFolder(settings.data)
     store = stack.enter_context(Store(data.database))
-    # Which conversations are held out follows from their keys, so those must repeat, too.
-    keys = Random(settings.engine.seed)  # noqa: S311 - they guard nothing here
-    logs = Logs.over(store, data.rounds, new_key=lambda: f"{keys.getrandbits(256):064x}")
+    keys = TurnKeys(settings.engine.seed)
+    logs = Logs.over(store, data.rounds, new_key=keys)
     service = ChatService(
         logs,
         replies,
@@ -105,6 +109,7 @@ def _loop(
         feedback=logs.feedback,
         policies=logs.policies,
         learner=learner,
+        keys=keys,
     )
 
 

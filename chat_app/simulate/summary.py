@@ -1,12 +1,11 @@
 """The folder a run leaves: ``summary.json``, ``curve.png``, and the data folder of the chat.
 
 ``summary.json`` is replaced after each checkpoint, so a run that was cut off still has its curve.
-A run repeats exactly under its seed; therefore an unfinished one of the same configuration is
-begun anew, a finished one is left alone, and any other content is refused.
+It goes on where it stopped if it is started again with the same configuration; a finished one is
+left alone, and any other content is refused.
 """
 
 import json
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,8 @@ class RunFolder:
         self.curve = root / "curve.png"
         self._root = root
         self._config = config
-        self._checkpoints: list[Checkpoint] = []
+        self.checkpoints: list[Checkpoint] = []
+        """Measured so far, those of an earlier start included."""
 
     def claim(self) -> bool:
         """Make the folder ready for a run; False where this very run is in it, finished.
@@ -33,11 +33,10 @@ class RunFolder:
         Raises SimulationError where it holds anything else.
         """
         if self._root.is_dir() and any(self._root.iterdir()):
-            summary = self._earlier_summary()
-            checkpoints = summary["checkpoints"]
-            if checkpoints and checkpoints[-1]["turn"] == self._config["turns"]:
+            rows = self._earlier_summary()["checkpoints"]
+            self.checkpoints = [Checkpoint(**row) for row in rows]
+            if self.checkpoints and self.checkpoints[-1].turn == self._config["turns"]:
                 return False
-            shutil.rmtree(self.data, ignore_errors=True)
         try:
             self._root.mkdir(parents=True, exist_ok=True)
             self._write()
@@ -47,7 +46,7 @@ class RunFolder:
 
     def add(self, checkpoint: Checkpoint) -> None:
         """Append a checkpoint and replace the summary in one step."""
-        self._checkpoints.append(checkpoint)
+        self.checkpoints.append(checkpoint)
         self._write()
 
     def _earlier_summary(self) -> dict[str, Any]:
@@ -67,7 +66,7 @@ class RunFolder:
     def _write(self) -> None:
         path = self._root / SUMMARY
         temporary = path.with_suffix(".tmp")
-        checkpoints = [asdict(checkpoint) for checkpoint in self._checkpoints]
+        checkpoints = [asdict(checkpoint) for checkpoint in self.checkpoints]
         summary = {"config": self._config, "checkpoints": checkpoints}
         temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         temporary.replace(path)

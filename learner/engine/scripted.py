@@ -24,6 +24,7 @@ from learner.engine.script import candidate_texts
 from learner.protocols import Draft, ReplyPlan, Stage
 from storage.records import (
     AskReason,
+    CandidatePool,
     Choice,
     Completion,
     FinishReason,
@@ -209,6 +210,13 @@ class ScriptedReplyMaker:
     def taste(self) -> dict[str, float]:
         """A script has learned nothing."""
         return {}
+
+    def resume(
+        self,
+        preferences: Sequence[Preference],
+        pools: Sequence[CandidatePool],
+    ) -> None:
+        """A script knows where it is."""
 
     def refit(
         self,

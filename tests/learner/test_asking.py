@@ -16,7 +16,15 @@ from learner.features import FrozenFeatures
 from learner.protocols import ReplyMaker, Stage
 from learner.reward.head import BayesianRewardHead
 from learner.styles import STYLES
-from storage.records import AskReason, Choice, FinishReason, RatedReply, Thumb
+from storage.records import (
+    AskReason,
+    Candidate,
+    CandidatePool,
+    Choice,
+    FinishReason,
+    RatedReply,
+    Thumb,
+)
 from tests.learner.conftest import SAMPLING, user
 from tests.learner.test_reward_head import brevity_picks, opposite, pick
 
@@ -265,6 +273,7 @@ def test_a_change_of_taste_brings_the_questions_back_also_after_a_restart(make, 
     assert speak(replies, base)[0].question is None
     replies.refit(picks)
     restarted = make(**sure)
+    restarted.resume(picks, [])
     restarted.refit(picks)
     for one in (replies, restarted):
         question = speak(one, base)[0].question
@@ -297,9 +306,15 @@ def test_half_of_the_candidates_are_told_a_style_that_none_of_the_rest_sees(make
     assert seen == set(STYLES)  # each was tried once before any was tried twice
 
 
+def pool(*replies):
+    """What the log has of the candidates of one message."""
+    candidates = (Candidate(id=i, prompt_turn_id=1, completion=c) for i, c in enumerate(replies))
+    return CandidatePool(prompt_turn_id=1, prompt=user("Hello"), candidates=tuple(candidates))
+
+
 def test_a_taste_for_a_style_makes_it_come_again_after_a_restart(make, base):
     replies = make(mode=AskMode.ALWAYS)
-    picks = []
+    picks, pools = [], []
     for seed in range(8):
         plan, _ = speak(replies, base, seed=seed)
         everyone = [*plan.shown, *plan.finish_others(Event())]
@@ -308,14 +323,31 @@ def test_a_taste_for_a_style_makes_it_come_again_after_a_restart(make, base):
             if reply.style == "short":
                 brief = replace(reply, text="No.", token_ids=(1,), logprobs=(0.0,))
                 picks += [pick(brief, plain, Choice.FIRST)] * 8
+                pools.append(pool(brief, plain))
     assert picks
     restarted = make(mode=AskMode.ALWAYS)
+    restarted.resume(picks, pools)
     restarted.refit(picks)
     generator = torch.Generator().manual_seed(0)
     bandit = restarted._styles
     unknown = bandit.choose(len(STYLES), generator)
     assert unknown[-1].name == "short"  # the only one it knows
     assert bandit.choose(1, None)[0].name == "short"
+
+
+def test_a_restart_forgets_nothing_of_what_the_styles_came_to(make, base):
+    replies, restarted = make(mode=AskMode.ALWAYS), make(mode=AskMode.ALWAYS)
+    pools = []
+    for seed in range(6):
+        plan, _ = speak(replies, base, seed=seed)
+        pools.append(pool(*plan.shown, *plan.finish_others(Event())))
+    picks = [pick(*(c.completion for c in one.candidates[:2]), Choice.FIRST) for one in pools]
+    replies.refit(picks)
+    restarted.resume(picks, pools)
+    restarted.refit(picks)
+    worth = replies._styles.worth(None)
+    assert worth.keys() == set(STYLES)
+    assert restarted._styles.worth(None) == pytest.approx(worth, rel=1e-4)
 
 
 def test_a_thumb_changes_what_replies_are_worth(make, base):

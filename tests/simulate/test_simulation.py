@@ -74,9 +74,7 @@ def test_without_policy_learning_the_base_stays_live(
     assert last["live_version"] == 0 and last["kl_to_base"] == 0
 
 
-def test_a_finished_run_is_left_alone_and_an_unfinished_one_begun_anew(
-    files: Path, model: ModelFolder
-):
+def test_a_finished_run_is_left_alone_and_what_was_not_measured_is(files: Path, model: ModelFolder):
     first = simulated(files, model, "out", turns=2)
     assert simulated(files, model, "out", turns=2) == first, "not even the seconds changed"
 

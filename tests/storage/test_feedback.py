@@ -240,7 +240,7 @@ def test_pools_hold_the_finished_and_featured_candidates_of_the_newest_prompts(
     older, older_ids = prompt_with(good, bare, long, cut)
     prompt_with(good, bare)
     prompt_with(good, cut)
-    prompt_with(good, long, held_out=True)
+    held_out, _ = prompt_with(good, long, held_out=True)
     prompt_with(good, long, learn=False)
     newer, newer_ids = prompt_with(good, long, good)
 
@@ -251,6 +251,8 @@ def test_pools_hold_the_finished_and_featured_candidates_of_the_newest_prompts(
     ]
     assert pools[0].prompt == world.log.messages(newer)
     assert world.feedback.pools(limit=1) == pools[:1]
+    everywhere = world.feedback.pools(limit=9, with_held_out=True)
+    assert [pool.prompt_turn_id for pool in everywhere] == [newer, held_out, older]
 
 
 def test_the_counts_say_how_the_loop_goes(world: World) -> None:
