@@ -38,6 +38,7 @@ from learner.build import LearnerBuild, build_replies
 from learner.config import AskConfig, AskMode, DpoConfig, EngineConfig, OnlineConfig, QueryRule
 from learner.evaluation.examiner import Examiner
 from learner.model_source import resolve_model
+from learner.update_config import UpdateConfig, UpdateRuleName
 from storage.database import Store
 from storage.feedback import FeedbackReader
 from storage.folder import DataFolder
@@ -113,6 +114,14 @@ ARMS: dict[str, LoopArm] = {
         online=OnlineConfig(dpo=DpoConfig(steps=8)),
         offline=True,
     ),
+} | {
+    rule.value: LoopArm(
+        about=f"ours with {rule.value} as the update rule",
+        ask=AskConfig(mode=AskMode.ALWAYS),
+        online=OnlineConfig(update=UpdateConfig(rule=rule)),
+    )
+    for rule in UpdateRuleName
+    if rule is not UpdateRuleName.DPO  # that is ours
 }
 
 
