@@ -1,18 +1,22 @@
 """A run that was cut off goes on, and ends as if nothing had happened."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIGINT, SIGKILL
 
 import pytest
 
 from chat_app.service import ChatService
 from chat_app.simulate.run import Simulation
+from learner.asking import AskingReplyMaker
 from learner.model_folder import ModelFolder
 from learner.model_source import resolve_model
 from learner.online import OnlineLearner
+from learner.protocols import ReplyPlan
+from learner.viewer import Viewer
 from tests.simulate.small import simulated, write_files
 from tests.tiny import write_tiny_model
 
@@ -129,9 +133,20 @@ def test_a_run_that_was_killed_in_a_reply_goes_on_as_if_it_had_not(
 def test_a_reply_that_was_stopped_on_its_way_is_written_anew(
     folder: Path, model: ModelFolder, monkeypatch: pytest.MonkeyPatch
 ):
+    plan, calls = AskingReplyMaker._plan, 0
+
+    def pressed(self: AskingReplyMaker, *args: object) -> ReplyPlan:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            os.kill(os.getpid(), SIGINT)  # Ctrl+C, while drafts are there
+            viewer = args[-1]
+            assert isinstance(viewer, Viewer) and viewer.cancel.wait(30)
+        return plan(self, *args)
+
     with monkeypatch.context() as lamp:
-        cut(lamp, ChatService, "say", 4, after=True)  # and the service closes, as after Ctrl+C
-        with pytest.raises(LightsOut):
+        lamp.setattr(AskingReplyMaker, "_plan", pressed)
+        with pytest.raises(KeyboardInterrupt):
             simulated(folder, model, "stopped", turns=TURNS)
     last = simulated(folder, model, "stopped", turns=TURNS)["checkpoints"][-1]
     assert last["turn"] == last["asked"] == TURNS
