@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.learning.raters import UTILITIES, Behaviour, pick
+from benchmarks.learning.raters import UTILITIES, Behaviour, pick, win_prob
 from chat_app.settings import Settings
 from chat_app.simulate.checkpoint import Measuring, Progress
 from chat_app.simulate.command import simulate_into
@@ -51,6 +51,9 @@ ALONE = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT":
 """One thread a run, and none that spins while it waits."""
 RESULTS = Path(__file__).parents[2] / "docs" / "learning" / "loop"
 WORK = Path(__file__).parents[2] / ".bench" / "loop"
+
+EVERY_EVAL_PROMPT = Path(str(files("chat_app.examples") / "eval_prompts.jsonl"))
+"""For long runs, where a drop of two points is looked for: 60 instead of 40."""
 
 SCALES = {
     "brevity": 10.784,
@@ -125,8 +128,8 @@ ARMS: dict[str, LoopArm] = {
 }
 
 
-def prefer_as(taste: str, behaviour: Behaviour = HONEST):  # noqa: ANN201 - the rater file's form
-    """The two functions of a rater's file, for ``twofold simulate``."""
+def rater_of(taste: str, behaviour: Behaviour = HONEST):  # noqa: ANN201 - the rater file's form
+    """The three functions of a rater's file, for ``twofold simulate``."""
     utility, scale = UTILITIES[taste], SCALES[taste]
     said = {"first": "a", "second": "b", "tie": "tie"}
 
@@ -136,7 +139,10 @@ def prefer_as(taste: str, behaviour: Behaviour = HONEST):  # noqa: ANN201 - the 
     def prefer(messages: list[dict[str, str]], a: str, b: str, rng: np.random.Generator) -> str:
         return said[pick(score(messages, a) - score(messages, b), behaviour, rng)]
 
-    return prefer, score
+    def won(messages: list[dict[str, str]], reply: str, rival: str) -> float:
+        return win_prob(score(messages, reply) - score(messages, rival), behaviour)
+
+    return prefer, score, won
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,15 +173,15 @@ def run(job: Job, threads: int) -> None:
     work.mkdir(parents=True, exist_ok=True)
     rater = work / "rater.py"
     rater.write_text(
-        "from benchmarks.learning.loop import prefer_as\n\n"
-        f"prefer, score = prefer_as({job.taste!r})\n",
+        "from benchmarks.learning.loop import rater_of\n\n"
+        f"prefer, score, win_prob = rater_of({job.taste!r})\n",
         encoding="utf-8",
     )
     out = work / "run"
     plan = SimulationPlan(
         rater=rater,
         prompts=Path(str(files("chat_app.examples") / "prompts.jsonl")),
-        eval_prompts=None,
+        eval_prompts=None if job.turns == TURNS else EVERY_EVAL_PROMPT,
         turns=job.turns,
         seed=job.seed,
         out=out,

@@ -198,14 +198,35 @@ def pick(margin: float, behaviour: Behaviour, rng: np.random.Generator) -> str:
     if blind < behaviour.flips:
         return "first" if coin < 0.5 else "second"
     s = (-margin if behaviour.hostile else margin) + behaviour.first_pull
-    if margin == 0.0:
-        tie = 0.5
-    else:
-        half = math.exp(min(s, 60.0) / 2) + math.exp(min(-s, 60.0) / 2)
-        tie = behaviour.tie_strength / (half + behaviour.tie_strength)
-    if rng.random() < tie:
+    if rng.random() < _tie_prob(margin, s, behaviour):
         return "tie"
-    return "first" if coin < 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, s)))) else "second"
+    return "first" if coin < _sigmoid(s) else "second"
+
+
+def win_prob(margin: float, behaviour: Behaviour) -> float:
+    """What ``pick`` gives the first of two in the mean over both orders, a tie counting half."""
+    there, back = _first_share(margin, behaviour), _first_share(-margin, behaviour)
+    return (there + 1.0 - back) / 2
+
+
+def _first_share(margin: float, behaviour: Behaviour) -> float:
+    """Share of the picks that go to the reply in the first place, half of the ties among them."""
+    s = (-margin if behaviour.hostile else margin) + behaviour.first_pull
+    tie = _tie_prob(margin, s, behaviour)
+    seeing = tie / 2 + (1.0 - tie) * _sigmoid(s)
+    return behaviour.flips / 2 + (1.0 - behaviour.flips) * seeing
+
+
+def _tie_prob(margin: float, s: float, behaviour: Behaviour) -> float:
+    """Davidson's, at ``s`` logits for the first."""
+    if margin == 0.0:
+        return 0.5
+    half = math.exp(min(s, 60.0) / 2) + math.exp(min(-s, 60.0) / 2)
+    return behaviour.tie_strength / (half + behaviour.tie_strength)
+
+
+def _sigmoid(s: float) -> float:
+    return 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, s))))
 
 
 def calibrated(margins: Sequence[float]) -> float:

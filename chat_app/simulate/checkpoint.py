@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import pairwise
 from statistics import fmean
 from typing import Protocol
 
@@ -56,6 +57,9 @@ class Checkpoint:
     """Nats per token, mean over the plain samples."""
     mean_length_tokens: float
     """Of the replies shown."""
+    distinct_2: float
+    """Share of different ones among all pairs of neighbouring words in the plain samples
+    (arXiv 1510.03055, distinct-2), 0 to 1: it falls where replies become alike."""
     live_version: PolicyVersionId
     seconds: float
     """Wall-clock time of the run, measuring included. Of a start that was cut off, the time up to
@@ -112,6 +116,7 @@ class Measuring:
             reward_accuracy=foreseen_share(progress.picks[self._burn_in :]),
             kl_to_base=exam.kl_to_base,
             mean_length_tokens=fmean(len(reply.token_ids) for reply in exam.shown),
+            distinct_2=distinct_2(plain),
             live_version=progress.live.id,
             seconds=progress.seconds,
         )
@@ -127,6 +132,13 @@ def foreseen_share(picks: Sequence[Preference]) -> float | None:
     if not picks:
         return None
     return fmean(_foreseen(pick) for pick in picks)
+
+
+def distinct_2(texts: Sequence[str]) -> float:
+    """Different pairs of neighbouring words over all of them; 1 where there is none."""
+    words = [text.lower().split() for text in texts]
+    pairs = [pair for one in words for pair in pairwise(one)]
+    return len(set(pairs)) / len(pairs) if pairs else 1.0
 
 
 def checkpoint_turns(turns: int) -> list[int]:

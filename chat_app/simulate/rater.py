@@ -2,8 +2,10 @@
 
 ``prefer(messages, reply_a, reply_b, rng)`` returns "a", "b", "tie", "both_bad" or "skip";
 ``messages`` are dicts with ``role`` and ``content``, ``rng`` a seeded numpy Generator. A file may
-also define ``score(messages, reply) -> float``, which is for measuring only: the learner never
-sees it. Two examples are in ``chat_app/examples/raters``.
+also define two functions for measuring, which the learner never sees: ``score(messages, reply)``, a
+utility, and ``win_prob(messages, reply, rival)``, the share that ``prefer`` would give ``reply`` in
+the mean over both orders, a tie counting half, which spares a win rate the noise of single picks.
+Two examples are in ``chat_app/examples/raters``.
 """
 
 import importlib.util
@@ -32,6 +34,8 @@ class Rater:
     prefer: Callable[[ChatMessages, str, str, np.random.Generator], str]
     utility: Callable[[ChatMessages, str], float] | None
     """None where the file has no ``score``."""
+    win_prob: Callable[[ChatMessages, str, str], float] | None = None
+    """None where the file has no ``win_prob``."""
 
     def choose(
         self, prompt: Sequence[Message], first: str, second: str, rng: np.random.Generator
@@ -47,7 +51,12 @@ class Rater:
     def win_share(
         self, prompt: Sequence[Message], reply: str, rival: str, rng: np.random.Generator
     ) -> float:
-        """How often ``reply`` beats ``rival``, judged once in each order; no winner counts half."""
+        """How often ``reply`` beats ``rival``; no winner counts half.
+
+        As the rater's ``win_prob`` has it, else judged once in each order.
+        """
+        if self.win_prob is not None:
+            return self.win_prob(chat_messages(prompt), reply, rival)
         shares = {Choice.FIRST: 1.0, Choice.SECOND: 0.0}
         there = shares.get(self.choose(prompt, reply, rival, rng), 0.5)
         back = shares.get(self.choose(prompt, rival, reply, rng), 0.5)
@@ -76,7 +85,11 @@ def load_rater(path: Path) -> Rater:
     functions = vars(module)
     if "prefer" not in functions:
         raise SimulationError(f"{path} does not define prefer(messages, reply_a, reply_b, rng).")
-    return Rater(prefer=functions["prefer"], utility=functions.get("score"))
+    return Rater(
+        prefer=functions["prefer"],
+        utility=functions.get("score"),
+        win_prob=functions.get("win_prob"),
+    )
 
 
 def chat_messages(prompt: Sequence[Message]) -> ChatMessages:

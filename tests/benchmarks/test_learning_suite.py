@@ -10,7 +10,14 @@ from benchmarks.learning.arms import ARMS
 from benchmarks.learning.episode import Person, run_episode
 from benchmarks.learning.ladder import rungs_of
 from benchmarks.learning.pools import Pool, PoolPrompt
-from benchmarks.learning.raters import SELF_AGREEMENT, UTILITIES, Behaviour, calibrated, pick
+from benchmarks.learning.raters import (
+    SELF_AGREEMENT,
+    UTILITIES,
+    Behaviour,
+    calibrated,
+    pick,
+    win_prob,
+)
 from benchmarks.learning.world import build_world
 from learner.styles import STYLES
 from storage.records import Sampling
@@ -187,3 +194,15 @@ def test_an_overoptimisation_curve_runs_from_the_start_to_the_hardest_choice(wor
     assert one["proxy"] == sorted(one["proxy"]), "what is optimised always rises"
     assert all(row["fall_per_run"] >= 0.0 for row in results.values())
     assert one["gold"][0] < 0.2 < one["best"], "a taste this plain is found, if not optimally"
+
+
+@pytest.mark.parametrize("margin", [-2.0, 0.0, 0.7, 100.0])
+@pytest.mark.parametrize(
+    "behaviour", [Behaviour(), Behaviour(first_pull=0.8, flips=0.2), Behaviour(hostile=True)]
+)
+def test_the_odds_are_those_of_many_picks_in_both_orders(margin, behaviour):
+    rng = np.random.default_rng(0)
+    share = {"first": 1.0, "second": 0.0, "tie": 0.5}
+    there = np.mean([share[pick(margin, behaviour, rng)] for _ in range(4000)])
+    back = np.mean([share[pick(-margin, behaviour, rng)] for _ in range(4000)])
+    assert win_prob(margin, behaviour) == pytest.approx((there + 1 - back) / 2, abs=0.02)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chat_app.simulate.checkpoint import checkpoint_turns
+from chat_app.simulate.checkpoint import checkpoint_turns, distinct_2
 from chat_app.simulate.errors import SimulationError
 from chat_app.simulate.prompts import in_shuffled_cycles, read_prompts, shipped_eval_prompts
 from chat_app.simulate.rater import load_rater
@@ -82,6 +82,22 @@ def test_win_share_is_judged_in_both_orders(tmp_path: Path):
     shorter = rater_from(tmp_path, "def prefer(m, a, b, rng): return 'ab'[len(b) < len(a)]")
     assert shorter.win_share(PROMPT, "x", "yyy", rng()) == 1.0
     assert shorter.win_share(PROMPT, "xxx", "y", rng()) == 0.0
+
+
+def test_a_rater_that_knows_its_odds_is_not_asked_for_single_picks(tmp_path: Path):
+    knowing = rater_from(
+        tmp_path,
+        "def prefer(m, a, b, rng): raise AssertionError\n"
+        "def win_prob(m, reply, rival): return 0.75 if reply == m[-1]['content'] else 0.25",
+    )
+    assert knowing.win_share(PROMPT, "Hello", "Bye", rng()) == 0.75
+
+
+def test_distinct_2_falls_where_replies_become_alike():
+    assert distinct_2(["a b c", "d e f"]) == 1.0
+    assert distinct_2(["a b c", "A b c"]) == 0.5
+    assert distinct_2(["so so so so"]) == pytest.approx(1 / 3)
+    assert distinct_2(["", "word"]) == 1.0
 
 
 @pytest.mark.parametrize("said", ["tie", "both_bad", "skip"])

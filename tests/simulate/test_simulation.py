@@ -25,6 +25,7 @@ KEYS = [
     "reward_accuracy",
     "kl_to_base",
     "mean_length_tokens",
+    "distinct_2",
     "live_version",
     "seconds",
 ]
