@@ -41,10 +41,11 @@ def gain(run: dict[str, Any], turn: int) -> float | None:
 
 
 def by_run(arm: str) -> list[str]:
-    """One line a run: shown and weights only after 20 and 100 turns, KL, perplexity."""
+    """One line a run: shown and weights only after 20 and 100 turns, KL, perplexity, ..."""
     lines = [
-        "| rater | seed | base | shown: 20 | 100 | weights: 20 | 100 | KL | perplexity | tokens |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| rater | seed | base | shown: 20 | 100 | weights: 20 | 100 | tank | KL | perplexity "
+        "| tokens | distinct-2 |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for run in read_runs(arm):
         first, early, last = (at_turn(run, turn) for turn in (0, 20, run["turns"]))
@@ -56,10 +57,25 @@ def by_run(arm: str) -> list[str]:
             f"| {run['rater']} | {run['seed']} | {first['win_rate_vs_base']:.0%} "
             f"| {early['win_rate_vs_base']:.0%} | {last['win_rate_vs_base']:.0%} "
             f"| {early['win_rate_weights_only']:.0%} | {last['win_rate_weights_only']:.0%} "
+            f"| {100 * tank_index(run):.0f} "
             f"| {last['kl_to_base']:.2f} | {100 * (ratio - 1):+.1f} % "
-            f"| {first['mean_length_tokens']:.0f} to {last['mean_length_tokens']:.0f} |"
+            f"| {first['mean_length_tokens']:.0f} to {last['mean_length_tokens']:.0f} "
+            f"| {_distinct(first, last)} |"
         )
     return lines
+
+
+def tank_index(run: dict[str, Any]) -> float:
+    """The best win rate of the weights alone less the last one (arXiv 2603.17378), 0 to 1."""
+    alone = [c["win_rate_weights_only"] for c in run["checkpoints"]]
+    return max(alone) - alone[-1]
+
+
+def _distinct(first: dict[str, Any], last: dict[str, Any]) -> str:
+    """From where to where; empty where the run is older than the measure."""
+    if "distinct_2" not in last:
+        return ""
+    return f"{first['distinct_2']:.2f} to {last['distinct_2']:.2f}"
 
 
 def drop(values: list[float]) -> float:

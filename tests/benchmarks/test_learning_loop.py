@@ -59,6 +59,13 @@ def test_the_worst_drop_is_from_the_best_before():
     assert loop_summary.drop([50.0, 60.0, 70.0]) == 0.0
 
 
+def test_the_tank_index_is_the_best_less_the_last():
+    run = {
+        "checkpoints": [checkpoint(t, 0.9, alone) for t, alone in ((0, 0.5), (10, 0.8), (20, 0.7))]
+    }
+    assert loop_summary.tank_index(run) == pytest.approx(0.1)
+
+
 def test_a_long_run_has_its_line(kept):
     points = [checkpoint(100, 0.9, 0.8), checkpoint(200, 0.95, 0.7), checkpoint(300, 0.92, 0.75)]
     kept(Job("ours", "lists", 0, 300), points)
