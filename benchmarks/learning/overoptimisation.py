@@ -126,6 +126,26 @@ def on_stored_candidates(world: World, seeds: int) -> dict:
     return results
 
 
+def table(results: dict) -> list[str]:
+    """Gold where the pull is strongest, what was given back on the way, and who ended worse off."""
+    columns = "gold at the end | fall | ends below the start"
+    lines = [
+        "| score of a reply | " + " | ".join(f"{n} picks: {columns}" for n in PICKS) + " |",
+        "|---|" + "---|---|---|" * len(PICKS),
+    ]
+    for name in ARMS:
+        cells = []
+        for picks in PICKS:
+            r = results[f"{name}, {picks} picks"]
+            cells += [
+                f"{r['end']:.2f} (se {r['gold_se'][-1]:.2f})",
+                f"{r['fall_per_run']:.3f}",
+                f"{r['share_that_end_worse_than_base']:.0%}",
+            ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
 def plot(results: dict, path: Path) -> None:
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "twofold"
@@ -236,6 +256,7 @@ def main() -> None:
     }
     OUT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     plot(found["results"], PLOT)
+    print("\n".join(table(found["results"])))
 
 
 if __name__ == "__main__":
