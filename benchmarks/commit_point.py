@@ -54,6 +54,9 @@ def main() -> None:
         resolve_model(), engine=EngineConfig(), ask=AskConfig(), reward=RewardConfig()
     )
     replies.refit(feedback.preferences())
+    for pool in pools:
+        for candidate in pool.candidates:
+            replies.reward.lengths.observe(candidate.completion)
     rater = load_rater(options.rater)
     if rater.utility is None:
         parser.error(f"{options.rater} defines no score()")

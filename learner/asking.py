@@ -86,10 +86,14 @@ class AskingReplyMaker:
             self._writer.engine.warm(prompt, self._writer.sampling, hurry)
 
     def resume(self, preferences: Sequence[Preference], pools: Sequence[CandidatePool]) -> None:
-        """Take up again after a restart: what was asked about, and what the styles came to."""
+        """Take up again after a restart: what was asked about, how long replies become, and what
+        the styles came to."""
         self._asker.resume([p.comparison.question.disagreement for p in preferences])
         for pool in pools:
-            self._styles.observe(pool.prompt, [one.completion for one in pool.candidates])
+            completions = [one.completion for one in pool.candidates]
+            for completion in completions:
+                self._reward.lengths.observe(completion)
+            self._styles.observe(pool.prompt, completions)
 
     def refit(
         self,
@@ -303,10 +307,11 @@ class AskingReplyMaker:
                 return ()
             while batch.running and not hurry.is_set():
                 batch.step()
-            rated = self._scorer.scored(prompt, batch.completions())
-            unfit = echoing(rated)
-            fit = [i for i in range(len(rated)) if i not in unfit]
-            self._styles.observe(prompt, [rated[i] for i in fit])
-            return tuple(rated[i] for i in fit if i not in shown)
+            completions = batch.completions()
+            unfit = echoing(completions)
+            fit = [i for i in range(len(completions)) if i not in unfit]
+            rated = self._scorer.scored(prompt, [completions[i] for i in fit])
+            self._styles.observe(prompt, rated)
+            return tuple(reply for i, reply in zip(fit, rated, strict=True) if i not in shown)
 
         return finish_others

@@ -1,7 +1,7 @@
 """What many prompts would be shown now without asking, beside plain samples: for measuring.
 
 The same steps as a turn of ``learner/asking.py``, several prompts to a batch; nothing is stored and
-the asking threshold does not move.
+neither the asking threshold nor the length forecast moves.
 """
 
 from collections.abc import Sequence

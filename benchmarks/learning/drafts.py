@@ -24,7 +24,7 @@ from learner.duplicates import different_pairs
 from learner.features import frozen_features
 from learner.model_source import resolve_model
 from learner.reward.lengths import LengthForecast
-from learner.reward.style import style_features
+from learner.reward.style import STYLE_NAMES, style_features
 from storage.records import Completion, FinishReason, PolicyVersionId
 
 TOKENS = AskConfig().commit_after_tokens
@@ -45,10 +45,13 @@ def draft_path(chunk: Path, tokens: int) -> Path:
 
 
 def load_drafts(model_sha256: str, count: int, tokens: int = TOKENS) -> list[Drafts]:
-    """Of the first ``count`` pools. Raises FileNotFoundError where they are not made yet."""
+    """Of the first ``count`` pools. Raises FileNotFoundError where they are not made yet, and
+    ValueError where style has had other features since."""
     found: list[Drafts] = []
     for start, some in chunks(pool_prompts()[:count]):
         with np.load(draft_path(chunk_path(some, start, model_sha256), tokens)) as kept:
+            if kept["style_0"].shape[1] != len(STYLE_NAMES):
+                raise ValueError("make the drafts anew: python -m benchmarks.learning.drafts")
             found += [
                 Drafts(
                     style=torch.from_numpy(kept[f"style_{i}"]),
@@ -104,20 +107,28 @@ def main() -> None:
     forecast = forecast_of([row for rows in rows_of.values() for row in rows])
     for path, some in read:
         made = draft_path(path, options.tokens)
-        if made.is_file():
+        arrays = _read(made)
+        if arrays and arrays["style_0"].shape[1] == len(STYLE_NAMES):
             continue
-        arrays: dict[str, np.ndarray] = {}
         for i, (row, prompt) in enumerate(zip(rows_of[path], some, strict=True)):
             cut = [ids[: options.tokens] for ids in row["token_ids"]]
             texts = [engine.backbone.tokenizer.decode(ids, skip_special_tokens=True) for ids in cut]
-            arrays[f"hidden_{i}"] = (
-                features.extract(prompt.messages, cut).numpy().astype(np.float16)
-            )
+            if f"hidden_{i}" not in arrays:
+                hidden = features.extract(prompt.messages, cut).numpy()
+                arrays[f"hidden_{i}"] = hidden.astype(np.float16)
             arrays[f"style_{i}"] = _styles(prompt, row, cut, texts, forecast)
             ratio = AskConfig().near_duplicate_ratio
             arrays[f"usable_{i}"] = different_pairs(texts, ratio).numpy()
         np.savez_compressed(made, **arrays)
         print(made.name, flush=True)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """What was made before, perhaps with fewer style features than there are now."""
+    if not path.is_file():
+        return {}
+    with np.load(path) as kept:
+        return dict(kept)
 
 
 def _rows(path: Path) -> list[dict[str, list]]:

@@ -47,6 +47,7 @@ ARMS = {
     "shipped-basis random": (SHIPPED, QueryRule.RANDOM, True),
 }
 """Reward settings, rule, and whether the shipped directions are a prior."""
+RESAMPLES = 1000
 MEASURES = ("accuracy", "log_loss", "ece", "length_matched_accuracy", "longer_is_better")
 
 _kept: dict[str, Any] = {}
@@ -86,31 +87,55 @@ def read(name: str) -> dict[str, dict[str, list[list[float]]]]:
 
 
 def table(name: str) -> list[str]:
-    """Accuracy by labels, labels to random's level, and calibration, for one set."""
-    arms = {arm: np.array(list(seeds.values())) for arm, seeds in read(name).items()}
+    """Accuracy by labels, what it is worth over style alone and in labels, calibration, of one set.
+
+    Intervals are 95 % percentiles of resampled seeds; a seed is the same split for every arm.
+    """
+    found = {arm: runs for arm, runs in read(name).items() if runs}
+    seeds = sorted(set.intersection(*(set(runs) for runs in found.values())), key=int)
+    arms = {arm: np.array([runs[seed] for seed in seeds]) for arm, runs in found.items()}
+    flat, style = (arms[one][:, :, 0] for one in ("flat random", "style-only random"))
+    drawn = np.random.default_rng(0).integers(len(seeds), size=(RESAMPLES, len(seeds)))
     lines = [
         f"| {name} | "
         + " | ".join(str(n) for n in LABELS)
-        + " | labels to flat random's 200 | ECE |",
-        "|---|" + "---|" * (len(LABELS) + 2),
+        + " | over style only at 200, points | labels saved | ECE |",
+        "|---|" + "---|" * (len(LABELS) + 3),
     ]
-    level = arms["flat random"][:, -1, 0].mean()
     for arm, values in arms.items():
-        curve = values[:, :, 0].mean(axis=0)
-        reached = np.flatnonzero(curve >= level)
-        when = "not reached"
-        if len(reached) and reached[0] == 0:
-            when = f"{LABELS[0]} or fewer"
-        elif len(reached):
-            i = int(reached[0])
-            share = (level - curve[i - 1]) / (curve[i] - curve[i - 1])
-            when = f"{LABELS[i - 1] + share * (LABELS[i] - LABELS[i - 1]):.0f}"
+        accuracy = values[:, :, 0]
+        over = 100 * (accuracy[:, -1] - style[:, -1])
+        saved = [_saved(accuracy[rows], flat[rows]) for rows in drawn]
         lines.append(
             f"| {arm} | "
-            + " | ".join(f"{x:.3f}" for x in curve)
-            + f" | {when} | {values[:, -1, 2].mean():.3f} |"
+            + " | ".join(f"{x:.3f}" for x in accuracy.mean(axis=0))
+            + f" | {over.mean():+.1f} ({_interval(over[drawn].mean(axis=1), '+.1f')})"
+            + f" | {_saved(accuracy, flat):.1f} ({_interval(np.array(saved), '.1f')})"
+            + f" | {values[:, -1, 2].mean():.3f} |"
         )
     return lines
+
+
+def _interval(means: np.ndarray, form: str) -> str:
+    low, high = np.quantile(means, [0.025, 0.975])
+    return f"{low:{form}} to {high:{form}}"
+
+
+def _saved(accuracy: np.ndarray, flat: np.ndarray) -> float:
+    """Times fewer labels to what flat random reaches with all; below 1 where it is not reached.
+
+    ``accuracy`` and ``flat`` are (seeds, labels). Between counts the mean curve is taken as a line;
+    one that never gets there counts with twice the labels.
+    """
+    level, curve = flat[:, -1].mean(), accuracy.mean(axis=0)
+    reached = np.flatnonzero(curve >= level)
+    if not len(reached):
+        return 0.5
+    i = int(reached[0])
+    if i == 0:
+        return LABELS[-1] / LABELS[0]
+    share = (level - curve[i - 1]) / (curve[i] - curve[i - 1])
+    return LABELS[-1] / (LABELS[i - 1] + share * (LABELS[i] - LABELS[i - 1]))
 
 
 def _write(name: str, arms: dict[str, dict[str, list[list[float]]]]) -> None:

@@ -348,6 +348,16 @@ def test_a_restart_forgets_nothing_of_what_the_styles_came_to(make, base):
     worth = replies._styles.worth(None)
     assert worth.keys() == set(STYLES)
     assert restarted._styles.worth(None) == pytest.approx(worth, rel=1e-4)
+    reply = pools[0].candidates[0].completion
+    draft = replace(
+        reply,
+        token_ids=reply.token_ids[:3],
+        logprobs=reply.logprobs[:3],
+        finish_reason=FinishReason.ABORTED,
+    )
+    forecast = replies.reward.lengths.expected(draft)
+    assert restarted.reward.lengths.expected(draft) == forecast
+    assert make().reward.lengths.expected(draft) != forecast
 
 
 def test_a_thumb_changes_what_replies_are_worth(make, base):
