@@ -16,7 +16,7 @@ from chat_app.revisions import Revisions
 from learner.errors import LearnerError
 from learner.protocols import ReplyMaker
 from storage.logs import Logs
-from storage.records import ConversationId
+from storage.records import ConversationId, Preference
 from storage.text import clean_text
 
 log = logging.getLogger(__name__)
@@ -73,14 +73,12 @@ class Core:
         """Begin where an earlier process left off."""
         # What a style does to a reply is seen without any answer, so all chats count.
         latest = self.logs.feedback.pools(limit=RESUMED, with_held_out=True)
-        self.replies.resume(self.logs.feedback.preferences(), latest[::-1])
-        self.refit()
+        preferences = self.logs.feedback.preferences()
+        self.replies.resume(preferences, latest[::-1])
+        self._refit(preferences)
 
     def refit(self) -> None:
-        logs = self.logs
-        self.replies.refit(
-            logs.feedback.preferences(), logs.opinions.rated(), logs.rankings.rankings()
-        )
+        self._refit(self.logs.feedback.preferences())
 
     def read_written(self) -> None:
         """Make tokens and features of what people wrote, so that it counts; then refit."""
@@ -96,3 +94,6 @@ class Core:
         if unread:
             self.refit()
             self.revisions.status_changed()
+
+    def _refit(self, preferences: list[Preference]) -> None:
+        self.replies.refit(preferences, self.logs.opinions.rated(), self.logs.rankings.rankings())
