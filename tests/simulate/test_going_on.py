@@ -20,7 +20,7 @@ from learner.viewer import Viewer
 from tests.simulate.small import simulated, write_files
 from tests.tiny import write_tiny_model
 
-TURNS = 11
+TURNS = 6
 
 
 class LightsOut(BaseException):
@@ -62,14 +62,14 @@ class Dark(AskingReplyMaker):
     calls = 0
     def _plan(self, *args):
         Dark.calls += 1
-        if Dark.calls == 7:  # drafts are there, no reply is
+        if Dark.calls == 5:  # drafts are there, no reply is
             os.kill(os.getpid(), signal.SIGKILL)
         return super()._plan(*args)
 
 import learner.build
 learner.build.AskingReplyMaker = Dark
 folder = Path(sys.argv[1])
-simulated(folder, resolve_model(str(folder / "tiny"), cache=folder / "cache"), "killed", turns=11)
+simulated(folder, resolve_model(str(folder / "tiny"), cache=folder / "cache"), "killed", turns=6)
 """
 
 
