@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.learning.loop import ARMS, RESULTS
+from learner.update_config import UpdateRuleName
 
 RESAMPLES = 2000
+RULES = tuple(rule.value for rule in UpdateRuleName if rule is not UpdateRuleName.DPO)
 
 
 def read_runs(arm: str) -> list[dict[str, Any]]:
@@ -78,6 +80,39 @@ def _distinct(first: dict[str, Any], last: dict[str, Any]) -> str:
     return f"{first['distinct_2']:.2f} to {last['distinct_2']:.2f}"
 
 
+def by_rule() -> list[str]:
+    """One line for each person and update rule that was tried on that person, ours first.
+
+    Gain is the mean utility of one sample of the live policy over the base's, in logits.
+    """
+    lines = [
+        "| rater | seed | rule | shown: 100 | weights: 20 | 50 | 100 | gain of the weights | KL "
+        "| perplexity | rounds live of made | seconds a round |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    tried = {(run["rater"], run["seed"]) for rule in RULES for run in read_runs(rule)}
+    for person in sorted(tried):
+        for arm in ("ours", *RULES):
+            runs = [run for run in read_runs(arm) if (run["rater"], run["seed"]) == person]
+            lines += [_rule_line("dpo (ours)" if arm == "ours" else arm, run) for run in runs]
+    return lines
+
+
+def _rule_line(rule: str, run: dict[str, Any]) -> str:
+    alone = {c["turn"]: f"{c['win_rate_weights_only']:.0%}" for c in run["checkpoints"]}
+    made, last = run["rounds"], run["checkpoints"][-1]
+    live = [one for one in made if one["status"] == "accepted"]
+    ratio = live[-1]["perplexity_ratio"] if live else 1.0
+    gained = last["mean_score_policy"] - last["mean_score_base"]
+    return (
+        f"| {run['rater']} | {run['seed']} | {rule} | {last['win_rate_vs_base']:.0%} "
+        f"| {alone[20]} | {alone[50]} | {alone[last['turn']]} "
+        f"| {gained:+.1f} | {last['kl_to_base']:.2f} "
+        f"| {100 * (ratio - 1):+.1f} % | {len(live)} of {len(made)} "
+        f"| {np.mean([one['seconds'] for one in made]):.0f} |"
+    )
+
+
 def drop(values: list[float]) -> float:
     """How far a curve ever falls below the best it had reached before."""
     curve = np.array(values)
@@ -113,7 +148,7 @@ def long_runs() -> list[str]:
 def main() -> None:
     for arm, about in ARMS.items():
         runs = read_runs(arm)
-        if not runs:
+        if not runs or arm in RULES:
             continue
         print(f"\n**{arm}**: {about.about}; {len(runs)} runs\n")
         for turn in (20, 100):
@@ -123,6 +158,8 @@ def main() -> None:
                 alone = interval([c["win_rate_weights_only"] for c in found])
                 print(f"- after {turn} turns: shown {shown} %, weights only {alone} %")
         print("\n".join(["", *by_run(arm)]))
+    if any(read_runs(rule) for rule in RULES):
+        print("\n".join(["", "**Update rules**, all else as in ours", "", *by_rule()]))
     if any(RESULTS.glob("*-turns/*.json")):
         print("\n".join(["", "**Longer runs**", "", *long_runs()]))
 

@@ -16,6 +16,8 @@ def checkpoint(turn: int, shown: float, alone: float) -> dict[str, float]:
         "win_rate_weights_only": alone,
         "kl_to_base": 0.1,
         "mean_length_tokens": 50.0,
+        "mean_score_base": 1.0,
+        "mean_score_policy": 3.5,
     }
 
 
@@ -35,7 +37,10 @@ def kept(tmp_path, monkeypatch):
                     "seed": job.seed,
                     "turns": job.turns,
                     "checkpoints": points,
-                    "rounds": [{"status": "accepted", "perplexity_ratio": 1.01}],
+                    "rounds": [
+                        {"status": "accepted", "perplexity_ratio": 1.01, "seconds": 20.0},
+                        {"status": "refused", "seconds": 10.0},
+                    ],
                 }
             )
         )
@@ -71,6 +76,17 @@ def test_a_long_run_has_its_line(kept):
     kept(Job("ours", "lists", 0, 300), points)
     line = loop_summary.long_runs()[-1]
     assert "| ours | lists | 0 | 300 | 300 | 90% | 95% | 92% | 3.0 | 80% | 75% | 10.0 |" in line
+
+
+def test_update_rules_stand_beside_ours_for_who_tried_them(kept):
+    points = [checkpoint(t, 0.9, 0.5 + t / 400) for t in (0, 10, 20, 50, 100)]
+    for job in (Job("ours", "lists", 0), Job("ours", "brevity", 0), Job("npg", "lists", 0)):
+        kept(job, points)
+    ours, npg = loop_summary.by_rule()[2:]
+    assert ours == (
+        "| lists | 0 | dpo (ours) | 90% | 55% | 62% | 75% | +2.5 | 0.10 | +1.0 % | 1 of 2 | 15 |"
+    )
+    assert npg.startswith("| lists | 0 | npg | 90% ")
 
 
 def test_a_person_with_runs_gets_a_curve_and_one_without_none(kept):
