@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from benchmarks.learning import loop, loop_summary, plots, poison
@@ -76,6 +77,25 @@ def test_a_long_run_has_its_line(kept):
     kept(Job("ours", "lists", 0, 300), points)
     line = loop_summary.long_runs()[-1]
     assert "| ours | lists | 0 | 300 | 300 | 90% | 95% | 92% | 3.0 | 80% | 75% | 10.0 |" in line
+
+
+@pytest.mark.parametrize(
+    ("level", "times"), [(0.5, 10.0), (0.6, 20.0), (0.7, 10.0), (0.8, 100 / 15), (0.95, 0.5)]
+)
+def test_labels_to_a_level_are_read_off_the_mean_curve(level, times):
+    turns, curve = np.array([0.0, 10, 20, 100]), np.array([0.5, 0.7, 0.9, 0.9])
+    assert loop_summary._sooner(turns, curve, level) == pytest.approx(times)
+
+
+def test_only_people_that_both_arms_have_are_compared(kept):
+    slow = [checkpoint(t, 0.5 + t / 400, 0.5) for t in (0, 10, 20, 50, 100)]
+    fast = [checkpoint(t, 0.5 + min(t, 50) / 100, 0.5) for t in (0, 10, 20, 50, 100)]
+    kept(Job("ours", "lists", 0), fast)
+    kept(Job("ours", "brevity", 0), fast)
+    assert loop_summary.fewer_labels("passive") == []
+    kept(Job("passive", "lists", 0), slow)
+    assert "after 100 (75%): 4.0 times fewer labels" in loop_summary.fewer_labels("passive")[0]
+    assert "1 runs each" in loop_summary.fewer_labels("passive")[0]
 
 
 def test_update_rules_stand_beside_ours_for_who_tried_them(kept):
