@@ -27,6 +27,7 @@ from learner.config import AskConfig, AskMode, EngineConfig, OnlineConfig, Rewar
 from learner.model_folder import ModelFolder
 from learner.model_source import resolve_model
 from learner.protocols import Draft, Stage
+from learner.reward.head import BayesianRewardHead
 from learner.updates.lesson import Lesson
 from learner.updates.online_dpo import OnlineDpo
 from learner.updates.pairs import human_pairs
@@ -198,7 +199,8 @@ class Endless:
         self._rule = OnlineDpo(engine.backbone, dpo, max_prompt_tokens=2048)
         self._parent = PolicyReader(reader, folder.rounds).current()
         picks = FeedbackReader(reader).preferences()
-        self._lesson = Lesson(pairs=tuple(human_pairs(picks, dpo.label_smoothing)))
+        reward = BayesianRewardHead(build.online.reward, seed=0)
+        self._lesson = Lesson(pairs=tuple(human_pairs(picks, reward, dpo.label_smoothing)))
 
     def step(self) -> None:
         self._rule.update(self._parent, self._lesson, seed=0)

@@ -8,6 +8,9 @@ import torch
 from learner.reward.head import BayesianRewardHead
 from storage.records import Candidate, CandidatePool, FinishReason, Message, Preference
 
+MOST_CERTAIN = 0.99
+"""No label is surer: beyond it DPO's pull has no end."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingPair:
@@ -20,8 +23,10 @@ class TrainingPair:
     """How far the ensemble's members are apart about that; 0 for a person's label."""
 
 
-def human_pairs(preferences: Sequence[Preference], label_smoothing: float) -> list[TrainingPair]:
-    """One pair for each decided pick between whole replies.
+def human_pairs(
+    preferences: Sequence[Preference], reward: BayesianRewardHead, label_smoothing: float
+) -> list[TrainingPair]:
+    """One pair for each decided pick between whole replies, labelled by pick and ensemble.
 
     Where the worse one was cut off by the choice, its end is not known: the reward ensemble learns
     from such a pick, the policy only through the pairs that the ensemble labels.
@@ -31,13 +36,33 @@ def human_pairs(preferences: Sequence[Preference], label_smoothing: float) -> li
             prompt=p.comparison.prompt,
             chosen=p.chosen,
             rejected=p.rejected,
-            chosen_prob=1.0 - label_smoothing,
+            chosen_prob=_label(p.comparison.prompt, p.chosen, p.rejected, reward, label_smoothing),
         )
         for p in preferences
         if p.chosen is not None
         and p.rejected is not None
         and p.rejected.completion.finish_reason is not FinishReason.ABORTED
     ]
+
+
+def _label(
+    prompt: Sequence[Message],
+    chosen: Candidate,
+    rejected: Candidate,
+    reward: BayesianRewardHead,
+    label_smoothing: float,
+) -> float:
+    """Probability that the pick is right, given all else that the person said.
+
+    The pick, right with probability 1 - ``label_smoothing``, and what the ensemble thinks of the
+    pair are taken as independent evidence, so their odds multiply. A pick that contradicts
+    everything else becomes a tie: DPO weighs a pair the more, the more it is violated, so wrong
+    labels would soon be most of its gradient.
+    """
+    rewards = reward.score(prompt, [chosen.completion, rejected.completion])
+    believed = float(torch.sigmoid(rewards[:, 0] - rewards[:, 1]).mean())
+    odds = (1.0 - label_smoothing) * believed / max(label_smoothing * (1.0 - believed), 1e-9)
+    return min(MOST_CERTAIN, max(0.5, odds / (1.0 + odds)))
 
 
 def reward_pairs(

@@ -50,7 +50,7 @@ class Teacher:
         ensemble are drawn anew from the newest prompts, and the newest thumbs come each time.
         """
         dpo, rule = self._config.dpo, self._config.update.rule
-        pairs = human_pairs(picks, dpo.label_smoothing)
+        pairs = human_pairs(picks, reward, dpo.label_smoothing)
         pools = self._feedback.pools(limit=POOLS)
         if len(self._feedback.preferences()) >= dpo.reward_pairs_after:
             generator = torch.Generator().manual_seed(seed)
