@@ -23,6 +23,9 @@ from learner.updates.pairs import TrainingPair
 from learner.updates.passes import Passes
 from storage.records import CandidateId, PolicyVersion
 
+LEAST_SURE = 0.2
+"""A pair whose label says less, 2p - 1, is next to a tie: nothing was to be learned from it."""
+
 
 class LessonCheck:
     """Compares the adapter in training with its parent on what it has just learned from."""
@@ -49,7 +52,8 @@ class LessonCheck:
         raised log P(chosen) - log P(rejected), in nats a pair; ``chosen_gain``, by how much it
         raised log P(chosen), in nats a token.
         """
-        pairs = pairs[: self._config.lesson_pairs]
+        told = [pair for pair in pairs if 2.0 * pair.chosen_prob - 1.0 >= LEAST_SURE]
+        pairs = told[: self._config.lesson_pairs]
         if not pairs:
             return Verdict(accepted=True, reason="no pair to look at", metrics={})
         gain = self._gain(parent, pairs)  # (pairs, 2)

@@ -48,6 +48,15 @@ def test_the_opposite_lesson_is_not(backbone, base, rule, check):
     assert verdict.metrics["lesson_lift"] < -0.1
 
 
+def test_pairs_that_were_next_to_ties_are_not_looked_at(backbone, base, rule, check):
+    pairs = make_pairs(backbone.tokenizer, swapped=True)
+    rule.update(base, Lesson(pairs=tuple(pairs)), seed=1)
+    ties = [replace(pair, chosen_prob=0.5) for pair in make_pairs(backbone.tokenizer)]
+    verdict = check.judge(base, ties)
+    assert verdict.accepted and verdict.reason == "no pair to look at"
+    assert not check.judge(base, [*ties, *make_pairs(backbone.tokenizer)]).accepted
+
+
 def test_the_lift_is_the_mean_change_of_the_margin_against_the_parent(
     backbone, base, rule, check, tmp_path
 ):
