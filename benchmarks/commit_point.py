@@ -53,10 +53,9 @@ def main() -> None:
     replies = build_replies(
         resolve_model(), engine=EngineConfig(), ask=AskConfig(), reward=RewardConfig()
     )
-    replies.refit(feedback.preferences())
-    for pool in pools:
-        for candidate in pool.candidates:
-            replies.reward.lengths.observe(candidate.completion)
+    preferences = feedback.preferences()
+    replies.resume(preferences, pools[::-1])
+    replies.refit(preferences)
     rater = load_rater(options.rater)
     if rater.utility is None:
         parser.error(f"{options.rater} defines no score()")

@@ -94,8 +94,6 @@ class NpgConfig(TuningConfig):
     """Added to every advantage; without it both replies of a pair may sink."""
     doubt: float = 0.5
     """Standard deviations of the ensemble's probability by which an advantage shrinks."""
-    label_smoothing: float = 0.1
-    """Assumed chance that a human pick is wrong."""
     clip_low: float = 0.2
     clip_high: float = 0.28
     anchor_kl: float = 0.05

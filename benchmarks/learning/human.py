@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.learning.label_factor import fewer_labels
 from benchmarks.learning.suite import RESULTS
 from learner.config import QueryRule, RewardConfig
 from learner.evaluation.options import RewardEvalOptions
@@ -122,20 +123,9 @@ def _interval(means: np.ndarray, form: str) -> str:
 
 
 def _saved(accuracy: np.ndarray, flat: np.ndarray) -> float:
-    """Times fewer labels to what flat random reaches with all; below 1 where it is not reached.
-
-    ``accuracy`` and ``flat`` are (seeds, labels). Between counts the mean curve is taken as a line;
-    one that never gets there counts with twice the labels.
-    """
-    level, curve = flat[:, -1].mean(), accuracy.mean(axis=0)
-    reached = np.flatnonzero(curve >= level)
-    if not len(reached):
-        return 0.5
-    i = int(reached[0])
-    if i == 0:
-        return LABELS[-1] / LABELS[0]
-    share = (level - curve[i - 1]) / (curve[i] - curve[i - 1])
-    return LABELS[-1] / (LABELS[i - 1] + share * (LABELS[i] - LABELS[i - 1]))
+    """Times fewer labels to what flat random reaches with all, of mean curves (seeds, labels)."""
+    level = float(flat.mean(axis=0)[-1])
+    return fewer_labels(np.array(LABELS), accuracy.mean(axis=0), level, LABELS[-1])
 
 
 def _write(name: str, arms: dict[str, dict[str, list[list[float]]]]) -> None:

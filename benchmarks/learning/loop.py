@@ -92,6 +92,10 @@ HONEST = Behaviour(first_pull=0.2)
 _PASSIVE = AskConfig(mode=AskMode.ALWAYS, query=QueryRule.RANDOM, styled=0)
 
 
+RULES = tuple(rule.value for rule in UpdateRuleName if rule is not UpdateRuleName.DPO)
+"""The update rules beside ours."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopArm:
     about: str
@@ -118,13 +122,12 @@ ARMS: dict[str, LoopArm] = {
         offline=True,
     ),
 } | {
-    rule.value: LoopArm(
-        about=f"ours with {rule.value} as the update rule",
+    rule: LoopArm(
+        about=f"ours with {rule} as the update rule",
         ask=AskConfig(mode=AskMode.ALWAYS),
-        online=OnlineConfig(update=UpdateConfig(rule=rule)),
+        online=OnlineConfig(update=UpdateConfig(rule=UpdateRuleName(rule))),
     )
-    for rule in UpdateRuleName
-    if rule is not UpdateRuleName.DPO  # that is ours
+    for rule in RULES
 }
 
 

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.learning.loop import ARMS, RESULTS
-from learner.update_config import UpdateRuleName
+from benchmarks.learning.label_factor import fewer_labels
+from benchmarks.learning.loop import ARMS, RESULTS, RULES
 
 RESAMPLES = 2000
-RULES = tuple(rule.value for rule in UpdateRuleName if rule is not UpdateRuleName.DPO)
 
 
 def read_runs(arm: str) -> list[dict[str, Any]]:
@@ -80,7 +79,7 @@ def _distinct(first: dict[str, Any], last: dict[str, Any]) -> str:
     return f"{first['distinct_2']:.2f} to {last['distinct_2']:.2f}"
 
 
-def fewer_labels(other: str) -> list[str]:
+def sooner_than(other: str) -> list[str]:
     """How much sooner ours is where ``other`` is after its last turn; people that both have.
 
     Labels are turns, since every turn is a question. Mean curves over people and seeds, straight
@@ -100,33 +99,24 @@ def fewer_labels(other: str) -> list[str]:
         curves = np.array([[c[mine] for c in ours[who]] for who in both])
         levels = np.array([theirs[who][-1][its] for who in both])
         turns = np.array([c["turn"] for c in ours[both[0]]], dtype=float)
-        factors = [_sooner(turns, curves[d].mean(0), levels[d].mean()) for d in drawn]
-        low, high = np.quantile(factors, [0.025, 0.975])
+        low, high = np.quantile(
+            [_factor(turns, curves[d], levels[d]) for d in drawn], [0.025, 0.975]
+        )
         lines.append(
             f"- ours {said} after {turns[-1]:.0f} ({levels.mean():.0%}): "
-            f"{_sooner(turns, curves.mean(0), levels.mean()):.1f} times fewer labels "
+            f"{_factor(turns, curves, levels):.1f} times fewer labels "
             f"({low:.1f} to {high:.1f}), {len(both)} runs each"
         )
     return lines
 
 
+def _factor(turns: np.ndarray, curves: np.ndarray, levels: np.ndarray) -> float:
+    """Of mean curves: ``curves`` are (runs, turns), ``levels`` (runs,)."""
+    return fewer_labels(turns, curves.mean(axis=0), float(levels.mean()), turns[-1])
+
+
 def _curves(arm: str) -> dict[tuple[str, int], list[dict[str, Any]]]:
     return {(run["rater"], run["seed"]): run["checkpoints"] for run in read_runs(arm)}
-
-
-def _sooner(turns: np.ndarray, curve: np.ndarray, level: float) -> float:
-    """Last turn over the one at which ``curve`` is first at ``level``; ½ where it never is.
-
-    A curve that is there at its first checkpoint with an answer counts from there.
-    """
-    reached = np.flatnonzero(curve >= level)
-    if not len(reached):
-        return 0.5
-    i = max(1, int(reached[0]))
-    if reached[0] == 0 or curve[i] == curve[i - 1]:
-        return float(turns[-1] / turns[i])
-    share = (level - curve[i - 1]) / (curve[i] - curve[i - 1])
-    return float(turns[-1] / max(1.0, turns[i - 1] + share * (turns[i] - turns[i - 1])))
 
 
 def by_rule() -> list[str]:
@@ -207,7 +197,7 @@ def main() -> None:
                 alone = interval([c["win_rate_weights_only"] for c in found])
                 print(f"- after {turn} turns: shown {shown} %, weights only {alone} %")
         if arm in ("passive", "offline"):
-            print("\n".join(fewer_labels(arm)))
+            print("\n".join(sooner_than(arm)))
         print("\n".join(["", *by_run(arm)]))
     if any(read_runs(rule) for rule in RULES):
         print("\n".join(["", "**Update rules**, all else as in ours", "", *by_rule()]))

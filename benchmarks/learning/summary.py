@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.learning.arms import Commit
+from benchmarks.learning.label_factor import fewer_labels
 from benchmarks.learning.suite import EXPERIMENTS, KEPT_MARKS, RESULTS, read_results
 
 RESAMPLES = 2000
@@ -64,25 +65,13 @@ def mean_of(curve: Curves, raters: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     return curve[raters][:, seeds].mean(axis=(0, 1))
 
 
-def labels_to(curve: np.ndarray, level: float) -> float:
-    """The first count at which the mean curve reaches ``level``, linear between; NaN if never."""
-    reached = np.flatnonzero(curve >= level)
-    if not len(reached):
-        return float("nan")
-    i = int(reached[0])
-    if i == 0:
-        return float(LABELS[0]) or 1.0
-    a, b = curve[i - 1], curve[i]
-    return float(LABELS[i - 1] + (level - a) / (b - a) * (LABELS[i] - LABELS[i - 1]))
-
-
 def efficiency(ours: Curves, theirs: Curves, at: int) -> str:
     """How many times fewer labels ours needs for their level at ``at`` labels."""
     column = int(np.flatnonzero(at == LABELS)[0])
 
     def factor(raters: np.ndarray, seeds: np.ndarray) -> float:
         level = mean_of(theirs, raters, seeds)[column]
-        return at / max(1.0, labels_to(mean_of(ours, raters, seeds), level))
+        return fewer_labels(LABELS, mean_of(ours, raters, seeds), level, at)
 
     return interval(factor, ours.shape[0], min(ours.shape[1], theirs.shape[1]))
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.learning import loop, loop_summary, plots, poison
+from benchmarks.learning.label_factor import fewer_labels
 from benchmarks.learning.loop import TURNS, Job, jobs
 
 
@@ -84,7 +85,7 @@ def test_a_long_run_has_its_line(kept):
 )
 def test_labels_to_a_level_are_read_off_the_mean_curve(level, times):
     turns, curve = np.array([0.0, 10, 20, 100]), np.array([0.5, 0.7, 0.9, 0.9])
-    assert loop_summary._sooner(turns, curve, level) == pytest.approx(times)
+    assert fewer_labels(turns, curve, level, at=100) == pytest.approx(times)
 
 
 def test_only_people_that_both_arms_have_are_compared(kept):
@@ -92,10 +93,10 @@ def test_only_people_that_both_arms_have_are_compared(kept):
     fast = [checkpoint(t, 0.5 + min(t, 50) / 100, 0.5) for t in (0, 10, 20, 50, 100)]
     kept(Job("ours", "lists", 0), fast)
     kept(Job("ours", "brevity", 0), fast)
-    assert loop_summary.fewer_labels("passive") == []
+    assert loop_summary.sooner_than("passive") == []
     kept(Job("passive", "lists", 0), slow)
-    assert "after 100 (75%): 4.0 times fewer labels" in loop_summary.fewer_labels("passive")[0]
-    assert "1 runs each" in loop_summary.fewer_labels("passive")[0]
+    assert "after 100 (75%): 4.0 times fewer labels" in loop_summary.sooner_than("passive")[0]
+    assert "1 runs each" in loop_summary.sooner_than("passive")[0]
 
 
 def test_update_rules_stand_beside_ours_for_who_tried_them(kept):
