@@ -22,7 +22,7 @@ from storage.text import clean_text
 log = logging.getLogger(__name__)
 
 RESUMED = 200
-"""Messages whose candidates are looked at again at the start."""
+"""Newest messages whose candidates and questions are looked at again at the start."""
 
 
 class Core:
@@ -73,9 +73,8 @@ class Core:
         """Begin where an earlier process left off."""
         # What a style does to a reply is seen without any answer, so all chats count.
         latest = self.logs.feedback.pools(limit=RESUMED, with_held_out=True)
-        preferences = self.logs.feedback.preferences()
-        self.replies.resume(preferences, latest[::-1])
-        self._refit(preferences)
+        self.replies.resume(self.logs.trends.decisions(RESUMED), latest[::-1])
+        self.refit()
 
     def refit(self) -> None:
         self._refit(self.logs.feedback.preferences())

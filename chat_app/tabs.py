@@ -21,7 +21,6 @@ from storage.folder import DataFolder
 from storage.imports import ImportLog
 from storage.logs import Logs
 from storage.pick_list import PickReader
-from storage.trends import TrendReader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +58,7 @@ def build_tabs(
     )
     return Tabs(
         learning=LearningService(
-            trends=TrendReader(store),
+            trends=logs.trends,
             duels=duels,
             policies=policies,
             taste=replies.taste,

@@ -14,6 +14,7 @@ from torch import Tensor
 from learner.config import AskConfig, AskMode
 from learner.query_rules import Probs, any_partner, anyone, pessimistic_best, rule_of, win_probs
 from storage.records import AskReason, Question
+from storage.trends import AskDecision
 
 CONTROLLER_GAIN = 0.25
 """How fast the threshold follows the budget: change per question too many, in log units."""
@@ -56,13 +57,13 @@ class Asker:
         self.threshold: float | None = None
         """None until the first turn on which asking is optional."""
         self._seen: list[float] = []
+        self._past: Sequence[AskDecision] = ()
         self._pessimism = pessimism
         self._rule = rule_of(config, pessimism)
 
-    def resume(self, disagreements: Sequence[float]) -> None:
-        """Take up again after a restart, from the stored questions' disagreements, oldest first."""
-        if self.threshold is None and not self._seen:
-            self._seen = list(disagreements[-REMEMBERED:])
+    def resume(self, past: Sequence[AskDecision]) -> None:
+        """Take up again after a restart, from the stored decisions, oldest first."""
+        self._past = past
 
     def open(
         self, rewards: Float[Tensor, "E N"], *, answers: int, generator: torch.Generator
@@ -72,6 +73,7 @@ class Asker:
         ``answers`` counts the past ones that still say something of the present taste
         (``BayesianRewardHead.answers``), so that a change of taste brings a second burn-in.
         """
+        self._catch_up(answers)
         best = pessimistic_best(rewards, self._pessimism)
         lucky = float(torch.rand((), generator=generator)) < self.config.random_share
         leader_first = float(torch.rand((), generator=generator)) < 0.5
@@ -133,6 +135,23 @@ class Asker:
         step = CONTROLLER_GAIN * (asked - self.config.share_after(answers))
         moved = self._threshold(answers) * math.exp(step)
         self.threshold = min(MAX_DISAGREEMENT, max(self.config.min_disagreement, moved))
+
+    def _catch_up(self, answers: int) -> None:
+        """Move the threshold as the stored turns did, the last of which left ``answers`` behind.
+
+        From the log alone, so the same whenever the process was started. Where it goes back no
+        further than to the middle of a taste, the first questions it has stand for the burn-in.
+        """
+        past, self._past = self._past, ()
+        if not past:
+            return
+        before = answers - sum(one.answered for one in past)
+        if before >= self.config.burn_in:
+            asked = [one.disagreement for one in past if one.disagreement is not None]
+            self._seen = asked[:REMEMBERED]
+        for one in past:
+            self.count_turn(asked=one.asked, answers=max(0, before), disagreement=one.disagreement)
+            before += one.answered
 
     def would_ask(self, value: float, *, answers: int) -> bool:
         """Whether the budget has room for a question worth ``value``."""

@@ -44,6 +44,7 @@ from storage.records import (
     Sampling,
 )
 from storage.slates import Ranking
+from storage.trends import AskDecision
 
 _DECISIONS = 1 << 40  # far from the seeds of the candidates' own draws
 
@@ -85,10 +86,10 @@ class AskingReplyMaker:
         if prompt:
             self._writer.engine.warm(prompt, self._writer.sampling, hurry)
 
-    def resume(self, preferences: Sequence[Preference], pools: Sequence[CandidatePool]) -> None:
-        """Take up again after a restart: what was asked about, how long replies become, and what
-        the styles came to."""
-        self._asker.resume([p.comparison.question.disagreement for p in preferences])
+    def resume(self, decisions: Sequence[AskDecision], pools: Sequence[CandidatePool]) -> None:
+        """Take up again after a restart: when it was asked, how long replies become, and what the
+        styles came to."""
+        self._asker.resume(decisions)
         for pool in pools:
             completions = [one.completion for one in pool.candidates]
             for completion in completions:

@@ -31,6 +31,7 @@ from storage.records import (
     Sampling,
 )
 from storage.slates import Ranking
+from storage.trends import AskDecision
 
 Lesson_contra = TypeVar("Lesson_contra", contravariant=True)
 
@@ -287,10 +288,11 @@ class ReplyMaker(Protocol):
         logits per typical difference; empty where nothing is learned. Any thread may ask."""
         ...
 
-    def resume(self, preferences: Sequence[Preference], pools: Sequence[CandidatePool]) -> None:
+    def resume(self, decisions: Sequence[AskDecision], pools: Sequence[CandidatePool]) -> None:
         """Take up again where an earlier process left off, before the first reply and refit.
 
-        ``preferences`` are all live picks, ``pools`` the latest candidates, oldest first.
+        ``decisions`` are the latest ones whether to ask, ``pools`` the latest candidates, both
+        oldest first.
         """
         ...
 

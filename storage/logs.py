@@ -18,6 +18,7 @@ from storage.opinions import OpinionLog
 from storage.policy_registry import PolicyRegistry
 from storage.rankings import RankingLog
 from storage.receipts import ReceiptReader
+from storage.trends import TrendReader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,7 @@ class Logs:
     rankings: RankingLog
     policies: PolicyRegistry
     duels: DuelReader
+    trends: TrendReader
     forgetting: Forgetting
 
     @classmethod
@@ -52,5 +54,6 @@ class Logs:
             rankings=RankingLog(store, new_key=new_key),
             policies=policies,
             duels=DuelReader(store),
+            trends=TrendReader(store),
             forgetting=Forgetting(store, policies, conversations),
         )

@@ -45,6 +45,20 @@ class ReplyEvent:
     """Of the pair, where it was a question."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskDecision:
+    """A reply before which it was decided whether to ask."""
+
+    disagreement: float | None
+    """Of the pair that was asked about; None where nothing was asked."""
+    answered: bool
+    """Whether the answer is one that the reward ensemble learns from."""
+
+    @property
+    def asked(self) -> bool:
+        return self.disagreement is not None
+
+
 class TrendReader:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -89,6 +103,40 @@ class TrendReader:
         )
         return [
             ReplyEvent(asked=bool(row["asked"]), disagreement=row["disagreement"])
+            for row in reversed(found)
+        ]
+
+    def decisions(self, limit: int) -> list[AskDecision]:
+        """Return the newest ``limit`` decisions whether to ask, oldest first.
+
+        Where every reply was to be a question there was none to make. Where none was to be one, the
+        log has no word of it: such replies look like any other without a question.
+        """
+        found = fetch(
+            self._reader.read(),
+            """
+            SELECT * FROM (
+              SELECT c.first_id AS at, c.disagreement,
+                     EXISTS (SELECT 1 FROM live l
+                              WHERE l.comparison_id = c.comparison_id
+                                AND l.held_out = 0 AND l.choice <> 'skip') AS answered
+                FROM (SELECT * FROM comparisons
+                       WHERE reason IN ('burn_in', 'uncertain', 'random')
+                       ORDER BY comparison_id DESC LIMIT :limit) c
+              UNION ALL
+              SELECT candidate_id, NULL, 0
+                FROM (SELECT t.* FROM turns t JOIN conversations v USING (conversation_id)
+                       WHERE t.role = 'assistant' AND v.imported = 0
+                         AND v.learn = 1 AND v.purpose = 'chat'
+                         AND NOT EXISTS (SELECT 1 FROM comparisons WHERE first_id = t.candidate_id)
+                         AND NOT EXISTS (SELECT 1 FROM comparisons WHERE second_id = t.candidate_id)
+                       ORDER BY t.turn_id DESC LIMIT :limit))
+             ORDER BY at DESC LIMIT :limit
+            """,
+            {"limit": limit},
+        )
+        return [
+            AskDecision(disagreement=row["disagreement"], answered=bool(row["answered"]))
             for row in reversed(found)
         ]
 

@@ -37,6 +37,7 @@ from storage.records import (
     Sampling,
 )
 from storage.slates import Ranking
+from storage.trends import AskDecision
 
 ORDINALS = ("second", "third")
 
@@ -211,11 +212,7 @@ class ScriptedReplyMaker:
         """A script has learned nothing."""
         return {}
 
-    def resume(
-        self,
-        preferences: Sequence[Preference],
-        pools: Sequence[CandidatePool],
-    ) -> None:
+    def resume(self, decisions: Sequence[AskDecision], pools: Sequence[CandidatePool]) -> None:
         """A script knows where it is."""
 
     def refit(

@@ -20,6 +20,7 @@ from learner.query_rules import (
     win_prob_variance,
 )
 from storage.records import AskReason
+from storage.trends import AskDecision
 
 rewards_of = npst.arrays(
     np.float32, (6, 4), elements=st.floats(-20, 20, width=32, allow_nan=False)
@@ -146,13 +147,43 @@ def test_the_budget_holds_from_the_first_turn_after_the_burn_in():
     assert np.mean(asked[50:]) < 0.25
 
 
-def test_after_a_restart_the_threshold_is_where_the_stored_questions_were():
-    config = AskConfig(burn_in=3, budget_share=0.1, early_share=0.1, random_share=0.0)
-    fresh, back = Asker(config, pessimism=0.5), Asker(config, pessimism=0.5)
-    back.resume([0.2] * 10)
-    assert fresh.would_ask(0.1, answers=20)
-    assert not back.would_ask(0.1, answers=20)
-    assert back.would_ask(0.21, answers=20)
+def decisions(asker: Asker, turns: int, scale=lambda _: 1.0) -> list[AskDecision]:
+    """What the log has of a chat in which every second question is answered."""
+    past, answers = [], 0
+    for turn in range(turns):
+        rewards = scale(turn) * torch.randn(16, 4, generator=torch.Generator().manual_seed(turn))
+        question = decide(asker, rewards, answers=answers, seed=turn)
+        doubt = None if question is None else question[2].disagreement
+        asker.count_turn(asked=question is not None, answers=answers, disagreement=doubt)
+        answered = question is not None and turn % 2 == 0
+        past.append(AskDecision(disagreement=doubt, answered=answered))
+        answers += answered
+    return past
+
+
+@pytest.mark.parametrize("turns", [0, 3, 12, 25, 120])
+def test_after_a_restart_the_threshold_is_where_it_was(turns):
+    config = AskConfig(burn_in=8)
+    kept, back = Asker(config, pessimism=0.5), Asker(config, pessimism=0.5)
+    past = decisions(kept, turns, scale=lambda turn: 1.0 / math.sqrt(1 + turn / 20))
+    back.resume(past)
+    answers = sum(one.answered for one in past)
+    further = torch.randn(16, 4, generator=torch.Generator().manual_seed(999))
+    asked = [decide(one, further, answers=answers, seed=1) for one in (kept, back)]
+    assert asked[0] == asked[1]
+    for one in (kept, back):
+        one.count_turn(asked=False, answers=max(8, answers))
+    assert kept.threshold == back.threshold
+
+
+def test_after_a_restart_a_log_that_begins_late_is_enough():
+    config = AskConfig(burn_in=8)
+    kept, back = Asker(config, pessimism=0.5), Asker(config, pessimism=0.5)
+    past = decisions(kept, 400)
+    answers = sum(one.answered for one in past)
+    back.resume(past[-150:])
+    decide(back, torch.zeros(16, 4), answers=answers, seed=0)
+    assert back.threshold == pytest.approx(kept.threshold, rel=0.1)
 
 
 def test_the_budget_is_a_ceiling_not_a_quota():

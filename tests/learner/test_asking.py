@@ -273,7 +273,7 @@ def test_a_change_of_taste_brings_the_questions_back_also_after_a_restart(make, 
     assert speak(replies, base)[0].question is None
     replies.refit(picks)
     restarted = make(**sure)
-    restarted.resume(picks, [])
+    restarted.resume([], [])
     restarted.refit(picks)
     for one in (replies, restarted):
         question = speak(one, base)[0].question
@@ -326,7 +326,7 @@ def test_a_taste_for_a_style_makes_it_come_again_after_a_restart(make, base):
                 pools.append(pool(brief, plain))
     assert picks
     restarted = make(mode=AskMode.ALWAYS)
-    restarted.resume(picks, pools)
+    restarted.resume([], pools)
     restarted.refit(picks)
     generator = torch.Generator().manual_seed(0)
     bandit = restarted._styles
@@ -343,7 +343,7 @@ def test_a_restart_forgets_nothing_of_what_the_styles_came_to(make, base):
         pools.append(pool(*plan.shown, *plan.finish_others(Event())))
     picks = [pick(*(c.completion for c in one.candidates[:2]), Choice.FIRST) for one in pools]
     replies.refit(picks)
-    restarted.resume(picks, pools)
+    restarted.resume([], pools)
     restarted.refit(picks)
     worth = replies._styles.worth(None)
     assert worth.keys() == set(STYLES)

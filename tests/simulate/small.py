@@ -38,8 +38,17 @@ def write_files(folder: Path) -> None:
     (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in prompts))
 
 
+ALWAYS = AskConfig(mode=AskMode.ALWAYS, candidates=3, commit_after_tokens=4)
+
+
 def simulated(
-    files: Path, model: ModelFolder, out: str, *, turns: int = 11, learning: Learning = Learning.ON
+    files: Path,
+    model: ModelFolder,
+    out: str,
+    *,
+    turns: int = 11,
+    learning: Learning = Learning.ON,
+    ask: AskConfig = ALWAYS,
 ) -> dict:
     plan = SimulationPlan(
         rater=files / "rater.py",
@@ -52,7 +61,7 @@ def simulated(
     settings = Settings(
         data=files / out / "data",
         learning=learning,
-        ask=AskConfig(mode=AskMode.ALWAYS, candidates=3, commit_after_tokens=4),
+        ask=ask,
         engine=EngineConfig(
             sampling=Sampling(max_new_tokens=12), max_prompt_tokens=256, seed=3, dtype="float32"
         ),

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from signal import SIGINT, SIGKILL
 
@@ -12,12 +13,13 @@ import pytest
 from chat_app.service import ChatService
 from chat_app.simulate.run import Simulation
 from learner.asking import AskingReplyMaker
+from learner.config import AskMode
 from learner.model_folder import ModelFolder
 from learner.model_source import resolve_model
 from learner.online import OnlineLearner
 from learner.protocols import ReplyPlan
 from learner.viewer import Viewer
-from tests.simulate.small import simulated, write_files
+from tests.simulate.small import ALWAYS, simulated, write_files
 from tests.tiny import write_tiny_model
 
 TURNS = 6
@@ -118,6 +120,20 @@ def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not(
         with pytest.raises(LightsOut):
             simulated(folder, model, out, turns=TURNS)
     assert measured(simulated(folder, model, out, turns=TURNS)) == whole
+
+
+def test_a_run_that_asks_when_unsure_goes_on_with_the_same_threshold(
+    folder: Path, model: ModelFolder, monkeypatch: pytest.MonkeyPatch
+):
+    unsure = replace(ALWAYS, mode=AskMode.AUTO, burn_in=2, min_disagreement=0.001)
+    whole = measured(simulated(folder, model, "unsure", turns=14, ask=unsure))
+    with monkeypatch.context() as lamp:
+        cut(lamp, ChatService, "new_conversation", 10, after=True)
+        with pytest.raises(LightsOut):
+            simulated(folder, model, "unsure-cut", turns=14, ask=unsure)
+    assert measured(simulated(folder, model, "unsure-cut", turns=14, ask=unsure)) == whole
+    asked = [one["asked"] for one in whole]
+    assert 2 < asked[-1] < 14, "or there was no threshold to remember"
 
 
 def test_a_run_that_was_killed_in_a_reply_goes_on_as_if_it_had_not(
