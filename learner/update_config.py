@@ -63,7 +63,7 @@ class TuningConfig:
 class DpoConfig(TuningConfig):
     """Online DPO on human picks and reward-labelled pairs."""
 
-    beta: float = 0.1
+    beta: float = 0.03
     """Strength of the pull to the reference policy."""
     learning_rate: float = 1e-3
     label_smoothing: float = 0.1
