@@ -1,13 +1,14 @@
 """The full loop with new weights: arms, simulated people and seeds, resumable.
 
     python -m benchmarks.learning.loop [--arms ours passive ...] [--raters brevity ...] [--seeds 1]
-        [--turns 100] [--processes 2] [--seconds 10000]
+        [--turns 100] [--processes 2] [--seconds 10000] [--keep]
 
 Each run is ``twofold simulate`` on the very service that serves a person; what is kept of it is a
 small file in ``docs/learning/loop/``, and a run that is there is not run again. One that was cut
-off goes on where it stopped, from ``.bench/loop``, where its log is, too. Runs are taken seed by
-seed, so an interrupted suite is even. On two cores two at once, a thread each, took twelve minutes;
-one alone with two threads took as long.
+off goes on where it stopped, from ``.bench/loop``, where its log is, too, and with ``--keep`` all
+its data, for ``benchmarks.learning.replay``. Runs are taken seed by seed, so an interrupted suite
+is even. On two cores two at once, a thread each, took twelve minutes; one alone with two threads
+took as long.
 """
 
 import argparse
@@ -169,8 +170,8 @@ def jobs(arms: list[str], tastes: list[str], seeds: int, turns: int) -> Iterator
                 yield Job(arm, taste, seed, turns)
 
 
-def run(job: Job, threads: int) -> None:
-    """One simulation; its checkpoints are kept."""
+def run(job: Job, threads: int, *, keep: bool = False) -> None:
+    """One simulation; its checkpoints are kept, and with ``keep`` its folder."""
     arm = ARMS[job.arm]
     work = WORK / f"{job.kept.stem}--{job.turns}"
     work.mkdir(parents=True, exist_ok=True)
@@ -215,7 +216,8 @@ def run(job: Job, threads: int) -> None:
     }
     job.kept.parent.mkdir(parents=True, exist_ok=True)
     job.kept.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    shutil.rmtree(work)
+    if not keep:
+        shutil.rmtree(work)
 
 
 def noted(path: Path) -> str:
@@ -276,14 +278,14 @@ def rounds_of(data: Path) -> list[dict[str, object]]:
         ]
 
 
-def run_logged(job: Job, until: float) -> str | None:
+def run_logged(job: Job, until: float, *, keep: bool) -> str | None:
     """A run in a process of its own; its name, or None where ``until``, in seconds, has passed."""
     if time.time() > until:
         return None
     WORK.mkdir(parents=True, exist_ok=True)
     log = WORK / f"{job.kept.stem}--{job.turns}.log"
     with log.open("w", encoding="utf-8") as said, redirect_stdout(said), redirect_stderr(said):
-        run(job, threads=1)
+        run(job, threads=1, keep=keep)
     return job.kept.stem
 
 
@@ -295,12 +297,13 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=TURNS)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no run after it")
+    parser.add_argument("--keep", action="store_true", help="keep the data of finished runs")
     options = parser.parse_args()
     wanted = jobs(options.arms, options.raters, options.seeds, options.turns)
     missing = [job for job in wanted if not job.kept.is_file()]
     print(f"{len(missing)} runs are missing", flush=True)
     os.environ |= ALONE  # before a process of its own imports torch
-    runs = partial(run_logged, until=time.time() + options.seconds)
+    runs = partial(run_logged, until=time.time() + options.seconds, keep=options.keep)
     with get_context("spawn").Pool(options.processes, maxtasksperchild=1) as workers:
         for stem in workers.imap_unordered(runs, missing):
             if stem is not None:
