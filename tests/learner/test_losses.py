@@ -41,6 +41,19 @@ def test_an_undecided_label_pulls_towards_the_reference(logps):
     assert (chosen.grad.sign() == margin.sign()).all()
 
 
+@pytest.mark.parametrize("beta", [0.03, 0.1])
+def test_a_label_stops_pulling_where_the_policys_odds_are_its_own_and_pulls_back_beyond(beta):
+    p = torch.tensor([0.6, 0.75, 0.9], dtype=torch.float64)
+    ends = (p / (1 - p)).log() / beta  # nats between the two replies
+    zero = torch.zeros(3, dtype=torch.float64)
+    for share, sign in ((0.5, -1.0), (1.0, 0.0), (1.5, 1.0)):
+        chosen = (share * ends).requires_grad_()
+        dpo_loss(chosen, zero, zero, zero, p, beta=beta).sum().backward()
+        assert (
+            torch.where(chosen.grad.abs() < 1e-12, 0.0, chosen.grad).sign().tolist() == [sign] * 3
+        )
+
+
 def test_swapping_the_pair_and_its_label_changes_nothing(logps):
     chosen, rejected, ref_chosen, ref_rejected = logps
     p = torch.linspace(0.05, 0.95, B, dtype=torch.float64)
