@@ -208,7 +208,7 @@ class GateConfig:
     max_kl_per_token: float = 0.15
     """KL(policy || base) in nats per token, on replies sampled from the policy. A 135M model begins
     to lose its language at three times this (docs/LOG.md)."""
-    pull_ins: int = 4
+    pull_ins: int = 2
     """How often an update that drifts too far from the base is shortened or pulled in before it is
     refused."""
     max_perplexity_ratio: float = 1.10

@@ -63,10 +63,9 @@ class TuningConfig:
 class DpoConfig(TuningConfig):
     """Online DPO on human picks and reward-labelled pairs."""
 
-    beta: float = 0.03
+    beta: float = 0.1
     """Strength of the pull to the reference policy. A label of probability p stops pulling once it
-    has moved its pair by ln(p / (1 - p)) / beta nats; it is the gate that says how far the policy
-    may go."""
+    has moved its pair by ln(p / (1 - p)) / beta nats, and pulls back beyond (decision 0019)."""
     learning_rate: float = 1e-3
     label_smoothing: float = 0.1
     """Assumed chance that a human pick is wrong (conservative DPO)."""

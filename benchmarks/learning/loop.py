@@ -115,6 +115,11 @@ ARMS: dict[str, LoopArm] = {
     "no-styles": LoopArm(
         about="ours without hidden styles", ask=AskConfig(mode=AskMode.ALWAYS, styled=0)
     ),
+    "weaker-pull": LoopArm(
+        about="ours with a third of DPO's pull to the reference (decision 0019)",
+        ask=AskConfig(mode=AskMode.ALWAYS),
+        online=OnlineConfig(dpo=DpoConfig(beta=0.03)),
+    ),
     "passive": LoopArm(about="plain samples, random pairs, every turn", ask=_PASSIVE),
     "offline": LoopArm(
         about="plain samples, random pairs; after the last turn eight steps on all picks",
