@@ -184,7 +184,7 @@ def run(
 ) -> None:
     """The child's main: build, then step until told to stop."""
     lower_priority()
-    _leave_with_parent()
+    leave_with_parent()
     logging.basicConfig(level=log_level, format="learner: %(message)s")
     learner = build()
     failures = 0
@@ -217,8 +217,8 @@ def run(
             )
 
 
-def _leave_with_parent() -> None:
-    """End at once when the app is gone, however hard it went."""
+def leave_with_parent() -> None:
+    """End this process at once when the one that started it is gone, however hard it went."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

@@ -40,6 +40,7 @@ from learner.config import AskConfig, AskMode, DpoConfig, EngineConfig, OnlineCo
 from learner.evaluation.examiner import Examiner
 from learner.model_source import resolve_model
 from learner.update_config import UpdateConfig, UpdateRuleName
+from learner.worker import leave_with_parent
 from storage.database import Store
 from storage.feedback import FeedbackReader
 from storage.folder import DataFolder
@@ -285,6 +286,7 @@ def rounds_of(data: Path) -> list[dict[str, object]]:
 
 def run_logged(job: Job, until: float, *, keep: bool) -> str | None:
     """A run in a process of its own; its name, or None where ``until``, in seconds, has passed."""
+    leave_with_parent()  # a killed suite would leave its runs on the cores
     if time.time() > until:
         return None
     WORK.mkdir(parents=True, exist_ok=True)
