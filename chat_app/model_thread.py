@@ -17,6 +17,10 @@ SWITCH_S = 0.0005
 """How long a thread may hold the interpreter while another waits for it. Every decoding step lets
 go of it and takes it back; at Python's 5 ms a step of 3 ms could wait longer than it computes."""
 
+LOOK_UP_S = 0.2
+"""How often a wait looks up. A Ctrl+C that comes just before the main thread begins to wait, or
+that the system hands to another thread, ends no wait: it is heard when the main thread runs."""
+
 
 class ModelThread:
     """Runs submitted jobs in order. ``close`` finishes what was submitted, then ends the thread."""
@@ -44,7 +48,10 @@ class ModelThread:
     def drain(self) -> None:
         """Block until every submitted job is done."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._waiting and not self._busy)
+            while not self._changed.wait_for(
+                lambda: not self._waiting and not self._busy, timeout=LOOK_UP_S
+            ):
+                pass
 
     def close(self) -> None:
         with self._changed:

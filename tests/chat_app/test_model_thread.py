@@ -1,6 +1,8 @@
 """One thread, jobs in order, and word to whoever could end early."""
 
-from threading import Event, current_thread
+import signal
+import time
+from threading import Event, current_thread, get_ident
 
 import pytest
 
@@ -52,3 +54,23 @@ def test_close_finishes_what_was_submitted_and_then_refuses():
     assert seen == list(range(10))
     with pytest.raises(RuntimeError, match="closed"):
         model.submit(lambda: None, urgent=False)
+
+
+def test_ctrl_c_that_another_thread_caught_ends_the_wait(model):
+    waiting, release = Event(), Event()
+
+    def press():
+        waiting.wait(5)
+        time.sleep(0.3)  # the main thread is in drain by now
+        signal.pthread_kill(get_ident(), signal.SIGINT)
+        release.wait(20)
+
+    model.submit(press, urgent=True)
+    began = time.monotonic()
+    waiting.set()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            model.drain()
+    finally:
+        release.set()
+    assert time.monotonic() - began < 10
