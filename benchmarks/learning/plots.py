@@ -125,8 +125,9 @@ def looped() -> Figure:
         axes.set_xlabel("turns")
     for axes in grid[:, 0]:
         axes.set_ylabel("wins against the base")
-    lines, names = grid.flat[0].get_legend_handles_labels()
-    figure.legend(lines, names, loc="outside lower center", ncols=4, frameon=False)
+    drawn = [axes.get_legend_handles_labels() for axes in grid.flat]  # not each person has all arms
+    lines = {name: line for some in drawn for line, name in zip(*some, strict=True)}
+    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
