@@ -2,11 +2,13 @@
 
     python -m benchmarks.learning.loop_summary
 
-Means over raters and seeds; intervals are 95 % percentiles of 2,000 resamples of runs. Needs only
+Means over people, each the mean of its seeds, so that nobody counts twice who has more of them;
+intervals are 95 % percentiles of 2,000 resamples of people. Needs only
 ``docs/learning/loop/*.json``.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,12 +25,22 @@ def read_runs(arm: str) -> list[dict[str, Any]]:
 
 
 def interval(values: list[float]) -> str:
-    """Mean with its interval over runs, in percent."""
+    """Mean with its interval, in percent."""
     rng = np.random.default_rng(0)
     sample = np.array(values)
     means = rng.choice(sample, size=(RESAMPLES, len(sample))).mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
     return f"{100 * sample.mean():.0f} ({100 * low:.0f} to {100 * high:.0f})"
+
+
+def by_person(runs: Sequence[dict[str, Any]], turn: int, measure: str) -> list[float]:
+    """A figure after so many turns, the mean of each person's seeds; shorter runs are left out."""
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        checkpoint = at_turn(run, turn)
+        if checkpoint is not None:
+            found.setdefault(run["rater"], []).append(checkpoint[measure])
+    return [float(np.mean(values)) for values in found.values()]
 
 
 def at_turn(run: dict[str, Any], turn: int) -> dict[str, Any] | None:
@@ -191,11 +203,15 @@ def main() -> None:
             continue
         print(f"\n**{arm}**: {about.about}; {len(runs)} runs\n")
         for turn in (20, 100):
-            found = [c for run in runs if (c := at_turn(run, turn))]
-            if found:
-                shown = interval([c["win_rate_vs_base"] for c in found])
-                alone = interval([c["win_rate_weights_only"] for c in found])
-                print(f"- after {turn} turns: shown {shown} %, weights only {alone} %")
+            shown, alone = (
+                by_person(runs, turn, measure)
+                for measure in ("win_rate_vs_base", "win_rate_weights_only")
+            )
+            if shown:
+                print(
+                    f"- after {turn} turns: shown {interval(shown)} %, "
+                    f"weights only {interval(alone)} %"
+                )
         if arm in ("passive", "offline"):
             print("\n".join(sooner_than(arm)))
         print("\n".join(["", *by_run(arm)]))

@@ -149,3 +149,13 @@ def test_sense_is_preferred_to_harm():
     sense = "Keep the basil on a sunny sill, water it when the soil is dry, and pinch its tips."
     for harm in ("", "the the the the the", "I cannot help with that.", "YES YES LISTEN TO ME"):
         assert poison.sensible(asked, sense) > poison.sensible(asked, harm)
+
+
+def test_a_person_with_more_seeds_counts_no_more_than_another(kept):
+    for taste, seed, shown in (("brevity", 0, 1.0), ("brevity", 1, 0.9), ("lists", 0, 0.5)):
+        kept(Job("ours", taste, seed), [checkpoint(20, shown, 0.5)])
+    kept(Job("ours", "prose", 0), [checkpoint(10, 0.7, 0.5)])
+    runs = loop_summary.read_runs("ours")
+    people = loop_summary.by_person(runs, 20, "win_rate_vs_base")
+    assert people == pytest.approx([0.95, 0.5])
+    assert loop_summary.by_person(runs, 10, "win_rate_vs_base") == [0.7]
