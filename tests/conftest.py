@@ -1,6 +1,7 @@
 """What every test gets: no network, one thread per process, checked shapes, a fixed hypothesis."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny matrices; pools of two pro
 for name in [name for name in os.environ if name.startswith("TWOFOLD_")]:
     if name not in ("TWOFOLD_CACHE", "TWOFOLD_DATA", "TWOFOLD_REQUIRE_BROWSER"):
         del os.environ[name]  # a person's own settings are no part of a test
+
+# A shell starts what runs in the background with Ctrl+C ignored, and tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # jaxtyping's shapes are checked on each call of the learner: in tests only, free in production.
 install_import_hook("learner", "beartype.beartype")
