@@ -83,6 +83,7 @@ speedrun: $(READY)  ## base, pretraining, fine-tuning, reward model, PPO: an hou
 
 bench-learning: $(READY)  ## measure learning with simulated people: hours, goes on where it stopped
 	@$(BIN)/python -m benchmarks.learning.pools
+	@$(BIN)/python -m benchmarks.learning.drafts
 	@$(BIN)/python -m benchmarks.learning.suite $(ARGS)
 	@$(BIN)/python -m benchmarks.learning.summary
 	@$(BIN)/python -m benchmarks.learning.plots

@@ -184,7 +184,7 @@ def _ask(asker, head, rewards, arm, scene, chosen, answers, generator):  # noqa:
     opening_rewards = partner_rewards = rewards
     if arm.commit is not Commit.END:
         if scene.drafts is None:
-            raise SystemExit("there are no drafts: python -m benchmarks.learning.drafts")
+            raise RuntimeError("there are no drafts: python -m benchmarks.learning.drafts")
         drafts = scene.drafts
         opening_rewards = head.margin_draws(drafts.style[chosen], drafts.hidden[chosen])
         if arm.commit is Commit.PAIR:

@@ -54,11 +54,11 @@ def gain(run: dict[str, Any], turn: int) -> float | None:
 
 
 def by_run(arm: str) -> list[str]:
-    """One line a run: shown and weights only after 20 and 100 turns, KL, perplexity, ..."""
+    """One line a run: shown and weights only at the start and after 20 and 100 turns, KL, ..."""
     lines = [
-        "| rater | seed | base | shown: 20 | 100 | weights: 20 | 100 | tank | KL | perplexity "
-        "| tokens | distinct-2 |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| rater | seed | picks | shown: 0 | 20 | 100 | weights: 0 | 20 | 100 | tank | KL "
+        "| perplexity | tokens | distinct-2 |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for run in read_runs(arm):
         first, early, last = (at_turn(run, turn) for turn in (0, 20, run["turns"]))
@@ -67,8 +67,10 @@ def by_run(arm: str) -> list[str]:
         accepted = [one for one in run["rounds"] if one["status"] == "accepted"]
         ratio = accepted[-1]["perplexity_ratio"] if accepted else 1.0
         lines.append(
-            f"| {run['rater']} | {run['seed']} | {first['win_rate_vs_base']:.0%} "
+            f"| {run['rater']} | {run['seed']} | {last['picks']} "
+            f"| {first['win_rate_vs_base']:.0%} "
             f"| {early['win_rate_vs_base']:.0%} | {last['win_rate_vs_base']:.0%} "
+            f"| {first['win_rate_weights_only']:.0%} "
             f"| {early['win_rate_weights_only']:.0%} | {last['win_rate_weights_only']:.0%} "
             f"| {100 * tank_index(run):.0f} "
             f"| {last['kl_to_base']:.2f} | {100 * (ratio - 1):+.1f} % "
@@ -92,24 +94,28 @@ def _distinct(first: dict[str, Any], last: dict[str, Any]) -> str:
 
 
 def sooner_than(other: str) -> list[str]:
-    """How much sooner ours is where ``other`` is after its last turn; people that both have.
+    """How much sooner ours is where ``other`` is after its last turn; runs that both have.
 
-    Labels are turns, since every turn is a question. Mean curves over people and seeds, straight
-    between checkpoints; intervals resample people and seeds together.
+    Labels are turns, since every turn is a question. Mean curves, straight between checkpoints,
+    over people, each the mean of the seeds that both have; intervals resample people.
     """
     ours, theirs = _curves("ours"), _curves(other)
     both = sorted(ours.keys() & theirs.keys())
     if not both:
         return []
-    drawn = np.random.default_rng(0).integers(len(both), size=(RESAMPLES, len(both)))
+    people = sorted({rater for rater, _ in both})
+    drawn = np.random.default_rng(0).integers(len(people), size=(RESAMPLES, len(people)))
     lines = []
     for said, mine, its in (
         ("shown, to what it shows", "win_rate_vs_base", "win_rate_vs_base"),
         ("shown, to its weights alone", "win_rate_vs_base", "win_rate_weights_only"),
         ("weights alone, to its weights alone", "win_rate_weights_only", "win_rate_weights_only"),
     ):
-        curves = np.array([[c[mine] for c in ours[who]] for who in both])
-        levels = np.array([theirs[who][-1][its] for who in both])
+        runs = [[who for who in both if who[0] == rater] for rater in people]
+        curves = np.array(
+            [np.mean([[c[mine] for c in ours[who]] for who in of], axis=0) for of in runs]
+        )
+        levels = np.array([np.mean([theirs[who][-1][its] for who in of]) for of in runs])
         turns = np.array([c["turn"] for c in ours[both[0]]], dtype=float)
         low, high = np.quantile(
             [_factor(turns, curves[d], levels[d]) for d in drawn], [0.025, 0.975]
@@ -117,13 +123,13 @@ def sooner_than(other: str) -> list[str]:
         lines.append(
             f"- ours {said} after {turns[-1]:.0f} ({levels.mean():.0%}): "
             f"{_factor(turns, curves, levels):.1f} times fewer labels "
-            f"({low:.1f} to {high:.1f}), {len(both)} runs each"
+            f"({low:.1f} to {high:.1f}), {len(people)} people, {len(both)} runs each"
         )
     return lines
 
 
 def _factor(turns: np.ndarray, curves: np.ndarray, levels: np.ndarray) -> float:
-    """Of mean curves: ``curves`` are (runs, turns), ``levels`` (runs,)."""
+    """Of mean curves: ``curves`` are (people, turns), ``levels`` (people,)."""
     return fewer_labels(turns, curves.mean(axis=0), float(levels.mean()), turns[-1])
 
 
@@ -202,7 +208,7 @@ def main() -> None:
         if not runs or arm in RULES:
             continue
         print(f"\n**{arm}**: {about.about}; {len(runs)} runs\n")
-        for turn in (20, 100):
+        for turn in (0, 20, 100):
             shown, alone = (
                 by_person(runs, turn, measure)
                 for measure in ("win_rate_vs_base", "win_rate_weights_only")

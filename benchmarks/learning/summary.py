@@ -102,6 +102,29 @@ def rules_table() -> list[str]:
     return lines
 
 
+def spread_table() -> list[str]:
+    """Does the factor of ``ours-always`` hang on one rater, or on how quality is counted?"""
+    lines = [
+        "| counted by | all raters | without one rater, least | median of the raters | least rater |",
+        "|---|---|---|---|---|",
+    ]
+    for said, measure in (("gain shown", OWN), ("win rate", WIN), ("gain of eight plain", PLAIN)):
+        ours, theirs = (curves("rules", arm, measure) for arm in ("ours-always", "passive"))
+        every = np.arange(len(ours))
+
+        def factor(raters: np.ndarray, ours: Curves = ours, theirs: Curves = theirs) -> float:
+            level = theirs[raters].mean(axis=(0, 1))[-1]
+            return fewer_labels(LABELS, ours[raters].mean(axis=(0, 1)), level, LABELS[-1])
+
+        without = [factor(np.delete(every, i)) for i in every]
+        single = [factor(np.array([i])) for i in every]
+        lines.append(
+            f"| {said} | {factor(every):.1f} | {min(without):.1f} | {np.median(single):.1f} "
+            f"| {min(single):.1f} |"
+        )
+    return lines
+
+
 def _asked_quality(experiment: str, arm: str) -> float:
     found = read_results(experiment, arm)["people"]
     return float(np.mean([e["shown_asked"] for p in found.values() for e in p.values()]))
@@ -257,6 +280,42 @@ def change_table() -> list[str]:
     return lines
 
 
+def direction_table(arm: str = "ours") -> list[str]:
+    """How the new taste is followed, by direction of the change, and an interval for all."""
+    found = read_results("change", arm)["people"]
+    names = sorted(found)
+    seeds = _common_seeds(found, names)
+    since = [[since_change(found[name][seed]) for seed in seeds] for name in names]
+    length = min(len(marks) for row in since for marks in row)
+    marks = np.array([[m[:length] for m in row] for row in since])  # (directions, seeds, marks, *)
+    wins, picks = marks[..., WIN], marks[..., 1] - marks[:, :, :1, 1]
+    before = np.array([_before_change(found[name]) for name in names])
+    opposite = [names.index("-to-".join(reversed(name.split("-to-")))) for name in names]
+    lines = [
+        "| change | win rate of the new taste before, in the opposite run | just after | +50 turns "
+        "| +100 | +300 | picks until 90 % of (win - 1/2) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for i, name in enumerate(names):
+        curve, level = wins[i].mean(axis=0), before[opposite[i]].mean()
+        when = _picks_back(curve, picks[i].mean(axis=0), level)
+        shown = " | ".join(f"{curve[k]:.3f}" for k in (0, 5, 10, length - 1))
+        back = f"{when:.0f}" if np.isfinite(when) else "never"
+        lines.append(f"| {name.replace('-to-', ' to ')} | {level:.3f} | {shown} | {back} |")
+    pairs = sorted({tuple(sorted((i, opposite[i]))) for i in range(len(names))})
+    rng = np.random.default_rng(0)
+    drawn = []
+    for _ in range(RESAMPLES):
+        rows = [i for p in rng.integers(len(pairs), size=len(pairs)) for i in pairs[p]]
+        cols = rng.integers(len(seeds), size=len(seeds))
+        of = np.ix_(rows, cols)
+        curve, spent = wins[of].mean(axis=(0, 1)), picks[of].mean(axis=(0, 1))
+        drawn.append(_picks_back(curve, spent, before[of].mean()))
+    low, high = np.quantile(drawn, [0.025, 0.975], method="nearest")
+    ends = " to ".join(f"{x:.0f}" if np.isfinite(x) else "never" for x in (low, high))
+    return [*lines, "", f"Picks of the mean curve, pairs of tastes and seeds resampled: {ends}."]
+
+
 def _before_change(seeds: dict) -> list[float]:
     """Each seed's win rate on the last turn of the old taste."""
     marks = [np.array(episode["marks"]) for episode in seeds.values()]
@@ -304,11 +363,13 @@ def commit_table() -> list[str]:
 
 TABLES = (
     ("Rules and candidates, a question every turn", rules_table, ("rules",)),
+    ("What the factor hangs on", spread_table, ("rules",)),
     ("Asking when it is worth it", auto_table, ("auto", "always200")),
     ("By rater", rater_table, ("rules", "auto")),
     ("Rare tastes", rare_table, ("rules",)),
     ("Noise", noise_table, ("noise", "auto")),
     ("Change of taste", change_table, ("change",)),
+    ("Change of taste, by direction", direction_table, ("change",)),
     ("When the pair is chosen", commit_table, ("commit",)),
 )
 """Title, lines, and the experiments that it is made of."""

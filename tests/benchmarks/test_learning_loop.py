@@ -96,7 +96,23 @@ def test_only_people_that_both_arms_have_are_compared(kept):
     assert loop_summary.sooner_than("passive") == []
     kept(Job("passive", "lists", 0), slow)
     assert "after 100 (75%): 4.0 times fewer labels" in loop_summary.sooner_than("passive")[0]
-    assert "1 runs each" in loop_summary.sooner_than("passive")[0]
+    assert "1 people, 1 runs each" in loop_summary.sooner_than("passive")[0]
+
+
+def test_a_person_with_more_seeds_counts_once(kept):
+    """Three seeds of a person who never learns do not outweigh one who learns at once."""
+    turns = (0, 10, 20, 50, 100)
+    never = [checkpoint(t, 0.5, 0.5) for t in turns]
+    at_once = [checkpoint(t, 0.5 + 0.4 * (t > 0), 0.5) for t in turns]
+    half_way = [checkpoint(t, 0.5 + 0.2 * (t > 0), 0.5) for t in turns]
+    for seed in range(3):
+        kept(Job("ours", "lists", seed), never)
+        kept(Job("passive", "lists", seed), never)
+    kept(Job("ours", "brevity", 0), at_once)
+    kept(Job("passive", "brevity", 0), half_way)
+    first = loop_summary.sooner_than("passive")[0]
+    assert "after 100 (60%): 20.0 times fewer labels" in first
+    assert "2 people, 4 runs each" in first
 
 
 def test_update_rules_stand_beside_ours_for_who_tried_them(kept):
