@@ -78,7 +78,7 @@ bench-peers: .venv-peers/.ready  ## the peers that only the benchmarks use (buil
 	  || echo "OpenVINO does not install here: its rows will say so."
 	@touch $@
 
-speedrun: $(READY)  ## base, pretraining, fine-tuning, reward model, PPO: an hour; goes on where it stopped
+speedrun: $(READY)  ## base, pretraining, fine-tuning, reward model, PPO: two hours; goes on where it stopped
 	@$(BIN)/twofold speedrun $(ARGS)
 
 bench-learning: $(READY)  ## measure learning with simulated people: hours, goes on where it stopped

@@ -54,7 +54,7 @@ def main() -> None:
         resolve_model(), engine=EngineConfig(), ask=AskConfig(), reward=RewardConfig()
     )
     preferences = feedback.preferences()
-    replies.resume(preferences, pools[::-1])
+    replies.resume([], pools[::-1])  # no decision is taken here, so the threshold is of no account
     replies.refit(preferences)
     rater = load_rater(options.rater)
     if rater.utility is None:

@@ -20,6 +20,17 @@ class Commit(StrEnum):
     """Both from drafts."""
 
 
+class Gate(StrEnum):
+    """What decides, after the burn-in, whether a turn is a question."""
+
+    DISAGREEMENT = "disagreement"
+    """The product's."""
+    VALUE = "value"
+    """The knowledge gradient of the rule's pair, against the same threshold."""
+    COIN = "coin"
+    """A coin that falls for a question as often as the budget allows; the pair is the rule's."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
     """How candidates are drawn, rewards learned and questions asked."""
@@ -35,8 +46,7 @@ class Arm:
     """Whether the shipped directions of taste are a prior."""
     reward: RewardConfig = field(default_factory=RewardConfig)
     ask: AskConfig = field(default_factory=AskConfig)
-    value_gate: bool = False
-    """Gate by the knowledge gradient instead of the disagreement."""
+    gate: Gate = Gate.DISAGREEMENT
     commit: Commit = Commit.END
     second_burn_in: bool = True
     """Whether answers from before a believed change of taste no longer count as asked."""
@@ -128,16 +138,9 @@ ARMS: dict[str, Arm] = {
             reward=RewardConfig(hidden_components=0),
         ),
         replace(
-            OURS, name="value-gate", about="ours, gated by the knowledge gradient", value_gate=True
+            OURS, name="value-gate", about="ours, gated by the knowledge gradient", gate=Gate.VALUE
         ),
-        replace(
-            OURS,
-            name="random-gate",
-            about="ours, asking at random at the same rate",
-            ask=AskConfig(
-                random_share=0.15, budget_share=0.0, early_share=0.0, min_disagreement=0.5
-            ),
-        ),
+        replace(OURS, name="coin-gate", about="ours, asking at random moments", gate=Gate.COIN),
         replace(OURS, name="four", about="ours with four candidates", candidates=4),
         *(
             replace(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from benchmarks.learning.arms import Arm, Commit
+from benchmarks.learning.arms import Arm, Commit, Gate
 from benchmarks.learning.raters import Behaviour, pick
 from benchmarks.learning.world import Scene, World
 from learner.acquisition import Asker
@@ -120,11 +120,17 @@ def run_episode(
         style, hidden = scene.style[chosen], scene.hidden[chosen]
         rewards = head.margin_draws(style, hidden)
         counted = head.answers if arm.second_burn_in else len(answers.tie)
-        if arm.value_gate:
-            recent = [*recent, (style, hidden)][-RECENT:]
-            asked = _ask_by_value(asker, head, rewards, scene, chosen, recent, counted, generator)
-        else:
-            asked = _ask(asker, head, rewards, arm, scene, chosen, counted, generator)
+        recent = [*recent, (style, hidden)][-RECENT:]
+        match arm.gate:
+            case Gate.DISAGREEMENT:
+                asked = _ask(asker, head, rewards, arm, scene, chosen, counted, generator)
+            case Gate.VALUE:
+                asked = _ask_by_value(
+                    asker, head, rewards, scene, chosen, recent, counted, generator
+                )
+            case Gate.COIN:
+                coin = rng.random()
+                asked = _ask_by_coin(asker, head, rewards, scene, chosen, coin, counted, generator)
         best = pessimistic_best(rewards, arm.reward.pessimism)
         utility = scene.utility[now][chosen]
         plain = scene.utility[now][scene.of_kind("plain")]
@@ -195,9 +201,7 @@ def _ask(asker, head, rewards, arm, scene, chosen, answers, generator):  # noqa:
 
 def _ask_by_value(asker, head, rewards, scene, chosen, recent, n, generator):  # noqa: ANN001, ANN202
     """The same turn with the knowledge gradient of the rule's pair in place of the disagreement."""
-    always = Asker(replace(asker.config, mode=AskMode.ALWAYS), pessimism=head.config.pessimism)
-    opening = always.open(rewards, answers=n, generator=generator)
-    asked = always.ask(opening, rewards, scene.usable[chosen][:, chosen], generator)
+    asked = _pair_of_the_rule(asker, head, rewards, scene, chosen, n, generator)
     if asked is None:
         return None
     past = torch.stack([head.margin_draws(s, h) for s, h in recent])
@@ -206,6 +210,19 @@ def _ask_by_value(asker, head, rewards, scene, chosen, recent, n, generator):  #
     if n < asker.config.burn_in or asker.would_ask(value, answers=n):
         return asked[0], asked[1], question
     return None
+
+
+def _ask_by_coin(asker, head, rewards, scene, chosen, coin, n, generator):  # noqa: ANN001, ANN202
+    """The same turn, a question with the probability that the budget allows."""
+    asked = _pair_of_the_rule(asker, head, rewards, scene, chosen, n, generator)
+    return asked if n < asker.config.burn_in or coin < asker.config.share_after(n) else None
+
+
+def _pair_of_the_rule(asker, head, rewards, scene, chosen, n, generator):  # noqa: ANN001, ANN202
+    """The question that would be asked on this turn if every turn were one."""
+    always = Asker(replace(asker.config, mode=AskMode.ALWAYS), pessimism=head.config.pessimism)
+    opening = always.open(rewards, answers=n, generator=generator)
+    return always.ask(opening, rewards, scene.usable[chosen][:, chosen], generator)
 
 
 def _order(n: int, turns: int, rng: np.random.Generator) -> list[int]:

@@ -37,7 +37,6 @@ SETS = {
 LABELS = (10, 25, 50, 75, 100, 150, 200)
 CONFIG = RewardConfig(picks_between_changes=None)
 FLAT = replace(CONFIG, flip_rates=(0.1,), hidden_prior_stds=(0.5,))
-SHIPPED = replace(CONFIG, shipped_basis=True)
 ARMS = {
     "style-only random": (replace(FLAT, hidden_components=0), QueryRule.RANDOM, False),
     "flat random": (FLAT, QueryRule.RANDOM, False),
@@ -45,7 +44,6 @@ ARMS = {
     "ours infomax": (CONFIG, QueryRule.INFOMAX, True),
     "ours entropy": (CONFIG, QueryRule.ENTROPY, True),
     "flat infomax": (FLAT, QueryRule.INFOMAX, False),
-    "shipped-basis random": (SHIPPED, QueryRule.RANDOM, True),
 }
 """Reward settings, rule, and whether the shipped directions are a prior."""
 RESAMPLES = 1000

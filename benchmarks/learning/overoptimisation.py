@@ -112,10 +112,11 @@ def on_stored_candidates(world: World, seeds: int) -> dict:
                 ]
             )  # (runs, strengths, 3)
             gold = curves[:, :, 1]
+            people = gold.reshape(len(UTILITIES), seeds, -1).mean(axis=1)
             results[f"{name}, {picks} picks"] = {
                 "kl": curves[:, :, 0].mean(axis=0).round(4).tolist(),
                 "gold": gold.mean(axis=0).round(4).tolist(),
-                "gold_se": (gold.std(axis=0) / math.sqrt(len(gold))).round(4).tolist(),
+                "gold_se": (people.std(axis=0, ddof=1) / math.sqrt(len(people))).round(4).tolist(),
                 "proxy": curves[:, :, 2].mean(axis=0).round(4).tolist(),
                 "best": round(float(gold.mean(axis=0).max()), 4),
                 "end": round(float(gold.mean(axis=0)[-1]), 4),

@@ -35,7 +35,7 @@ COLOURS = {
     "infomax": "#7c3aed",
     "passive-infomax": "#d97706",
     "passive": "#64748b",
-    "random-gate": "#d97706",
+    "coin-gate": "#d97706",
     "no-second-burn-in": "#d97706",
     "no-change-points": "#64748b",
     "offline": "#d97706",
@@ -73,7 +73,7 @@ def asked() -> Figure:
     figure, (rate, shown) = _panels("questions", "utility of what is shown")
     lines = (
         ("auto", "ours", "ours, asking when unsure"),
-        ("auto", "random-gate", "asking at random moments"),
+        ("auto", "coin-gate", "the same pairs, at random moments"),
     )
     for experiment, arm, label in lines:
         turns, share = turns_of(experiment, arm, "asked")

@@ -57,7 +57,7 @@ from storage.records import (
 RESULTS = Path(__file__).parents[2] / "docs" / "learning" / "poison.json"
 WORK = Path(__file__).parents[2] / ".bench" / "poison"
 PICKS = 30
-MAX_DUELS = 60
+MAX_DUELS = 40
 THRESHOLD = ServiceConfig(model_name="").harm_threshold
 HONESTLY = "none (the honest rule)"
 

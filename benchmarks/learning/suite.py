@@ -94,7 +94,7 @@ EXPERIMENTS = {
                 "no-change-points",
                 "style-only",
                 "value-gate",
-                "random-gate",
+                "coin-gate",
                 "four",
             ),
             main=("ours",),

@@ -105,7 +105,8 @@ def rules_table() -> list[str]:
 def spread_table() -> list[str]:
     """Does the factor of ``ours-always`` hang on one rater, or on how quality is counted?"""
     lines = [
-        "| counted by | all raters | without one rater, least | median of the raters | least rater |",
+        "| counted by | all raters | without one rater, least | median of the raters "
+        "| least rater |",
         "|---|---|---|---|---|",
     ]
     for said, measure in (("gain shown", OWN), ("win rate", WIN), ("gain of eight plain", PLAIN)):
