@@ -56,10 +56,13 @@ class Choosing:
         )
 
     def undo(self, token: str) -> Receipt:
-        """Take a choice back: it teaches nothing any more, the conversation stays as it is."""
+        """Take a choice back, or a better reply with all its pairs: it teaches nothing any more.
+
+        The conversation stays as it is.
+        """
         with self._core.lock, sentences():
             question = self._feedback.comparison(token)
-            receipt = self._feedback.withdraw(token)
+            receipt = self._feedback.withdraw_act(token)
         self._answered(question)
         return receipt
 

@@ -6,7 +6,7 @@ from chat_app.dialogue import suggestion, teaches
 from chat_app.views import ConversationView, Place
 from storage.logs import Logs
 from storage.receipts import Answered
-from storage.records import ConversationId, Label, Note, Role, Turn, TurnId
+from storage.records import Choice, ConversationId, Label, Note, Role, Turn, TurnId
 
 
 def read_conversation(
@@ -58,10 +58,14 @@ def _labels(logs: Logs, turns: Sequence[Turn]) -> Mapping[TurnId, tuple[Label, .
 
 
 def _answers(logs: Logs, turns: Sequence[Turn]) -> Mapping[TurnId, Answered]:
-    """The newest answer that names the reply of a turn as one of its pair."""
+    """The newest answer that names the reply of a turn as one of its pair.
+
+    One that was taken back is told only where no other stands.
+    """
     asked = [turn.id for turn in turns if turn.message.role is Role.USER]
     of_reply = {}
-    for answer in logs.receipts.of(asked):
+    answers = logs.receipts.of(asked)
+    for answer in sorted(answers, key=lambda one: one.choice is not Choice.WITHDRAWN):
         for candidate_id in answer.pair:
             of_reply[candidate_id] = answer
     return {turn.id: of_reply[turn.candidate_id] for turn in turns if turn.candidate_id in of_reply}

@@ -214,12 +214,14 @@ def lesson_line(status: Status) -> str:
 def answer_name(answer: Answered) -> str:
     """What the person did, as a sentence of the receipt."""
     match answer.reason:
+        case _ if answer.choice is Choice.WITHDRAWN:
+            return f"{CHOICE_NAMES[Choice.WITHDRAWN]}."
         case AskReason.EDITED:
             return tr("Saved: you made this reply better.")
         case AskReason.WRITTEN:
             return tr("Saved: you wrote a better one.")
         case _:
-            prefix = "" if answer.choice in (Choice.WITHDRAWN, Choice.SKIP) else tr("Saved: ")
+            prefix = "" if answer.choice is Choice.SKIP else tr("Saved: ")
             return f"{prefix}{CHOICE_NAMES[answer.choice]}."
 
 

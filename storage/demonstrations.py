@@ -88,7 +88,7 @@ class DemonstrationReader:
                AND NOT EXISTS (
                  SELECT 1 FROM comparisons x LEFT JOIN newest n USING (comparison_id)
                   WHERE c.candidate_id IN (x.first_id, x.second_id)
-                    AND (n.choice = 'withdrawn'
+                    AND (n.choice = 'withdrawn' AND c.candidate_id = max(x.first_id, x.second_id)
                          OR x.comparison_id IN (SELECT comparison_id FROM forgotten)))
              ORDER BY c.candidate_id
             """,

@@ -216,6 +216,20 @@ class FeedbackLog(FeedbackReader):
         """Undo the answer: it no longer counts. Raises UnansweredError before the first."""
         return self._supersede(token, Choice.WITHDRAWN, 0, user_id)
 
+    def withdraw_act(self, token: str, *, user_id: UserId = LOCAL_USER) -> Receipt:
+        """Undo the answer together with all that the same act of the person stored.
+
+        A better reply in their own words is a skipped question and a pair with each of its two
+        replies: the token of any of the three takes all of them back, the question only while it
+        is still skipped. Raises UnansweredError before the first answer.
+        """
+        with self._store.write() as db:
+            question = question_of(db, token, user_id)
+            receipt = self._replace(db, question, Choice.WITHDRAWN, 0)
+            for other in _stored_with(db, question):
+                self._replace(db, other, Choice.WITHDRAWN, 0)
+            return receipt
+
     def exclude(self, token: str, *, user_id: UserId = LOCAL_USER) -> None:
         """Leave the answer out of every later fit; ``include`` takes it back in."""
         self._set_flag(token, EXCLUDED, user_id)
@@ -238,17 +252,19 @@ class FeedbackLog(FeedbackReader):
 
     def _supersede(self, token: str, choice: Choice, decision_ms: int, user_id: UserId) -> Receipt:
         with self._store.write() as db:
-            question = question_of(db, token, user_id)
-            newest = newest_answer(db, question["comparison_id"])
-            if newest is None:
-                raise UnansweredError("This pair was not answered yet: pick a reply first.")
-            if newest["choice"] == choice:
-                return receipt_of(newest, already_saved=True)
-            receipt = self._append(db, question, choice, decision_ms, superseded=newest["seq"])
-            flag = _flag(db, newest["seq"])
-            if flag != RELEASED:  # what was excluded stays excluded, whatever it says now
-                self._flag(db, receipt.preference_id, flag)
-            return receipt
+            return self._replace(db, question_of(db, token, user_id), choice, decision_ms)
+
+    def _replace(self, db: Database, question: Row, choice: Choice, decision_ms: int) -> Receipt:
+        newest = newest_answer(db, question["comparison_id"])
+        if newest is None:
+            raise UnansweredError("This pair was not answered yet: pick a reply first.")
+        if newest["choice"] == choice:
+            return receipt_of(newest, already_saved=True)
+        receipt = self._append(db, question, choice, decision_ms, superseded=newest["seq"])
+        flag = _flag(db, newest["seq"])
+        if flag != RELEASED:  # what was excluded stays excluded, whatever it says now
+            self._flag(db, receipt.preference_id, flag)
+        return receipt
 
     def _flag(self, db: Database, seq: int, flag: str) -> None:
         insert(
@@ -327,6 +343,30 @@ def question_of(db: Database, token: str, user_id: UserId | None = None) -> Row:
 def newest_answer(db: Database, comparison_id: int) -> Row | None:
     sql = "SELECT * FROM newest WHERE comparison_id = ?"
     return next(iter(fetch(db, sql, [comparison_id])), None)
+
+
+def _stored_with(db: Database, question: Row) -> list[Row]:
+    """Return the other pairs of the act that made or answered this one.
+
+    A policy's reply is asked about once and a person's is new, so of a question and the two pairs
+    of the reply written in its place each two share a reply, and no other act shares one.
+    """
+    return fetch(
+        db,
+        """
+        SELECT c.* FROM comparisons c JOIN newest n USING (comparison_id)
+         WHERE (c.first_id IN (:first, :second) OR c.second_id IN (:first, :second))
+           AND c.comparison_id <> :id AND 'edited' NOT IN (c.reason, :reason)
+           AND (c.reason = 'written' OR (:reason = 'written' AND n.choice = 'skip'))
+         ORDER BY c.comparison_id
+        """,
+        {
+            "id": question["comparison_id"],
+            "reason": question["reason"],
+            "first": question["first_id"],
+            "second": question["second_id"],
+        },
+    )
 
 
 def _flag(db: Database, seq: int) -> str:

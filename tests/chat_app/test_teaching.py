@@ -1,18 +1,20 @@
 """Thumbs, reasons, own words, changes of mind, and what a page is told of each."""
 
 from datetime import UTC, datetime
+from threading import Barrier
 
 import pytest
 
 from chat_app.errors import ChatError
 from chat_app.revisions import with_key
 from chat_app.ui_pick import facts_html
+from chat_app.wording import answer_name, receipt
 from chat_app.wording_labels import of_pair
 from learner.engine.scripted import ScriptedAsking
 from learner.errors import PromptTooLongError
 from storage.pick_list import PickReader
 from storage.records import AskReason, Author, Choice, Label, Note, Strength, Thumb
-from tests.chat_app.makers import scripted
+from tests.chat_app.makers import GatedReplyMaker, scripted
 
 
 @pytest.fixture
@@ -102,6 +104,75 @@ def test_a_better_one_answers_the_question(service, chat, world):
     made = [p for p in world.feedback.preferences() if p.chosen]
     assert {p.rejected.id for p in made} == {question.first.id, question.second.id}
     assert service.write_better(question.token, "Other").already_saved
+
+
+def told(service, chat):
+    """What the page says of the choice that led to the last reply."""
+    view = service.view(chat.id)
+    answer = view.answers[view.turns[-1].id]
+    return f"{answer_name(answer)} {receipt(answer, service.status())}"
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_undo_of_a_better_one_takes_all_of_it_back(serve, chat, world, restarted):
+    service = serve(scripted(ScriptedAsking.ALWAYS))
+    question = asked(service, chat)
+    service.write_better(question.token, "Scattering.")
+    service.drain()
+    if restarted:
+        service.close()
+        service = serve(scripted(ScriptedAsking.ALWAYS))
+    before = service.view(chat.id)
+    token = before.answers[before.turns[-1].id].token  # of the pair that the page names
+    for _ in range(2):  # twice is once
+        assert service.undo(token).choice is Choice.WITHDRAWN
+        assert world.feedback.preferences() == [] == world.feedback.unlearned()
+        assert world.feedback.answer_of(question.id).choice is Choice.WITHDRAWN
+    view = service.view(chat.id)
+    assert view.turns == before.turns and view.question is None
+    assert told(service, chat) == "Taken back. It teaches nothing."
+    world.feedback.verify_chain()
+
+
+def test_undo_before_the_model_has_read_a_better_one_holds(serve, chat, world):
+    service = serve(maker := GatedReplyMaker(ScriptedAsking.ALWAYS))
+    maker.gate.set()
+    question = asked(service, chat)
+    service.on_model(reading := Barrier(2).wait)
+    service.write_better(question.token, "Scattering.")
+    service.undo(question.token)
+    reading()
+    service.drain()
+    assert world.feedback.preferences() == []
+
+
+def test_undo_of_an_edit_leaves_the_choice_before_it(service, chat, world):
+    question = asked(service, chat)
+    service.choose(question.token, Choice.FIRST)
+    reply = service.view(chat.id).turns[-1]
+    mine = service.teaching.edit_reply(chat.id, reply.id, "Because of the air.")
+    service.drain()
+    service.undo(service.view(chat.id).answers[mine.id].token)
+    assert [p.comparison.id for p in world.feedback.unlearned()] == [question.id]
+    assert told(service, chat) == "Taken back. It teaches nothing."
+    service.show(chat.id, reply.id)
+    assert told(service, chat).startswith("Saved: Reply 1 is better.")
+    service.undo(service.view(chat.id).answers[reply.id].token)
+    assert world.feedback.unlearned() == []
+
+
+def test_undo_of_an_edit_of_a_reply_that_was_shown_alone(serve, chat, world):
+    service = serve(scripted())
+    service.say(chat.id, "Why is the sky blue?")
+    service.drain()
+    reply = service.view(chat.id).turns[-1]
+    mine = service.teaching.edit_reply(chat.id, reply.id, "Because of the air.")
+    service.drain()
+    assert len(world.feedback.unlearned()) == 1
+    service.undo(service.view(chat.id).answers[mine.id].token)
+    assert world.feedback.unlearned() == []
+    assert service.view(chat.id).turns[-1] == mine
+    assert told(service, chat) == "Taken back. It teaches nothing."
 
 
 def test_what_was_written_is_read_after_a_restart(serve, chat, world):

@@ -88,6 +88,15 @@ def test_writing_on_skips_and_a_key_without_a_question_is_a_message(service, wor
     assert [row[0] for row in rows] == ["skip", "first", "second", "withdrawn"]
 
 
+def test_a_better_one_is_taken_back_whole_and_the_question_asked_again(service, world, typed):
+    seen = typed(service, SKY, "/better Scattering.", "u", "s")
+    assert world.feedback.preferences() == []
+    assert "Answer anew" in seen and seen.count("Taken back. It teaches nothing.") == 1
+    seen = typed(service, SKY, "/better Scattering.", "/undo", "2", "u", "s")
+    assert "Saved: Reply 2 is better." in seen
+    assert world.feedback.preferences() == []
+
+
 def test_what_is_kept_is_what_the_page_keeps(service, world, typed, tmp_path):
     typed(service, SKY, "1", "Three ideas for a rainy day", "t", "u", "2")
     there = World.open(tmp_path / "there")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from storage.demonstrations import DemonstrationLog, EmptyReplyError
+from storage.demonstrations import DemonstrationLog, DemonstrationReader, EmptyReplyError
 from storage.errors import UnknownComparisonError, UnknownTurnError
 from storage.records import AskReason, Author, Choice, FinishReason
 from tests.storage.builders import World, completion
@@ -90,6 +90,70 @@ def test_a_better_one_beats_both_and_closes_the_question(world, written):
     assert (counts.replies, counts.asked, counts.answered, counts.decided) == (1, 1, 1, 0)
     assert counts.waiting == 2
     world.feedback.verify_chain()
+
+
+def newest(world):
+    """The newest answer to each pair, oldest pair first."""
+    rows = world.store.read().execute("SELECT choice FROM newest ORDER BY comparison_id").fetchall()
+    return [Choice(row[0]) for row in rows]
+
+
+@pytest.mark.parametrize("named", [0, 1, 2], ids=["the question", "one pair", "the other pair"])
+def test_a_better_one_is_taken_back_whole_whichever_of_its_pairs_is_named(world, written, named):
+    other = world.ask()
+    written.write_better(other.token, "mine", decision_ms=5)
+    asked = world.ask()
+    written.write_better(asked.token, "mine, too", decision_ms=5)
+    read_all(written)
+    pairs = [p.comparison for p in world.feedback.preferences() if p.chosen][2:]
+    token = [asked.token, *(pair.token for pair in pairs)][named]
+    receipt = world.feedback.withdraw_act(token)
+    assert receipt.choice is Choice.WITHDRAWN and not receipt.already_saved
+    assert newest(world)[3:] == [Choice.WITHDRAWN] * 3
+    assert {p.rejected.id for p in world.feedback.unlearned()} == {other.first.id, other.second.id}
+    rows = world.store.read().table("preferences").count
+    assert world.feedback.withdraw_act(token).already_saved  # twice is once
+    assert world.store.read().table("preferences").count == rows
+    assert len(DemonstrationReader(world.store).written()) == 1
+    world.feedback.verify_chain()
+
+
+def test_an_answer_given_after_a_better_one_is_not_taken_back_with_it(world, written):
+    asked = world.ask()
+    written.write_better(asked.token, "mine", decision_ms=5)
+    read_all(written)
+    pair = world.feedback.unlearned()[0].comparison
+    world.feedback.change(asked.token, Choice.SECOND, decision_ms=5)
+    world.feedback.withdraw_act(pair.token)
+    assert newest(world) == [Choice.SECOND, Choice.WITHDRAWN, Choice.WITHDRAWN]
+
+
+def test_of_edits_only_the_one_that_is_named_is_taken_back(world, written):
+    asked = world.ask()
+    world.answer(asked)
+    reply = world.log.path(asked.conversation_id)[-1]
+    once = written.edit(reply.id, "once")
+    written.edit(once.id, "twice")
+    read_all(written)
+    world.feedback.withdraw_act(world.feedback.preferences()[-1].comparison.token)
+    assert [one is Choice.WITHDRAWN for one in newest(world)] == [False, False, True]
+    assert [one.text for one in DemonstrationReader(world.store).written()] == ["once"]
+    world.feedback.withdraw_act(world.feedback.preferences()[-1].comparison.token)
+    assert newest(world) == [Choice.FIRST, Choice.WITHDRAWN, Choice.WITHDRAWN]
+    assert DemonstrationReader(world.store).written() == []
+    world.feedback.withdraw_act(asked.token)
+    assert newest(world) == [Choice.WITHDRAWN] * 3
+
+
+def test_an_edit_of_a_better_one_outlives_it(world, written):
+    asked = world.ask()
+    written.write_better(asked.token, "mine", decision_ms=5)
+    mine = world.log.path(asked.conversation_id)[-1]
+    written.edit(mine.id, "mine, better")
+    read_all(written)
+    world.feedback.withdraw_act(asked.token)
+    [left] = world.feedback.unlearned()
+    assert left.chosen.completion.text == "mine, better"
 
 
 def test_the_place_of_the_better_reply_is_no_pattern(world, written):
