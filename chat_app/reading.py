@@ -20,6 +20,8 @@ def read_conversation(
 ) -> ConversationView:
     """Raises UnknownConversationError. The last four are what only the running server knows."""
     path = logs.conversations.path(conversation_id)
+    if running and path and path[-1].message.role is Role.ASSISTANT:
+        path = path[:-1]  # what is being written is to take its place
     turns = tuple(turn for turn in path if turn.message.role is not Role.SYSTEM)
     question = logs.feedback.open_question(conversation_id)
     written = logs.conversations.candidates(

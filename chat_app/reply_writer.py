@@ -28,7 +28,7 @@ class Written:
     """What became of a job."""
 
     stored: bool
-    """False where it was stopped before it had any text."""
+    """False where it was stopped before its first word; the chat is then as it was."""
     notices: tuple[str, ...] = ()
     picked: tuple[str, Choice] | None = None
     """The question's token and the answer that was given while the pair was written."""
@@ -115,7 +115,7 @@ class ReplyWriter:
             picked = None if plan.picked is None else (asked.token, plan.picked)
             return Written(stored=True, picked=picked)
         (reply,) = plan.shown
-        if job.cancel.is_set() and not reply.text.strip():
+        if job.cancel.is_set() and reply.text.strip() == job.begun.strip():
             return Written(stored=False)
         if job.suggests:
             self._conversations.add_candidates(job.prompt_turn_id, [reply])

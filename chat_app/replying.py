@@ -1,7 +1,7 @@
 """The replies being written: begun, watched, stopped, chosen early, and what became of each.
 
 Any thread may call any method; the model is called on the model's thread only. The lock of ``Core``
-guards the jobs. A reply that fails leaves a sentence for the page, and the message it was for.
+guards the jobs. A reply that fails leaves a sentence for the page, and the chat as it was.
 """
 
 import logging
@@ -33,7 +33,7 @@ class Replying:
         self._latest: ConversationId | None = None  # where the newest reply was written
 
     def failure(self, conversation_id: ConversationId) -> str | None:
-        """Why the last message has no reply, as a sentence, where it was tried."""
+        """Why the newest try at a reply failed, as a sentence; None where it did not."""
         return self._failures.get(conversation_id)
 
     def notices(self, conversation_id: ConversationId) -> tuple[str, ...]:

@@ -9,7 +9,8 @@ the running replies and makes "check, store, queue" one step, so that two tabs o
 take turns.
 
 Durability: what a person wrote or chose is committed before the method returns, and before the
-model is called. So a crash can lose a reply in the making, never a message or a choice.
+model is called. A reply that is written in place of another takes that place as it is stored. So a
+crash can lose a reply in the making, never a message, a choice or the reply that stood there.
 """
 
 from collections.abc import Callable, Iterator
@@ -175,7 +176,10 @@ class ChatService:
         return self._replying.pick_early(conversation_id, choice)
 
     def retry(self, conversation_id: ConversationId) -> None:
-        """Write another reply to the last message; the one before stays stored, as a sibling."""
+        """Write another reply to the last message; the one before stays stored, as a sibling.
+
+        It is shown again where nothing comes of the other one.
+        """
         with self._lock, sentences():
             self._core.refuse_while_writing(conversation_id)
             if self._logs.feedback.open_question(conversation_id) is not None:
@@ -187,11 +191,13 @@ class ChatService:
             if last.message.role is Role.ASSISTANT:
                 written = len(self._logs.conversations.siblings(last.id))
                 last = path[-2]
-                self._logs.conversations.rewind(conversation_id, last.id)
+                if teaches(self._logs.conversations.get(conversation_id)):
+                    # What is written there is a suggestion, and the reply is the person's to give.
+                    self._logs.conversations.rewind(conversation_id, last.id)
             self._replying.start(conversation_id, last.id, attempt=written)
 
     def go_on(self, conversation_id: ConversationId) -> None:
-        """Write on where the last reply was cut off; what there was stays stored, as a sibling."""
+        """Write on where the last reply was cut off; what there was stays stored, as in a retry."""
         with self._lock, sentences():
             self._core.refuse_while_writing(conversation_id)
             path = self._logs.conversations.path(conversation_id)
@@ -199,7 +205,6 @@ class ChatService:
                 raise ChatError(tr("There is no reply here that was cut off."))
             last, prompt = path[-1], path[-2]
             written = len(self._logs.conversations.siblings(last.id))
-            self._logs.conversations.rewind(conversation_id, prompt.id)
             self._replying.start(
                 conversation_id, prompt.id, attempt=written, begun=last.message.content
             )

@@ -15,7 +15,7 @@ from chat_app.errors import ChatError
 from chat_app.language import N_, tr, upper_first
 from chat_app.service import ChatService
 from learner.protocols import Draft, Stage
-from storage.records import Choice, Comparison, ConversationId, TurnState
+from storage.records import Choice, Comparison, ConversationId, TurnId, TurnState
 
 KEYS = {
     "1": Choice.FIRST,
@@ -119,8 +119,9 @@ class TerminalChat:
             case "/retry":
                 if self._chat is None:
                     raise ChatError(tr("There is no message to reply to yet."))
+                last = self._service.view(self._chat).turns[-1].id
                 self._service.retry(self._chat)
-                self._follow(self._chat)
+                self._follow(self._chat, last)
             case "/undo":
                 self._take_back()
             case "/better":
@@ -144,15 +145,18 @@ class TerminalChat:
         message = self._service.check(text)
         skips = self._question is not None and not self._changing
         chat = self._chat or self._service.new_conversation().id
-        self._service.say(chat, message)
+        said = self._service.say(chat, message)
         self._chat, self._question = chat, None
         self._changing = self._just_answered = False
         if skips:
             self._tell(f"{wording.CHOICE_NAMES[Choice.SKIP]}.")
-        self._follow(chat)
+        self._follow(chat, said.id)
 
-    def _follow(self, chat: ConversationId) -> None:
-        """Show the reply as it is written, then what came of it. Ctrl+C stops it."""
+    def _follow(self, chat: ConversationId, last: TurnId) -> None:
+        """Show the reply as it is written, then what came of it. Ctrl+C stops it.
+
+        ``last`` is the turn that the chat ended with before, and still does where nothing came.
+        """
         streamed = _Streamed(self._write)
         stopped = False
         with self._interrupts() as wished:
@@ -168,6 +172,8 @@ class TerminalChat:
             self._ask(view.question, streamed)
         elif view.failed:
             self._tell(view.failed)
+        elif view.turns[-1].id == last:
+            self._tell(tr("This reply was stopped before its first word: /retry writes it."))
         else:
             streamed.finish(view.turns[-1].message.content)
             if view.turns[-1].state is TurnState.ABORTED:

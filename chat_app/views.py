@@ -43,7 +43,9 @@ class ConversationView:
     instructions: str
     """What the system was told before the first message, may be empty."""
     turns: tuple[Turn, ...]
-    """Messages and replies, oldest first, without the instructions."""
+    """Messages and replies, oldest first, without the instructions.
+
+    They end with a message while a reply to it is being written, be it in the place of another."""
     replies: Place
     """Which of the replies to the last message is shown."""
     branches: Place
@@ -66,7 +68,7 @@ class ConversationView:
     interrupted: bool
     """The last message has no reply, and none is being written."""
     failed: str | None
-    """Why it has none, as a sentence, where this server knows."""
+    """Why the newest try at a reply failed, as a sentence, where this server knows."""
     notices: tuple[str, ...]
     """What is worth knowing about the last reply, one sentence each."""
 

@@ -253,17 +253,22 @@ class ConversationLog(ConversationReader):
             )
 
     def reply(self, prompt_turn_id: TurnId, completion: Completion) -> Turn:
-        """Keep a reply and show it: the head moves to it where it still is the prompt."""
+        """Keep a reply and show it: the head moves to it from the prompt or another reply to it."""
         with self._store.write() as db:
             candidate = self._add(db, prompt_turn_id, [completion])[0]
+            _leave_other_reply(db, prompt_turn_id)
             return show_candidate(db, candidate.id, self._store.now_ms())
 
     def ask(
         self, prompt_turn_id: TurnId, first: Completion, second: Completion, question: Question
     ) -> Comparison:
-        """Keep two replies, in the order shown, and the question about them. Moves no head."""
+        """Keep two replies, in the order shown, and the question about them.
+
+        The head stays at the prompt, or goes back to it from another reply.
+        """
         with self._store.write() as db:
             candidates = self._add(db, prompt_turn_id, [first, second])
+            _leave_other_reply(db, prompt_turn_id)
             comparison_id = insert(
                 db,
                 "comparisons",
@@ -358,6 +363,19 @@ def _conversation(db: Database, conversation_id: ConversationId) -> Row:
     if not found:
         raise UnknownConversationError(f"There is no conversation {conversation_id} (any more).")
     return found[0]
+
+
+def _leave_other_reply(db: Database, prompt_turn_id: TurnId) -> None:
+    """Move the head to the prompt where it is a reply to it, for what is written in its place."""
+    db.execute(
+        """
+        UPDATE conversations SET head_turn_id = :prompt
+         WHERE conversation_id = (SELECT conversation_id FROM turns WHERE turn_id = :prompt)
+           AND head_turn_id IN (SELECT turn_id FROM turns
+                                 WHERE parent_id = :prompt AND role = 'assistant')
+        """,
+        {"prompt": prompt_turn_id},
+    )
 
 
 def _turn(db: Database, turn_id: TurnId) -> Turn:

@@ -24,10 +24,17 @@ class GatedReplyMaker(ScriptedReplyMaker):
         self.orders = []
 
     def reply(self, prompt, version, seed, emit, cancel, **wishes):
+        self._wait(cancel)
+        return super().reply(prompt, version, seed, emit, cancel, **wishes)
+
+    def go_on(self, prompt, begun, version, seed, emit, cancel):
+        self._wait(cancel)
+        return super().go_on(prompt, begun, version, seed, emit, cancel)
+
+    def _wait(self, cancel):
         self.begun.set()
         while not (self.gate.is_set() or cancel.is_set()):
             self.gate.wait(0.01)
-        return super().reply(prompt, version, seed, emit, cancel, **wishes)
 
     def refit(self, preferences, rated=(), rankings=()):
         self.refits.append([one.choice for one in preferences])
@@ -72,6 +79,11 @@ class FailingReplyMaker(ScriptedReplyMaker):
         if self.error is not None:
             raise self.error
         return super().reply(prompt, version, seed, emit, cancel, **wishes)
+
+    def go_on(self, prompt, begun, version, seed, emit, cancel):
+        if self.error is not None:
+            raise self.error
+        return super().go_on(prompt, begun, version, seed, emit, cancel)
 
 
 class BaseOnlyReplyMaker(ScriptedReplyMaker):

@@ -3,9 +3,12 @@
 import pytest
 
 from chat_app.errors import ChatError
+from chat_app.service import ChatService
+from chat_app.ui_layout import problem_of
 from learner.engine.scripted import ScriptedAsking
 from storage.records import Choice, FinishReason
-from tests.chat_app.makers import GatedReplyMaker, SlowReplyMaker, scripted
+from tests.chat_app.makers import FailingReplyMaker, GatedReplyMaker, SlowReplyMaker, scripted
+from tests.storage.builders import completion
 
 
 @pytest.fixture
@@ -56,6 +59,91 @@ def test_retries_are_paged_through(service, chat):
     view = service.view(chat.id)
     assert (view.replies.number, view.replies.of) == (2, 3)
     assert view.replies.before is not None and view.replies.after is not None
+
+
+@pytest.fixture
+def cut(world):
+    """A chat whose reply was stopped on its way: it can be tried again and written on."""
+    prompt = world.prompt(text="Count to 60")
+    return world.log.reply(prompt.id, completion("1, 2, 3", finish=FinishReason.ABORTED))
+
+
+AGAIN = pytest.mark.parametrize("again", [ChatService.retry, ChatService.go_on])
+
+
+@AGAIN
+def test_the_reply_before_gives_way_only_when_another_is_stored(serve, world, cut, again):
+    service = serve(maker := GatedReplyMaker())
+    chat = cut.conversation_id
+    again(service, chat)
+    assert maker.begun.wait(5)
+    view = service.view(chat)
+    assert view.running and not view.interrupted
+    assert [turn.id for turn in view.turns] == [cut.parent_id]  # a page draws the draft below it
+    assert world.log.path(chat)[-1] == cut  # all that a server killed here leaves behind
+    maker.gate.set()
+    service.drain()
+    view = service.view(chat)
+    assert len(view.turns) == 2 and view.turns[-1].id != cut.id
+    assert view.replies.before == cut.id and world.log.path(chat)[-1] == view.turns[-1]
+
+
+@AGAIN
+def test_what_is_stopped_before_its_first_word_leaves_the_reply_before(serve, cut, again):
+    service = serve(maker := GatedReplyMaker())
+    chat, before = cut.conversation_id, service.view(cut.conversation_id)
+    again(service, chat)
+    assert maker.begun.wait(5)
+    service.stop(chat)
+    service.drain()
+    view = service.view(chat)
+    assert view.turns == before.turns and view.replies == before.replies
+    assert not view.interrupted and not view.running
+    maker.gate.set()
+    service.say(chat, "and on")
+    service.drain()
+    assert [turn.id for turn in service.view(chat).turns][1] == cut.id
+
+
+@AGAIN
+def test_what_is_stopped_while_it_waits_leaves_the_reply_before(serve, cut, again):
+    service = serve(maker := GatedReplyMaker())
+    service.say(service.new_conversation().id, "Count to 3")
+    assert maker.begun.wait(5)
+    again(service, cut.conversation_id)
+    service.stop(cut.conversation_id)
+    assert service.view(cut.conversation_id).turns[-1] == cut
+    maker.gate.set()
+
+
+@AGAIN
+def test_what_fails_leaves_the_reply_before_and_says_so(serve, cut, again):
+    service = serve(replies := FailingReplyMaker(RuntimeError("no")))
+    chat = cut.conversation_id
+    again(service, chat)
+    service.drain()
+    view = service.view(chat)
+    assert view.turns[-1] == cut and view.failed.startswith("This reply failed.")
+    assert problem_of(view) == view.failed
+    replies.error = None
+    again(service, chat)
+    service.drain()
+    view = service.view(chat)
+    assert view.turns[-1].id != cut.id and view.failed is None
+
+
+def test_a_retry_that_asks_shows_the_question_in_the_place_of_the_reply(serve, world, cut):
+    service = serve(scripted(ScriptedAsking.ALWAYS))
+    chat = cut.conversation_id
+    service.retry(chat)
+    service.drain()
+    view = service.view(chat)
+    assert view.question is not None and view.turns[-1].id == cut.parent_id
+    service.choose(view.question.token, Choice.SECOND)
+    view = service.view(chat)
+    assert view.turns[-1].candidate_id == world.feedback.preferences()[0].comparison.second.id
+    service.show(chat, cut.id)
+    assert service.view(chat).turns[-1] == cut
 
 
 def test_nothing_is_paged_while_a_reply_is_written(serve):

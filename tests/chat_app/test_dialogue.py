@@ -58,6 +58,20 @@ def test_another_suggestion_can_be_had_and_is_the_one_that_counts(serve) -> None
     assert [turn.message.role for turn in service.view(chat).turns] == [Role.USER]
 
 
+def test_a_retry_of_a_reply_suggests_another_and_leaves_the_reply_to_the_person(serve) -> None:
+    service = serve(replies := GatedReplyMaker())
+    replies.gate.set()
+    chat = begin(service)
+    say(service, chat, SKY)
+    say(service, chat, "Because of the air.")
+    replies.gate.clear()
+    service.retry(chat)
+    service.say(chat, "Blue light scatters most.")  # it is not waited for
+    assert said(service, chat) == [("user", SKY), ("assistant", "Blue light scatters most.")]
+    assert service.view(chat).replies.of == 2
+    replies.gate.set()
+
+
 def test_nobody_waits_for_a_suggestion(serve) -> None:
     replies = GatedReplyMaker()
     service = serve(replies)

@@ -13,7 +13,7 @@ from chat_app.terminal import TerminalChat, plain
 from learner.engine.scripted import ScriptedAsking, ScriptedReplyMaker
 from storage.records import Choice, FinishReason
 from tests.chat_app.conftest import CONFIG, logs_of
-from tests.chat_app.makers import FailingReplyMaker, HeldReplyMaker, scripted
+from tests.chat_app.makers import FailingReplyMaker, GatedReplyMaker, HeldReplyMaker, scripted
 from tests.storage.builders import World
 
 SKY = "Why is the sky blue?"
@@ -154,6 +154,39 @@ def test_ctrl_c_stops_a_reply_and_what_there_was_is_kept(serve, world, typed):
     assert "This reply was stopped before its end." in seen
     [row] = world.store.read().execute("SELECT finish, candidate_id FROM candidates").fetchall()
     assert row[0] == FinishReason.ABORTED
+
+
+STOPPED_AT_ONCE = "This reply was stopped before its first word: /retry writes it."
+
+
+def test_a_reply_stopped_before_its_first_word_is_told_and_can_be_tried_again(serve, typed):
+    service = serve(replies := GatedReplyMaker())
+    (pressed := Event()).set()
+
+    def go() -> str:
+        pressed.clear()
+        replies.gate.set()
+        return "/retry"
+
+    seen = typed(service, "Count to 3", "/retry", go, interrupts=lambda: nullcontext(pressed))
+    assert seen.count("Count to 3") == 1  # nothing of one's own is told as a reply
+    assert seen.count(STOPPED_AT_ONCE) == 2 and "1" in seen.rpartition(STOPPED_AT_ONCE)[2]
+
+
+def test_another_reply_stopped_before_its_first_word_is_not_told_as_written(serve, typed):
+    service = serve(replies := GatedReplyMaker())
+    replies.gate.set()
+    pressed = Event()
+
+    def stop() -> str:
+        replies.gate.clear()
+        pressed.set()
+        return "/retry"
+
+    seen = typed(service, "Count to 3", stop, interrupts=lambda: nullcontext(pressed))
+    assert seen.rpartition("/retry\n")[2].strip().startswith(STOPPED_AT_ONCE)
+    [chat] = service.shelf.list()
+    assert len(service.view(chat.id).turns) == 2
 
 
 def test_what_cannot_be_done_is_a_sentence_and_the_chat_goes_on(service, world, typed):

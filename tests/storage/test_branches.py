@@ -46,7 +46,6 @@ def test_replies_are_siblings_and_no_branches(world, branches):
     chat = world.start()
     prompt = world.log.say(chat.id, "one")
     one = world.log.reply(prompt.id, completion("a"))
-    world.log.rewind(chat.id, prompt.id)
     two = world.log.reply(prompt.id, completion("b"))
     assert branches.branches(chat.id) == [prompt.id]
     assert branches.replies_to(prompt.id) == [one.id, two.id]

@@ -72,7 +72,6 @@ def test_a_reply_that_was_stopped_stays_and_is_marked(world: World) -> None:
 def test_a_retry_is_a_sibling_and_both_stay(world: World) -> None:
     question = world.prompt()
     first = world.log.reply(question.id, completion("first try"))
-    world.log.rewind(question.conversation_id, question.id)
     second = world.log.reply(question.id, completion("second try"))
     assert said(world, question.conversation_id) == ["hello", "second try"]
     assert world.log.siblings(second.id) == world.log.siblings(first.id) == [first, second]
@@ -102,6 +101,18 @@ def test_a_reply_that_comes_late_is_kept_but_moves_no_head(world: World) -> None
     late = world.log.reply(question.id, completion("late"))
     assert said(world, question.conversation_id) == ["hello", "never mind"]
     assert late in world.log.siblings(late.id)
+
+
+def test_a_question_takes_the_place_of_the_reply_that_is_shown(world: World) -> None:
+    prompt = world.prompt()
+    reply = world.log.reply(prompt.id, completion("first try"))
+    asked = world.ask(prompt)
+    assert said(world, prompt.conversation_id) == ["hello"]
+    assert world.feedback.open_question(prompt.conversation_id) == asked
+    world.log.rewind(prompt.conversation_id, reply.id)
+    world.log.say(prompt.conversation_id, "going on")
+    world.ask(prompt)  # one that comes late
+    assert said(world, prompt.conversation_id) == ["hello", "first try", "going on"]
 
 
 def test_a_question_keeps_both_replies_as_shown_and_moves_no_head(world: World) -> None:
