@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -99,23 +100,26 @@ def import_(
 ) -> None:
     """Take in a file of preferences; the folder must not be used by a running chat."""
     folder = DataFolder(data or DataFolder.default_root())
+    jobs = deque[Callable[[], None]]()
     with folder.claim(), Store(folder.database) as store:
-        service = _service(folder, store, model, reads=not dry_run)
+        service = _service(folder, store, model, jobs.append, reads=not dry_run)
         preview = service.importing.preview(file, file.name)
-        added = 0
+        added = failed = 0
         typer.echo(import_line(preview).replace("**", ""), err=True)
         if preview.new and not dry_run:
             service.importing.start(preview.key)
+            while jobs:
+                jobs.popleft()()
             progress = service.importing.progress()
             if progress is not None:
                 if progress.error:
                     raise ChatError(progress.error)
-                added = progress.added
+                added, failed = progress.added, progress.failed
         if as_json:
             said = {"new": len(preview.new), "known": preview.known, "bad": preview.bad_lines}
-            typer.echo(json.dumps(said | {"imported": added}))
+            typer.echo(json.dumps(said | {"imported": added, "failed": failed}))
         elif not dry_run:
-            typer.echo(f"{added} imported")
+            typer.echo(f"{added} imported" + (f", {failed} failed" if failed else ""))
 
 
 def backup(
@@ -156,8 +160,16 @@ def _write(out: Path, options: ExportOptions, rows: Iterable[Row]) -> None:
         part.unlink(missing_ok=True)
 
 
-def _service(folder: DataFolder, store: Store, model: str | None, *, reads: bool) -> DataService:
-    """A Data service that works in this process; without ``reads`` it loads no model."""
+def _service(
+    folder: DataFolder,
+    store: Store,
+    model: str | None,
+    on_model: Callable[[Callable[[], None]], None],
+    *,
+    reads: bool,
+) -> DataService:
+    """A Data service of this process, ``on_model`` as in DataHooks; without ``reads`` it loads no
+    model."""
     if reads:
         from learner.build import build_replies  # noqa: PLC0415 - torch, seconds
 
@@ -179,7 +191,7 @@ def _service(folder: DataFolder, store: Store, model: str | None, *, reads: bool
         imports=ImportLog(store),
         replies=replies,
         hooks=DataHooks(
-            on_model=lambda job: job(),
+            on_model=on_model,
             answered=lambda _: None,
             refit=lambda: None,
             version_changed=lambda: None,

@@ -37,7 +37,8 @@ class DataHooks:
     """What the chat beside it is told, and asked to do."""
 
     on_model: Callable[[Callable[[], None]], None]
-    """Queues a job on the model's thread, behind every reply that somebody waits for."""
+    """Queues a job on the model's thread, behind every reply that somebody waits for. Raises
+    RuntimeError where that thread is ending."""
     answered: Callable[[ConversationId], None]
     """Answers of a conversation changed: the judges are to know it, and its pages."""
     refit: Callable[[], None]

@@ -20,6 +20,8 @@ from storage.text import clean_text, storable_text
 MAX_TEXT_CHARS = 100_000
 """A longer text is surely not a message."""
 MAX_LINES = 100_000
+MAX_DECISION_MS = 2**63 - 1
+"""The largest number that SQLite holds."""
 MIN_ID_CHARS = 32
 
 
@@ -135,7 +137,7 @@ def _dialogue(number: int, row: dict[str, Any]) -> FileDialogue:
         messages=messages,
         id=_id(meta),
         held_out=_held_out(meta),
-        meta_json=json.dumps(meta, ensure_ascii=False),
+        meta_json=_meta_json(meta),
     )
 
 
@@ -157,7 +159,7 @@ def _ranking(number: int, row: dict[str, Any]) -> FileRanking:
         id=_id(meta),
         held_out=_held_out(meta),
         decision_ms=_decision_ms(meta),
-        meta_json=json.dumps(meta, ensure_ascii=False),
+        meta_json=_meta_json(meta),
     )
 
 
@@ -221,7 +223,7 @@ def _pair(number: int, row: dict[str, Any]) -> FilePair:
         held_out=_held_out(meta),
         decision_ms=_decision_ms(meta),
         labels=(marked_first, marked_second),
-        meta_json=json.dumps(meta, ensure_ascii=False),
+        meta_json=_meta_json(meta),
     )
 
 
@@ -351,6 +353,10 @@ def _meta(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name.startswith("meta_")}
 
 
+def _meta_json(meta: dict[str, Any]) -> str:
+    return storable_text(json.dumps(meta, ensure_ascii=False))
+
+
 def _sha256(content: list[Any]) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
@@ -359,7 +365,11 @@ def _id(meta: dict[str, Any]) -> str | None:
     id_ = meta.get("meta_id")
     if id_ is None:
         return None
-    if not isinstance(id_, str) or not MIN_ID_CHARS <= len(id_) <= 2 * MIN_ID_CHARS:
+    if (
+        not isinstance(id_, str)
+        or not id_.isascii()
+        or not MIN_ID_CHARS <= len(id_) <= 2 * MIN_ID_CHARS
+    ):
         raise _BadLineError(tr("meta_id is not an id of twofold's"))
     return id_
 
@@ -373,7 +383,7 @@ def _held_out(meta: dict[str, Any]) -> bool | None:
 
 def _decision_ms(meta: dict[str, Any]) -> int:
     value = meta.get("meta_decision_ms", 0)
-    if not isinstance(value, int) or value < 0:
+    if not isinstance(value, int) or not 0 <= value <= MAX_DECISION_MS:
         raise _BadLineError(tr("meta_decision_ms is not a number of milliseconds"))
     return value
 

@@ -4,8 +4,10 @@ The model reads what is new one after the other, between the replies; any thread
 """
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 
@@ -68,7 +70,7 @@ class ImportProgress:
     total: int
     added: int
     failed: int = 0
-    """Pairs that the model could not read, as those with too long a prompt."""
+    """Records that could not be taken in, as those with too long a prompt; the log says why."""
     error: str = ""
 
     @property
@@ -135,11 +137,9 @@ class Importing:
                 )
             if not preview.new:
                 raise ChatError(tr("There is nothing new in this file."))
-            self._progress = ImportProgress(
-                name=preview.name, done=0, total=len(preview.new), added=0
-            )
-        for record in preview.new:
-            self._on_model(lambda record=record: self._take_in(record))
+            progress = ImportProgress(name=preview.name, done=0, total=len(preview.new), added=0)
+            self._progress = progress
+        self._go_on(progress, deque(preview.new))
 
     def progress(self) -> ImportProgress | None:
         """How far the newest import is; None before the first."""
@@ -151,23 +151,42 @@ class Importing:
         named = record.id is not None and self._imports.known_names(kind, [record.id])
         return bool(named or self._imports.known_rows(kind, [record.sha256]))
 
-    def _take_in(self, record: FileRecord) -> None:
+    def _go_on(self, progress: ImportProgress, left: deque[FileRecord]) -> None:
+        """Tell how far it is, and queue the next record.
+
+        One waits at a time, so that a reply that is asked for meanwhile is written between two, and
+        the thread may end.
+        """
+        with self._lock:
+            self._progress = progress
+        try:
+            if progress.running:
+                self._on_model(partial(self._take_in, progress, left))
+            else:
+                self._refit()
+        except RuntimeError:  # the model's thread is ending
+            if progress.running:
+                log.warning("%s: %d lines were not imported", progress.name, len(left))
+                with self._lock:
+                    self._progress = replace(progress, error=tr("twofold is ending."))
+
+    def _take_in(self, progress: ImportProgress, left: deque[FileRecord]) -> None:
         """On the model's thread: let the model read the replies it learns from, then keep them."""
-        progress = self._progress
-        if progress is None or progress.error:
-            return
+        record = left.popleft()
+        progress = replace(progress, done=progress.done + 1)
         try:
             added = self._imports.add([self._read(record)])
             progress = replace(progress, added=progress.added + added)
+        except StorageError as error:
+            progress = replace(progress, error=tr_told(str(error)))
         except LearnerError as error:
             log.warning("Line %d of %s: %s", record.line, progress.name, error)
             progress = replace(progress, failed=progress.failed + 1)
-        except StorageError as error:
-            progress = replace(progress, error=tr_told(str(error)))
-        with self._lock:
-            self._progress = progress = replace(progress, done=progress.done + 1)
-        if not progress.running:
-            self._refit()
+        except Exception:
+            # A value that nobody thought of must not keep the rest of the file out.
+            log.exception("Line %d of %s could not be imported", record.line, progress.name)
+            progress = replace(progress, failed=progress.failed + 1)
+        self._go_on(progress, left)
 
     def _read(self, record: FileRecord) -> Imported:
         said = {"row_sha256": record.sha256, "meta_json": record.meta_json}

@@ -290,7 +290,7 @@ def import_progress_line(progress: ImportProgress) -> str:
     )
     if progress.failed:
         line += " " + tr(
-            "{failed} could not be read by the model, as too long.", failed=progress.failed
+            "{failed} could not be imported; the log says which and why.", failed=progress.failed
         )
     return line
 

@@ -328,7 +328,13 @@ def test_an_export_goes_into_another_folder_and_comes_out_the_same(
     assert [path.name for path in tmp_path.iterdir()] == ["picks.jsonl"]
 
     again = twofold("import", file, "--data", learned, "--dry-run", "--json")
-    assert json.loads(again.out) == {"new": 0, "known": len(rows), "bad": 0, "imported": 0}
+    assert json.loads(again.out) == {
+        "new": 0,
+        "known": len(rows),
+        "bad": 0,
+        "imported": 0,
+        "failed": 0,
+    }
     other = tmp_path / "other"
     model = learned.parents[1] / "tiny"
     answer = twofold("import", file, "--data", other, "--model", model)

@@ -79,7 +79,9 @@ def test_what_twofold_wrote_is_read_as_it_was_shown() -> None:
         (GOOD | {"meta_choice": "left"}, "the choice is 'left'; known are"),
         (GOOD | {"meta_id": "short"}, "meta_id is not an id"),
         (GOOD | {"meta_held_out": "yes"}, "neither true nor false"),
+        (GOOD | {"meta_id": "x" * 42 + "\ud83d"}, "meta_id is not an id"),
         (GOOD | {"meta_decision_ms": -1}, "not a number of milliseconds"),
+        (GOOD | {"meta_decision_ms": 2**63}, "not a number of milliseconds"),
         (GOOD | {"chosen": "x" * 100_001}, "more than 100,000 characters"),
         ({"prompt": "w", "first": "a", "second": "b", "choice": "withdrawn"}, "taken back"),
         ({"chosen": [USER, *reply("a")], "rejected": reply("b")}, "the same prompt"),
@@ -91,3 +93,12 @@ def test_a_bad_line_says_what_is_wrong_and_the_next_one_is_read(row, sentence) -
     assert isinstance(problem, FileProblem) and problem.line == 1
     assert sentence in problem.sentence
     assert isinstance(good, FilePair) and good.line == 3
+
+
+def test_what_no_encoder_accepts_is_replaced_wherever_it_stands() -> None:
+    [pair] = read(GOOD | {"meta_comment": "cut \ud83d", "meta_\udc00": [{"\ud83d": "\ud83d"}]})
+    assert json.loads(pair.meta_json) == {
+        "meta_comment": "cut \ufffd",
+        "meta_\ufffd": [{"\ufffd": "\ufffd"}],
+    }
+    assert pair.meta_json.encode()
