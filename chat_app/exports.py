@@ -156,10 +156,11 @@ def meta_of(pick: PickDetail) -> Row:
         name: [label.value for label in labels]
         for name, labels in zip(LABEL_COLUMNS, pick.labels, strict=True)
     }
+    excluded = {"meta_excluded": pick.row.excluded or pick.row.forgotten or not pick.teaches}
     if pick.meta_json is not None:
         said = json.loads(pick.meta_json)
         changed = len(pick.answers) > 1 or note != Note() or not said
-        row = said | own if changed else said
+        row = (said | own if changed else said) | excluded
         relabelled = any(said.get(name, []) != labels for name, labels in marked.items())
         return row | marked if relabelled else row
     comparison = pick.comparison
@@ -175,7 +176,7 @@ def meta_of(pick: PickDetail) -> Row:
         "meta_first_version": int(comparison.first.completion.policy_version),
         "meta_second_version": int(comparison.second.completion.policy_version),
         "meta_held_out": pick.row.held_out,
-        "meta_excluded": pick.row.excluded or pick.row.forgotten or not pick.teaches,
+        **excluded,
     }
 
 

@@ -39,6 +39,8 @@ class FilePair:
     decision_ms: int
     labels: tuple[tuple[Label, ...], tuple[Label, ...]]
     """What is marked in the first and the second reply."""
+    excluded: bool
+    """It was left out of learning where it comes from."""
     meta_json: str
 
     @property
@@ -132,11 +134,12 @@ def _dialogue(number: int, row: dict[str, Any]) -> FileDialogue:
         raise _BadLineError(tr("the messages do not end with a reply of the assistant"))
     _check_prompt(messages[:-1])
     meta = _meta(row)
+    _refuse_excluded(meta)
     return FileDialogue(
         line=number,
         messages=messages,
         id=_id(meta),
-        held_out=_held_out(meta),
+        held_out=_truth(meta, "meta_held_out"),
         meta_json=_meta_json(meta),
     )
 
@@ -151,13 +154,14 @@ def _ranking(number: int, row: dict[str, Any]) -> FileRanking:
     if len(set(answers)) < len(answers):
         raise _BadLineError(tr("two of the answers are the same"))
     meta = _meta(row)
+    _refuse_excluded(meta)
     return FileRanking(
         line=number,
         prompt=prompt,
         answers=answers,
         orders=_orders(ranks, len(answers)),
         id=_id(meta),
-        held_out=_held_out(meta),
+        held_out=_truth(meta, "meta_held_out"),
         decision_ms=_decision_ms(meta),
         meta_json=_meta_json(meta),
     )
@@ -220,9 +224,10 @@ def _pair(number: int, row: dict[str, Any]) -> FilePair:
         second=second,
         choice=choice,
         id=_id(meta),
-        held_out=_held_out(meta),
+        held_out=_truth(meta, "meta_held_out"),
         decision_ms=_decision_ms(meta),
         labels=(marked_first, marked_second),
+        excluded=bool(_truth(meta, "meta_excluded")),
         meta_json=_meta_json(meta),
     )
 
@@ -374,11 +379,17 @@ def _id(meta: dict[str, Any]) -> str | None:
     return id_
 
 
-def _held_out(meta: dict[str, Any]) -> bool | None:
-    value = meta.get("meta_held_out")
+def _truth(meta: dict[str, Any], name: str) -> bool | None:
+    value = meta.get(name)
     if value is not None and not isinstance(value, bool):
-        raise _BadLineError(tr("meta_held_out is neither true nor false"))
+        raise _BadLineError(tr("{name} is neither true nor false", name=name))
     return value
+
+
+def _refuse_excluded(meta: dict[str, Any]) -> None:
+    """Only a choice can be here without teaching."""
+    if _truth(meta, "meta_excluded"):
+        raise _BadLineError(tr("meta_excluded is true: it is not to be learned from"))
 
 
 def _decision_ms(meta: dict[str, Any]) -> int:

@@ -202,6 +202,7 @@ class Importing:
                     held_out=record.held_out,
                     decision_ms=record.decision_ms,
                     labels=record.labels,
+                    excluded=record.excluded,
                     **said,
                 )
             case FileRanking():

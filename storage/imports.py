@@ -13,7 +13,7 @@ from sqlite_utils import Database
 from storage.conversations import is_held_out, random_key
 from storage.database import Store
 from storage.dialogues import append_demonstration
-from storage.feedback import append_answer
+from storage.feedback import EXCLUDED, append_answer
 from storage.inserts import (
     add_cache,
     add_candidates,
@@ -62,6 +62,8 @@ class ImportedPair:
     meta_json: str
     labels: tuple[tuple[Label, ...], tuple[Label, ...]] = ((), ())
     """What the file marks in the first and the second reply."""
+    excluded: bool = False
+    """It teaches nothing until somebody takes it back in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +170,12 @@ class ImportLog:
         of = {"comparison_id": comparison_id}
         _remember(db, "imported_pairs", of, pair, now_ms)
         question = _question(db, comparison_id)
-        append_answer(db, question, pair.choice, decision_ms=pair.decision_ms, now_ms=now_ms)
+        answer = append_answer(
+            db, question, pair.choice, decision_ms=pair.decision_ms, now_ms=now_ms
+        )
+        if pair.excluded:
+            flag = {"seq": answer.preference_id, "flag": EXCLUDED, "created_ms": now_ms}
+            insert(db, "preference_flags", flag)
         shown = second if pair.choice is Choice.SECOND else first
         show_candidate(db, shown.id, now_ms)
 

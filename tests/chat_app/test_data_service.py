@@ -268,6 +268,46 @@ def test_an_export_comes_back_unchanged_here_and_elsewhere(
         there_service.close()
 
 
+def test_what_was_not_to_be_learned_from_teaches_nobody_after_a_journey(
+    data_of, world: World, tmp_path: Path
+) -> None:
+    data = data_of(world)
+    left_out = world.ask(world.prompt(text="left out"))
+    world.answer(left_out)
+    data.exclude(left_out.id)
+    forgotten = world.ask(world.prompt(text="forgotten"))
+    world.answer(forgotten)
+    data.forget(forgotten.id)
+    world.answer(world.ask(world.prompt(text="not to learn from", learn=False)))
+    world.answer(world.ask(world.prompt(text="teaches")))
+    exported = {format_: rows(data, format_) for format_ in ExportFormat}
+    file = tmp_path / "picks.jsonl"
+
+    other = World.open(tmp_path / "elsewhere")
+    with other.store:
+        there = data_of(other)
+        there_service = data_of.service
+        file.write_text("".join(json_lines(exported[ExportFormat.MESSAGES])))
+        preview = there.importing.preview(file, file.name)
+        assert (len(preview.new), preview.bad_lines) == (1, 3)
+        assert "not to be learned from" in preview.problems[0].sentence
+
+        file.write_text("".join(json_lines(exported[ExportFormat.PREFERENCE])))
+        there.importing.start(there.importing.preview(file, file.name).key)
+        there_service.drain()
+        [taught] = other.feedback.preferences()
+        assert taught.comparison.prompt[0].content == "teaches"
+        again = rows(there, ExportFormat.PREFERENCE)
+        assert again == exported[ExportFormat.PREFERENCE]
+        assert [row["meta_excluded"] for row in again] == [True, True, True, False]
+
+        there.include(there.page(ALL).rows[3].id)  # what a person says here counts from now on
+        there.exclude(taught.comparison.id)
+        again = rows(there, ExportFormat.PREFERENCE)
+        assert [row["meta_excluded"] for row in again] == [False, True, True, True]
+        there_service.close()
+
+
 def test_an_import_that_cannot_be_begun_says_why(data, world: World, tmp_path: Path) -> None:
     file = tmp_path / "some.jsonl"
     with pytest.raises(ChatError, match="cannot be read"):

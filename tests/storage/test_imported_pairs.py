@@ -51,6 +51,15 @@ def test_a_pair_of_a_file_teaches_and_is_listed_and_its_chat_is_not(world: World
     world.feedback.verify_chain()
 
 
+def test_a_pair_that_was_left_out_stays_so_until_it_is_taken_back_in(world: World) -> None:
+    ImportLog(world.store).add([pair(excluded=True)])
+    assert world.feedback.preferences() == []
+    [row] = PickReader(world.store).page(PickFilter(counts=False))
+    assert row.excluded
+    world.feedback.include(PickReader(world.store).detail(row.id).comparison.token)
+    assert len(world.feedback.preferences()) == 1
+
+
 def test_the_same_line_or_question_is_taken_in_once(world: World) -> None:
     imports = ImportLog(world.store)
     asked = world.ask()
