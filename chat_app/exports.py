@@ -127,7 +127,8 @@ def json_lines(rows: Iterable[Row]) -> Iterator[str]:
 
 
 def parquet_bytes(rows: Iterable[Row]) -> bytes:
-    """The rows as one Parquet file. Raises ChatError where pyarrow is not installed."""
+    """The rows as one Parquet file; a value of another type than its column's, as the ``meta_`` of
+    a foreign file may hold, is null. Raises ChatError where pyarrow is not installed."""
     try:
         import pyarrow as pa  # noqa: PLC0415 - an extra
         import pyarrow.parquet as pq  # noqa: PLC0415
@@ -135,14 +136,17 @@ def parquet_bytes(rows: Iterable[Row]) -> bytes:
         raise ChatError(
             tr("Parquet needs one more package: pip install 'twofold[export]'.")
         ) from error
-    table = pa.Table.from_pylist(list(rows), schema=_schema(pa))
+    schema, some = _schema(pa), list(rows)
+    columns = [_column(pa, [row.get(field.name) for row in some], field.type) for field in schema]
+    table = pa.Table.from_arrays(columns, schema=schema)
     sink = io.BytesIO()
     pq.write_table(table, sink)
     return sink.getvalue()
 
 
 def meta_of(pick: PickDetail) -> Row:
-    """What is known of a pick beside its texts; of an imported one, what its file said."""
+    """What is known of a pick beside its texts; of an imported one, what its file said, and which
+    it is and whether it trains here and now."""
     answer, note = pick.answers[-1], pick.note
     own: Row = {
         "meta_choice": answer.choice.value,
@@ -156,14 +160,18 @@ def meta_of(pick: PickDetail) -> Row:
         name: [label.value for label in labels]
         for name, labels in zip(LABEL_COLUMNS, pick.labels, strict=True)
     }
-    excluded = {"meta_excluded": pick.row.excluded or pick.row.forgotten or not pick.teaches}
+    comparison = pick.comparison
+    now: Row = {
+        "meta_id": comparison.token,
+        "meta_held_out": pick.row.held_out,
+        "meta_excluded": pick.row.excluded or pick.row.forgotten or not pick.teaches,
+    }
     if pick.meta_json is not None:
         said = json.loads(pick.meta_json)
         changed = len(pick.answers) > 1 or note != Note() or not said
-        row = (said | own if changed else said) | excluded
+        row = (said | own if changed else said) | now
         relabelled = any(said.get(name, []) != labels for name, labels in marked.items())
         return row | marked if relabelled else row
-    comparison = pick.comparison
     return {
         "meta_id": comparison.token,
         **own,
@@ -175,8 +183,7 @@ def meta_of(pick: PickDetail) -> Row:
         "meta_propensity": comparison.question.propensity,
         "meta_first_version": int(comparison.first.completion.policy_version),
         "meta_second_version": int(comparison.second.completion.policy_version),
-        "meta_held_out": pick.row.held_out,
-        **excluded,
+        **now,
     }
 
 
@@ -232,6 +239,19 @@ def _about(candidate: Candidate) -> Row:
         "reward_mean": completion.reward_mean,
         "reward_std": completion.reward_std,
     }
+
+
+def _column(pa: Any, values: list[Any], type_: Any) -> Any:  # noqa: ANN401 - as in _schema
+    if not _fit(pa, values, type_):
+        values = [one if _fit(pa, [one], type_) else None for one in values]
+    return pa.array(values, type_)
+
+
+def _fit(pa: Any, values: list[Any], type_: Any) -> bool:  # noqa: ANN401 - as in _schema
+    try:
+        return pa.array(values, type_).to_pylist() == values
+    except (pa.ArrowException, OverflowError):
+        return False
 
 
 def _schema(pa: Any) -> Any:  # noqa: ANN401 - pyarrow is an extra and carries no types

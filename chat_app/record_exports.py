@@ -114,35 +114,38 @@ def _labelled(reply: LabelledReply) -> tuple[Row, Row]:
 
 
 def _ranking_meta(ranking: Ranking, said: str | None, *, held_out: bool) -> Row:
-    """What is known of a ranking; of one out of a file that was not changed, what that said."""
+    """What is known of a ranking; of one out of a file that was not changed, what that said, and
+    which it is and whether it trains here."""
     given: Row = {
         "meta_ranked_at": ranking.decided_at.isoformat(),
         "meta_decision_ms": ranking.decision_ms,
     }
+    slate = ranking.slate
+    now: Row = {"meta_id": slate.token, "meta_held_out": held_out}
     if said is not None:
         from_file: Row = json.loads(said)
-        unchanged = ranking.decided_at == ranking.slate.asked_at
-        return from_file if unchanged and from_file else from_file | given
-    slate = ranking.slate
+        unchanged = ranking.decided_at == slate.asked_at
+        return (from_file if unchanged and from_file else from_file | given) | now
     return {
         "meta_id": slate.token,
         **given,
         "meta_asked_at": slate.asked_at.isoformat(),
         "meta_versions": [int(one.completion.policy_version) for one in slate.answers],
         "meta_authors": [one.author.value for one in slate.answers],
-        "meta_held_out": held_out,
+        **now,
     }
 
 
 def _dialogue_meta(dialogue: Demonstration) -> Row:
+    now: Row = {"meta_id": dialogue.key, "meta_held_out": dialogue.held_out}
     if dialogue.meta_json is not None:
         said: Row = json.loads(dialogue.meta_json)
         if said:
-            return said
+            return said | now
     return {
         "meta_id": dialogue.key,
         "meta_finished_at": dialogue.finished_at.isoformat(),
-        "meta_held_out": dialogue.held_out,
+        **now,
     }
 
 

@@ -238,6 +238,46 @@ def test_a_data_set_has_its_splits_and_says_how_it_came_about(data, world: World
     assert "path: data/test-*.parquet" in card and "| train | 1 |" in card
 
 
+def test_a_plain_file_leaves_in_every_format_and_is_known_when_it_comes_back(
+    data_of, world: World, tmp_path: Path
+) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    data = data_of(world)
+    plain = {"prompt": "why?", "chosen": "because", "rejected": "no idea"}
+    odd = {
+        "prompt": "what?",
+        "meta_first_version": "gpt-4",
+        "meta_second_version": 10**20,
+        "meta_reason": {"why": "so"},
+        "meta_reasons": "clear",
+        "meta_propensity": 0.5,
+        "meta_source": "elsewhere",
+    }
+    file = tmp_path / "plain.jsonl"
+    file.write_text("".join(json_lines([plain, plain | odd])))
+    data.importing.start(data.importing.preview(file, file.name).key)
+    data_of.service.drain()
+
+    exported = rows(data, ExportFormat.PREFERENCE)
+    assert {name: exported[1][name] for name in odd if name != "prompt"} == {
+        name: value for name, value in odd.items() if name != "prompt"
+    }
+    kept_apart = [one.comparison.token for one in world.feedback.held_out()]
+    for row in exported:
+        assert row["meta_held_out"] is (row["meta_id"] in kept_apart)
+    table = parquet.read_table(io.BytesIO(parquet_bytes(rows(data, ExportFormat.PARQUET))))
+    lost = ("meta_first_version", "meta_second_version", "meta_reason", "meta_reasons")
+    assert [table[name].to_pylist()[1] for name in lost] == [None] * 4
+    assert table["meta_propensity"].to_pylist() == [None, 0.5]
+    content = file_bytes(rows(data, ExportFormat.DATASET, meta=False), ExportFormat.DATASET)
+    assert b"Choices between two replies" in content
+
+    data.correct(data.page(ALL).rows[1].id, Choice.TIE)
+    file.write_text("".join(json_lines(exported)))  # the id knows it, whatever is said of it now
+    again = data.importing.preview(file, file.name)
+    assert (again.new, again.known) == ((), 2)
+
+
 @pytest.mark.parametrize("format_", [ExportFormat.PREFERENCE, ExportFormat.EVERYTHING])
 def test_an_export_comes_back_unchanged_here_and_elsewhere(
     data_of, world: World, tmp_path: Path, format_: ExportFormat

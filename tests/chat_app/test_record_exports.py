@@ -199,6 +199,23 @@ def test_rankings_and_dialogues_come_back_unchanged_here_and_elsewhere(
         service.close()
 
 
+def test_what_a_foreign_file_said_leaves_with_its_id_and_what_only_measures_says_so(
+    data_of, world: World, tmp_path: Path
+) -> None:
+    data, service = data_of(world)
+    said = {"meta_source": "elsewhere"}
+    file = tmp_path / "foreign.jsonl"
+    file.write_text("".join(json_lines(one | said for one in (RANKING, DIALOGUE))))
+    data.importing.start(data.importing.preview(file, file.name).key)
+    service.drain()
+    for format_, log in zip(
+        WHOLE, (RankingLog(world.store), DialogueLog(world.store)), strict=True
+    ):
+        [row] = rows(data, format_)
+        assert row["meta_source"] == "elsewhere" and len(row["meta_id"]) == 43
+        assert row["meta_held_out"] is bool(log.held_out())
+
+
 RANKING = {"prompt": "why?", "answers": ["a", "b"], "ranks": {"overall": [1, 2]}}
 PAIR = {"prompt": "why?", "chosen": "a", "rejected": "b"}
 DIALOGUE = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
