@@ -2,7 +2,8 @@
 
 Each pair, ranking or dialogue becomes a conversation of its own, marked as imported, so that the
 list of chats leaves it out. What the file said of it beside its texts is kept word for word, and an
-export says it again.
+export says it again; it is erased with that conversation. What stays then is a salted digest of the
+line, so that its file does not bring back what was deleted.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,6 +23,7 @@ from storage.inserts import (
     add_written,
     insert,
     show_candidate,
+    text_digest,
 )
 from storage.labels import add_labels
 from storage.ranking_rows import add_slate, append_ranking, slate_row
@@ -113,26 +115,24 @@ class ImportLog:
         self._new_key = new_key
 
     def known_rows(self, kind: type[Imported], sha256s: Iterable[str]) -> set[str]:
-        """Return those of the lines that were imported before."""
-        return self._known(_ROWS[kind], "row_sha256", sha256s)
+        """Return those of the lines that were imported before, erased ones too."""
+        db = self._store.read()
+        return {one for one in sha256s if _known_row(db, kind, one)}
 
     def known_names(self, kind: type[Imported], names: Iterable[str]) -> set[str]:
         """Return those that are here already, said or imported: tokens, or keys of dialogues."""
-        return self._known(*_NAMES[kind], names)
+        return _known(self._store.read(), *_NAMES[kind], names)
 
     def add(self, found: Sequence[Imported]) -> int:
         """Keep these in one transaction; return how many were not here before."""
         with self._store.write() as db:
             return sum(self._add(db, one) for one in found)
 
-    def _known(self, table: str, column: str, values: Iterable[str]) -> set[str]:
-        return _known(self._store.read(), table, column, values)
-
     def _add(self, db: Database, one: Imported) -> bool:
         name = one.key if isinstance(one, ImportedDialogue) else one.token
         table, column = _NAMES[type(one)]
-        if (name and _known(db, table, column, [name])) or _known(
-            db, _ROWS[type(one)], "row_sha256", [one.row_sha256]
+        if (name and _known(db, table, column, [name])) or _known_row(
+            db, type(one), one.row_sha256
         ):
             return False
         match one:
@@ -284,8 +284,18 @@ def _titled(messages: tuple[Message, ...]) -> str:
 
 
 def _remember(db: Database, table: str, of: dict[str, int], one: Imported, now_ms: int) -> None:
-    row = of | {"row_sha256": one.row_sha256, "meta_json": one.meta_json, "created_ms": now_ms}
-    insert(db, table, row)
+    known_by = {"row_sha256": _salted(db, one.row_sha256), "created_ms": now_ms}
+    insert(db, table, of | known_by | {"meta_json": one.meta_json})
+
+
+def _salted(db: Database, row_sha256: str) -> str:
+    """As it is stored: it outlives the texts of its line, and must not tell them."""
+    [(salt,)] = fetch(db, "SELECT salt FROM users WHERE user_id = ?", [LOCAL_USER])
+    return text_digest(salt, row_sha256).hex()
+
+
+def _known_row(db: Database, kind: type[Imported], row_sha256: str) -> bool:
+    return bool(_known(db, _ROWS[kind], "row_sha256", [_salted(db, row_sha256)]))
 
 
 def _known(db: Database, table: str, column: str, values: Iterable[str]) -> set[str]:

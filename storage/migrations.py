@@ -5,11 +5,12 @@ files take the same path. Each ends with ``PRAGMA user_version``, its own number
 twofold knows to keep its hands off. ``SCHEMA_VERSION`` is the number of the last step.
 """
 
+import hashlib
 from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 
 migrations = Migrations("twofold")
 
@@ -73,3 +74,14 @@ def m008(db: Database) -> None:
 def m009(db: Database) -> None:
     """Labels of one reply."""
     db.executescript((_SCHEMA / "m009.sql").read_text(encoding="utf-8"))
+
+
+@migrations()
+def m010(db: Database) -> None:
+    """What a file said of a record goes with its chat, and what its line is known by is salted."""
+
+    def salted(salt: bytes, row_sha256: str) -> str:
+        return hashlib.sha256(salt + row_sha256.encode()).hexdigest()
+
+    db.conn.create_function("salted", 2, salted)
+    db.executescript((_SCHEMA / "m010.sql").read_text(encoding="utf-8"))

@@ -348,6 +348,29 @@ def test_what_was_not_to_be_learned_from_teaches_nobody_after_a_journey(
         there_service.close()
 
 
+def test_nothing_of_an_imported_chat_is_left_when_it_is_deleted(
+    data_of, world: World, tmp_path: Path
+) -> None:
+    data = data_of(world)
+    file = tmp_path / "picks.jsonl"
+    line = {"prompt": "why so?", "chosen": "because", "rejected": "no idea", "meta_x": "doctor"}
+    file.write_text(json.dumps(line))
+    preview = data.importing.preview(file, file.name)
+    data.importing.start(preview.key)
+    data_of.service.drain()
+    chat = data.detail(data.page(ALL).rows[0].id).comparison.conversation_id
+
+    def stored() -> bytes:
+        return b"".join(one.read_bytes() for one in world.folder.root.glob("twofold.db*"))
+
+    told = (b"why so?", b"no idea", b"doctor")
+    assert all(one in stored() for one in told)
+    data.delete_chat(chat, unlearn=True)
+    assert not any(one in stored() for one in (*told, preview.new[0].sha256.encode()))
+    again = data.importing.preview(file, file.name)
+    assert (again.new, again.known) == ((), 1)
+
+
 def test_an_import_that_cannot_be_begun_says_why(data, world: World, tmp_path: Path) -> None:
     file = tmp_path / "some.jsonl"
     with pytest.raises(ChatError, match="cannot be read"):

@@ -1,16 +1,22 @@
 """What came out of a file stands in the logs like what was said here."""
 
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from storage import database, imports, migrations, sqlite
 from storage.demonstrations import DemonstrationLog
 from storage.dialogues import DialogueLog
+from storage.errors import InvariantError
 from storage.imports import ImportedDialogue, ImportedPair, ImportedRanking, ImportLog
 from storage.pick_list import PickFilter, PickReader
 from storage.rankings import RankingLog
 from storage.records import AskReason, Choice, Message, Role
 from storage.slates import Criterion, Orders
+from storage.sqlite import fetch
 from tests.storage.builders import World, completion
 
 USER, ASSISTANT, SYSTEM = Role.USER, Role.ASSISTANT, Role.SYSTEM
@@ -138,3 +144,68 @@ def test_a_dialogue_of_a_file_is_a_demonstration_that_no_model_has_to_read(world
     assert DemonstrationLog(world.store).unread() == []
     assert world.log.list() == [] and world.feedback.counts().replies == 0
     assert imports.add([replace(named, row_sha256="c" * 64)]) == 0
+
+
+SAID = '{"meta_comment": "my doctor said"}'
+TABLES = ("imported_pairs", "imported_slates", "imported_dialogues")
+
+
+def take_in_and_delete(world: World) -> list[ImportedPair | ImportedRanking | ImportedDialogue]:
+    """One record of each kind whose chat is deleted, and one that stays."""
+    found = [make(meta_json=SAID) for make in (pair, a_ranking, a_dialogue)]
+    ImportLog(world.store).add([*found, *(replace(one, row_sha256="b" * 64) for one in found)])
+    conversations = fetch(world.store.read(), "SELECT conversation_id FROM conversations")
+    for row in conversations[:3]:
+        world.log.erase(row["conversation_id"])
+    return found
+
+
+def kept(world: World, table: str) -> list[tuple[str, str]]:
+    found = fetch(world.store.read(), f"SELECT meta_json, row_sha256 FROM {table}")  # noqa: S608
+    return [(row["meta_json"], row["row_sha256"]) for row in found]
+
+
+def test_what_a_file_said_goes_with_its_chat_and_the_file_does_not_bring_it_back(
+    world: World,
+) -> None:
+    deleted = take_in_and_delete(world)
+    for table in TABLES:
+        (gone, salted), (there, other) = kept(world, table)
+        assert (gone, there) == ("{}", SAID)
+        assert {salted, other}.isdisjoint({"a" * 64, "b" * 64})
+    log = ImportLog(world.store)
+    assert all(log.known_rows(type(one), [one.row_sha256]) for one in deleted)
+    assert log.add(deleted) == 0
+    world.feedback.verify_chain()
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize(
+    "change", ["meta_json = '[]'", "row_sha256 = upper(row_sha256)", "created_ms = 0"]
+)
+def test_of_a_deleted_chat_the_rest_stays_as_it_is(world: World, table: str, change: str) -> None:
+    take_in_and_delete(world)
+    with pytest.raises(InvariantError, match="append-only"), world.store.write() as db:
+        db.execute(f"UPDATE {table} SET {change} WHERE meta_json = '{{}}'")  # noqa: S608
+    with pytest.raises(InvariantError, match="append-only"), world.store.write() as db:
+        db.execute(f"UPDATE {table} SET meta_json = '{{}}'")  # noqa: S608
+
+
+def test_an_older_file_forgets_what_was_said_of_chats_deleted_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply = partial(migrations.migrations.apply, stop_before="m010")
+    with monkeypatch.context() as older:
+        older.setattr(database, "migrations", SimpleNamespace(apply=apply))
+        older.setattr(sqlite, "SCHEMA_VERSION", 9)
+        older.setattr(imports, "_salted", lambda _, row_sha256: row_sha256)
+        world = World.open(tmp_path / "data")
+        with world.store:
+            deleted = take_in_and_delete(world)
+            assert kept(world, "imported_pairs") == [(SAID, "a" * 64), (SAID, "b" * 64)]
+    world = World.open(tmp_path / "data")
+    with world.store:
+        for table in TABLES:
+            assert [meta for meta, _ in kept(world, table)] == ["{}", SAID]
+            assert {"a" * 64, "b" * 64}.isdisjoint(known_by for _, known_by in kept(world, table))
+        assert ImportLog(world.store).add(deleted) == 0
