@@ -151,7 +151,10 @@ class DataService:
         return done
 
     def delete_chat(self, conversation_id: ConversationId, *, unlearn: bool) -> Forgotten:
-        """Erase a conversation; with ``unlearn`` also what versions have learned from it."""
+        """Erase a conversation; with ``unlearn`` also what versions have learned from it.
+
+        If none has yet, a lesson that runs just then is not kept.
+        """
         with sentences():
             seen = self._forgetting.versions_that_saw_chat(conversation_id) if unlearn else []
         self._hooks.delete_chat(conversation_id, unlearn=unlearn)

@@ -120,4 +120,4 @@ class DeletionView:
     choices: int
     """Answers there, whatever the choice."""
     versions: tuple[int, ...]
-    """Versions that have learned from some of them."""
+    """Versions that learned from it, or after it."""

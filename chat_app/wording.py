@@ -330,8 +330,8 @@ def deletion(view: DeletionView) -> str:
     if not view.versions:
         return sentence
     learned = tr_n(
-        "Version {names} has learned from them.",
-        "Versions {names} have learned from them.",
+        "Version {names} learned from it, or after it.",
+        "Versions {names} learned from it, or after it.",
         len(view.versions),
         names=", ".join(map(str, view.versions)),
     )

@@ -313,38 +313,40 @@ class ConversationLog(ConversationReader):
         Its answers never train again. What a version has learned from them stays in that version.
         """
         with self._store.write() as db:
-            owner = _conversation(db, conversation_id)["user_id"]
-            now_ms = self._store.now_ms()
-            db.execute(
-                """
-                UPDATE texts SET body = NULL, erased_ms = :now
-                 WHERE erased_ms IS NULL AND text_id IN (
-                  SELECT text_id FROM turns WHERE conversation_id = :id
-                  UNION
-                  SELECT c.text_id FROM candidates c JOIN turns t ON t.turn_id = c.prompt_turn_id
-                   WHERE t.conversation_id = :id
-                  UNION
-                  SELECT n.comment_id FROM preference_notes n
-                    JOIN preferences p USING (seq) JOIN comparisons USING (comparison_id)
-                    JOIN candidates c ON c.candidate_id = first_id
-                    JOIN turns t ON t.turn_id = c.prompt_turn_id
-                   WHERE t.conversation_id = :id)
-                """,
-                {"now": now_ms, "id": conversation_id},
-            )
-            db.execute(
-                """
-                UPDATE conversations SET title = '', learn = 0, head_turn_id = NULL, erased_ms = ?
-                 WHERE conversation_id = ?
-                """,
-                [now_ms, conversation_id],
-            )
-            if owner.startswith(TEMPORARY_USER):
-                # Without its salt, what digests are left can be matched with nothing.
-                db.execute(
-                    "UPDATE users SET status = 'erased', salt = NULL WHERE user_id = ?", [owner]
-                )
+            self.erase_in(db, conversation_id)
         self._store.checkpoint()
+
+    def erase_in(self, db: Database, conversation_id: ConversationId) -> None:
+        """The same in the caller's transaction; the caller has the store make a checkpoint."""
+        owner = _conversation(db, conversation_id)["user_id"]
+        now_ms = self._store.now_ms()
+        db.execute(
+            """
+            UPDATE texts SET body = NULL, erased_ms = :now
+             WHERE erased_ms IS NULL AND text_id IN (
+              SELECT text_id FROM turns WHERE conversation_id = :id
+              UNION
+              SELECT c.text_id FROM candidates c JOIN turns t ON t.turn_id = c.prompt_turn_id
+               WHERE t.conversation_id = :id
+              UNION
+              SELECT n.comment_id FROM preference_notes n
+                JOIN preferences p USING (seq) JOIN comparisons USING (comparison_id)
+                JOIN candidates c ON c.candidate_id = first_id
+                JOIN turns t ON t.turn_id = c.prompt_turn_id
+               WHERE t.conversation_id = :id)
+            """,
+            {"now": now_ms, "id": conversation_id},
+        )
+        db.execute(
+            """
+            UPDATE conversations SET title = '', learn = 0, head_turn_id = NULL, erased_ms = ?
+             WHERE conversation_id = ?
+            """,
+            [now_ms, conversation_id],
+        )
+        if owner.startswith(TEMPORARY_USER):
+            # Without its salt, what digests are left can be matched with nothing.
+            db.execute("UPDATE users SET status = 'erased', salt = NULL WHERE user_id = ?", [owner])
 
     def _temporary_person(self, db: Database) -> UserId:
         user_id = UserId(TEMPORARY_USER + secrets.token_hex(8))

@@ -3,9 +3,10 @@
 A version has seen an answer if a round on its line trained on it, or was made after it: the reward
 ensemble, which labels pairs for every round, is fitted on all answers. Such versions are tainted,
 the newest one left speaks, and their folders are deleted. What the others learned since is lost
-with them; their picks are free and come back with the next rounds. A ranking or a demonstration was
-seen by every version made after it, since training takes all there are. A round that runs while
-something is forgotten is not kept (``PolicyRegistry.record`` sees to it).
+with them; their picks are free and come back with the next rounds. A ranking, a demonstration, a
+thumb or a second answer to one message was seen by every version made after it, since training may
+take all there are. A round that runs while something is forgotten is not kept
+(``PolicyRegistry.record`` sees to it).
 """
 
 import shutil
@@ -48,21 +49,13 @@ class Forgetting:
     def versions_that_saw_ranking(self, slate_id: SlateId) -> list[PolicyVersionId]:
         """Return the servable versions that may have learned from a ranking."""
         db = self._store.read()
-        return _versions_that_saw(db, [], since_ms=_ranked_ms(db, [slate_id]))
+        return _versions_that_saw(db, [], since_ms=_ranked_ms(db, slate_id))
 
     def versions_that_saw_chat(self, conversation_id: ConversationId) -> list[PolicyVersionId]:
         """Return those that may have learned from anything a conversation holds."""
         db = self._store.read()
         since_ms = _taught_ms(db, conversation_id)
-        return _versions_that_saw(db, self.questions_in(conversation_id), since_ms=since_ms)
-
-    def questions_in(self, conversation_id: ConversationId) -> list[ComparisonId]:
-        found = fetch(
-            self._store.read(),
-            "SELECT comparison_id FROM pick_list WHERE conversation_id = ?",
-            [conversation_id],
-        )
-        return [ComparisonId(row["comparison_id"]) for row in found]
+        return _versions_that_saw(db, _questions_in(db, conversation_id), since_ms=since_ms)
 
     def forget(self, ids: Iterable[ComparisonId], *, reason: str) -> Forgotten:
         """No fit uses these questions any more, and no version that has seen their answers speaks.
@@ -80,7 +73,7 @@ class Forgetting:
     def forget_ranking(self, slate_id: SlateId, *, reason: str) -> Forgotten:
         """As ``forget``, of a ranking. Raises UnknownSlateError."""
         with self._store.write() as db:
-            seen = _versions_that_saw(db, [], since_ms=_ranked_ms(db, [slate_id]))
+            seen = _versions_that_saw(db, [], since_ms=_ranked_ms(db, slate_id))
             self._mark_slate(db, slate_id)
             live = self._policies.ban(db, seen, "tainted", reason)
         return self._gone(seen, live)
@@ -88,38 +81,35 @@ class Forgetting:
     def delete_conversation(self, conversation_id: ConversationId, *, unlearn: bool) -> Forgotten:
         """Erase all that was said; with ``unlearn`` also what versions learned from it.
 
-        Raises UnknownConversationError.
+        If none has learned from it yet, a round that runs now is not to be the first: it is not
+        kept. One transaction. Raises UnknownConversationError.
         """
-        self._conversations.get(conversation_id)
-        forgotten = Forgotten(versions=(), live=self._policies.current().id)
-        if unlearn:
-            forgotten = self._forget_chat(conversation_id, reason="learned from a deleted chat")
-        self._conversations.erase(conversation_id)
-        return forgotten
-
-    def _forget_chat(self, conversation_id: ConversationId, *, reason: str) -> Forgotten:
-        questions = self.questions_in(conversation_id)
         with self._store.write() as db:
             since_ms = _taught_ms(db, conversation_id)
-            seen = _versions_that_saw(db, questions, since_ms=since_ms)
-            for comparison_id in questions:
-                self._mark(db, comparison_id)
-            for slate_id in _slates_in(db, conversation_id):
-                self._mark_slate(db, slate_id)
-            db.execute(
-                """
-                INSERT OR IGNORE INTO forgotten_dialogues
-                SELECT conversation_id, ? FROM newest_demonstrations WHERE conversation_id = ?
-                """,
-                [self._store.now_ms(), conversation_id],
-            )
-            live = self._policies.ban(db, seen, "tainted", reason)
-        return self._gone(seen, live)
+            seen = _versions_that_saw(db, _questions_in(db, conversation_id), since_ms=since_ms)
+            if unlearn or (since_ms is not None and not seen):
+                self._mark_chat(db, conversation_id)
+            ended = seen if unlearn else []
+            live = self._policies.ban(db, ended, "tainted", "learned from a deleted chat")
+            self._conversations.erase_in(db, conversation_id)
+        self._store.checkpoint()
+        return self._gone(ended, live)
 
     def _gone(self, seen: list[PolicyVersionId], live: PolicyVersionId) -> Forgotten:
         for version in seen:
             shutil.rmtree(round_folder(self._policies.rounds, version), ignore_errors=True)
         return Forgotten(versions=tuple(seen), live=live)
+
+    def _mark_chat(self, db: Database, conversation_id: ConversationId) -> None:
+        """Mark what it holds, and the chat itself: thumbs and drafts have no mark of their own."""
+        for comparison_id in _questions_in(db, conversation_id):
+            self._mark(db, comparison_id)
+        for slate_id in _slates_in(db, conversation_id):
+            self._mark_slate(db, slate_id)
+        db.execute(
+            "INSERT OR IGNORE INTO forgotten_dialogues VALUES (?, ?)",
+            [conversation_id, self._store.now_ms()],
+        )
 
     def _mark_slate(self, db: Database, slate_id: SlateId) -> None:
         if not fetch(db, "SELECT 1 FROM slates WHERE slate_id = ?", [slate_id]):
@@ -178,6 +168,11 @@ def _versions_that_saw(
     return [PolicyVersionId(row["version"]) for row in found]
 
 
+def _questions_in(db: Database, conversation_id: ConversationId) -> list[ComparisonId]:
+    sql = "SELECT comparison_id FROM pick_list WHERE conversation_id = ?"
+    return [ComparisonId(row["comparison_id"]) for row in fetch(db, sql, [conversation_id])]
+
+
 def _slates_in(db: Database, conversation_id: ConversationId) -> list[SlateId]:
     found = fetch(
         db,
@@ -190,30 +185,53 @@ def _slates_in(db: Database, conversation_id: ConversationId) -> list[SlateId]:
     return [SlateId(row["slate_id"]) for row in found]
 
 
-def _ranked_ms(db: Database, slates: list[SlateId]) -> int | None:
-    """When the first of these was ranked; None if none was, or only where nobody learns from."""
+def _ranked_ms(db: Database, slate_id: SlateId) -> int | None:
+    """When this was first ranked; None if it never was, or only where nobody learns from."""
     [(since_ms,)] = fetch(
         db,
         """
         SELECT min(r.created_ms) FROM rankings r JOIN slates s USING (slate_id)
           JOIN turns t ON t.turn_id = s.prompt_turn_id JOIN conversations v USING (conversation_id)
-         WHERE v.held_out = 0 AND r.state = 'ranked'
-           AND s.slate_id IN (SELECT value FROM json_each(?))
+         WHERE v.held_out = 0 AND r.state = 'ranked' AND s.slate_id = ?
         """,
-        [str([int(one) for one in slates])],
+        [slate_id],
     )
     return since_ms
 
 
 def _taught_ms(db: Database, conversation_id: ConversationId) -> int | None:
-    """When a conversation first held a ranking or a finished dialogue to learn from."""
-    [(finished_ms,)] = fetch(
+    """When a conversation first held anything that a round may take; None if it never did.
+
+    That is an answer, a ranking, a finished dialogue, a thumb, or two whole answers to one message,
+    which the reward ensemble may label. What was taken back since may have been learned before.
+    """
+    [(since_ms,)] = fetch(
         db,
         """
-        SELECT min(d.created_ms) FROM demonstrations d JOIN conversations v USING (conversation_id)
-         WHERE conversation_id = ? AND v.held_out = 0
+        WITH here AS (
+               SELECT conversation_id FROM conversations
+                WHERE conversation_id = ? AND held_out = 0
+                  AND (learn = 1 OR conversation_id IN (SELECT conversation_id FROM taught_once))),
+             said AS (SELECT turn_id FROM turns JOIN here USING (conversation_id)),
+             answers AS (
+               SELECT c.created_ms, row_number() OVER (PARTITION BY c.prompt_turn_id
+                                                           ORDER BY c.candidate_id) AS place
+                 FROM said JOIN candidates c ON c.prompt_turn_id = turn_id
+                 JOIN candidate_cache k USING (candidate_id)
+                WHERE c.finish IN ('stop', 'length') AND k.feature IS NOT NULL)
+        SELECT min(created_ms) FROM (
+          SELECT p.created_ms FROM here JOIN pick_list USING (conversation_id)
+            JOIN preferences p USING (comparison_id)
+          UNION ALL
+          SELECT r.created_ms FROM said JOIN slates s ON s.prompt_turn_id = turn_id
+            JOIN rankings r USING (slate_id) WHERE r.state = 'ranked'
+          UNION ALL
+          SELECT d.created_ms FROM here JOIN demonstrations d USING (conversation_id)
+          UNION ALL
+          SELECT r.created_ms FROM said JOIN ratings r USING (turn_id) WHERE r.thumb <> 'none'
+          UNION ALL
+          SELECT created_ms FROM answers WHERE place = 2)
         """,
         [conversation_id],
     )
-    ranked_ms = _ranked_ms(db, _slates_in(db, conversation_id))
-    return min((one for one in (finished_ms, ranked_ms) if one is not None), default=None)
+    return since_ms

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
-SCHEMA_VERSION = 10
+SCHEMA_VERSION = 11
 
 migrations = Migrations("twofold")
 
@@ -85,3 +85,9 @@ def m010(db: Database) -> None:
 
     db.conn.create_function("salted", 2, salted)
     db.executescript((_SCHEMA / "m010.sql").read_text(encoding="utf-8"))
+
+
+@migrations()
+def m011(db: Database) -> None:
+    """What stays learned though it was switched off or forgotten."""
+    db.executescript((_SCHEMA / "m011.sql").read_text(encoding="utf-8"))

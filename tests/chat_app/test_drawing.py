@@ -311,8 +311,8 @@ def test_earlier_choices_are_counted():
     ("versions", "tail"),
     [
         ((), "learn from next."),
-        ((3,), "Version 3 has learned from them."),
-        ((3, 4), "Versions 3, 4 have learned from them."),
+        ((3,), "Version 3 learned from it, or after it."),
+        ((3, 4), "Versions 3, 4 learned from it, or after it."),
     ],
 )
 def test_deleting_says_what_goes(versions, tail):

@@ -2,10 +2,12 @@
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from sqlite_utils import Database
 
-from storage import rounds
+from storage import migrations, rounds
 from storage.demonstrations import DemonstrationLog
 from storage.dialogues import DialogueLog
 from storage.errors import (
@@ -15,11 +17,13 @@ from storage.errors import (
     UnknownConversationError,
     UnknownSlateError,
 )
+from storage.folder import DataFolder
 from storage.forgetting import Forgetting
+from storage.opinions import OpinionLog
 from storage.rankings import RankingLog
-from storage.records import Choice, ComparisonId, Purpose, RoundStatus
+from storage.records import Choice, ComparisonId, ConversationId, Purpose, RoundStatus, Thumb
 from storage.slates import Orders
-from tests.storage.builders import World
+from tests.storage.builders import World, completion
 
 
 @pytest.fixture
@@ -184,3 +188,103 @@ def test_a_round_that_ran_while_a_ranking_was_forgotten_is_not_kept(world, forge
     forgetting.forget_ranking(slate.id, reason="")
     [report] = rounds.collect(world.policies)
     assert report.status is RoundStatus.FAILED and "forgotten" in report.reason
+
+
+def thumbed(world: World, **kind: bool) -> ConversationId:
+    """A chat without a choice: one reply, with a thumb that was taken back."""
+    prompt = world.prompt(**kind)
+    reply = world.log.reply(prompt.id, completion("private"))
+    for thumb in (Thumb.DOWN, Thumb.NONE):
+        OpinionLog(world.store).rate(reply.id, thumb)
+    return prompt.conversation_id
+
+
+def drafted(world: World, **kind: bool) -> ConversationId:
+    """A chat without a choice: one reply, and a draft that nobody saw."""
+    prompt = world.prompt(**kind)
+    world.log.reply(prompt.id, completion("private"))
+    world.log.add_candidates(prompt.id, [completion("a draft")])
+    return prompt.conversation_id
+
+
+def learn_elsewhere(world: World) -> None:
+    """A lesson of a pick in another chat."""
+    world.learn([world.pick()])
+    time.sleep(0.01)
+
+
+@pytest.mark.parametrize("chat", [thumbed, drafted])
+def test_a_chat_without_a_choice_was_seen_by_every_version_made_after_it(
+    world, forgetting, chat
+) -> None:
+    learn_elsewhere(world)
+    one = chat(world)
+    assert forgetting.versions_that_saw_chat(one) == []
+    learn_elsewhere(world)
+    assert forgetting.versions_that_saw_chat(one) == [2]
+    done = forgetting.delete_conversation(one, unlearn=True)
+    assert (done.versions, done.live) == ((2,), 1)
+
+
+def test_a_chat_that_never_taught_was_seen_by_nobody(world, forgetting) -> None:
+    never = ({"held_out": True}, {"learn": False})
+    prompt = world.prompt()
+    world.log.reply(prompt.id, completion("the only one"))
+    chats = [
+        prompt.conversation_id,
+        *(chat(world, **kind) for chat in (thumbed, drafted) for kind in never),
+        world.log.start(temporary=True).id,
+    ]
+    learn_elsewhere(world)
+    assert [forgetting.versions_that_saw_chat(one) for one in chats] == [[]] * len(chats)
+
+
+@pytest.mark.parametrize("chat", [thumbed, drafted])
+def test_switching_learning_off_does_not_undo_what_was_learned(world, forgetting, chat) -> None:
+    one = chat(world)
+    learn_elsewhere(world)
+    world.log.set_learn(one, False)
+    assert forgetting.versions_that_saw_chat(one) == [1]
+
+
+@pytest.mark.parametrize("chat", [thumbed, drafted])
+@pytest.mark.parametrize(("seen", "unlearn", "kept"), [(0, 0, 0), (0, 1, 0), (1, 0, 1), (1, 1, 0)])
+def test_a_round_that_ran_while_a_chat_was_deleted_is_kept_only_where_the_person_said_so(
+    world, forgetting, chat, seen, unlearn, kept
+) -> None:
+    one = chat(world)
+    if seen:
+        learn_elsewhere(world)
+    world.leave(world.report([world.pick()]))
+    forgetting.delete_conversation(one, unlearn=bool(unlearn))
+    [report] = rounds.collect(world.policies)
+    assert (report.status is RoundStatus.ACCEPTED) == bool(kept)
+
+
+def test_a_temporary_chat_that_ends_costs_no_round(world, forgetting) -> None:
+    chat = world.log.start(temporary=True)
+    world.leave(world.report([world.pick()]))
+    forgetting.delete_conversation(chat.id, unlearn=False)
+    [report] = rounds.collect(world.policies)
+    assert report.status is RoundStatus.ACCEPTED
+
+
+def test_of_an_older_file_every_chat_may_have_taught_that_is_not_temporary(tmp_path: Path) -> None:
+    path = DataFolder(tmp_path).database
+    db = Database(path)
+    migrations.migrations.apply(db, stop_before="m011")
+    for learn, user in ((1, "local-person"), (0, "local-person"), (0, "temporary-1")):
+        db.execute(
+            "INSERT OR IGNORE INTO users VALUES (?, NULL, zeroblob(16), 'active', 0)", [user]
+        )
+        db.execute(
+            """
+            INSERT INTO conversations (key, user_id, learn, held_out, created_ms)
+            VALUES (hex(randomblob(16)), ?, ?, 0, 0)
+            """,
+            [user, learn],
+        )
+    db.conn.commit()
+    db.close()
+    with (world := World.open(tmp_path)).store:
+        assert list(world.store.read().table("taught_once").rows) == [{"conversation_id": 2}]

@@ -136,6 +136,7 @@ FINE: dict[str, dict[str, Any]] = {
         "created_ms": 0,
     },
     "forgotten_dialogues": {"conversation_id": 5, "created_ms": 0},
+    "taught_once": {"conversation_id": 5},
     "rounds": {
         "number": 4,
         "parent": 1,
@@ -329,6 +330,7 @@ def test_the_row_that_the_rules_are_tested_on_is_fine(lived_in: World, table: st
         ("imported_dialogues", {"conversation_id": 999}, "FOREIGN KEY"),
         ("imported_dialogues", {"row_sha256": "short"}, "CHECK"),
         ("forgotten_dialogues", {"conversation_id": 999}, "FOREIGN KEY"),
+        ("taught_once", {"conversation_id": 999}, "FOREIGN KEY"),
         ("rounds", {"number": 2}, "UNIQUE"),
         ("rounds", {"number": 0, "parent": 0}, "CHECK"),
         ("rounds", {"parent": 2}, "FOREIGN KEY"),
