@@ -72,6 +72,7 @@ class OnlineLearner:
         if self._policies.waiting():
             return None  # its picks are not booked yet; they would be learned twice
         parent = self._policies.current()
+        forgotten = self._policies.forgotten()  # first: what is forgotten from here on is in it
         picks = self._feedback.unlearned()
         attempted = self._policies.attempted_through()
         enough = self._config.min_preferences if at_least is None else at_least
@@ -108,7 +109,7 @@ class OnlineLearner:
                 metrics=reward_metrics | update_metrics | learned.metrics | verdict.metrics,
                 seconds=time.perf_counter() - began,
             )
-            self._leave(report, parent, verdict)
+            self._leave(report, parent, verdict, forgotten)
             if report.version is not None:
                 self._gate.remember(report.version, verdict)
         finally:
@@ -136,12 +137,15 @@ class OnlineLearner:
             return 0.0
         return self._gate.drift(parent.metrics)
 
-    def _leave(self, report: RoundReport, parent: PolicyVersion, verdict: Verdict) -> None:
+    def _leave(
+        self, report: RoundReport, parent: PolicyVersion, verdict: Verdict, forgotten: int
+    ) -> None:
         rounds.leave(
             self._round_folder,
             report,
             base_sha256=self._base_sha256,
             config_json=json.dumps(asdict(self._config)),
+            forgotten=forgotten,
             write_adapter=self._rule.save if verdict.accepted else None,
         )
         log.info(

@@ -9,7 +9,6 @@ take all there are. A round that runs while something is forgotten is not kept
 (``PolicyRegistry.record`` sees to it).
 """
 
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -19,9 +18,10 @@ from storage.conversations import ConversationLog
 from storage.database import Store
 from storage.errors import UnknownComparisonError, UnknownSlateError
 from storage.inserts import insert
-from storage.manifest import round_folder
+from storage.policies import servable_in
 from storage.policy_registry import PolicyRegistry
 from storage.records import ComparisonId, ConversationId, PolicyVersionId
+from storage.rounds import delete_forgotten
 from storage.slates import SlateId
 from storage.sqlite import fetch
 
@@ -44,18 +44,20 @@ class Forgetting:
 
     def versions_that_saw(self, ids: Iterable[ComparisonId]) -> list[PolicyVersionId]:
         """Return the servable versions that learned from an answer to one of these questions."""
-        return _versions_that_saw(self._store.read(), list(ids), since_ms=None)
+        db = self._store.read()
+        return _servable(db, _versions_that_saw(db, list(ids), since_ms=None))
 
     def versions_that_saw_ranking(self, slate_id: SlateId) -> list[PolicyVersionId]:
         """Return the servable versions that may have learned from a ranking."""
         db = self._store.read()
-        return _versions_that_saw(db, [], since_ms=_ranked_ms(db, slate_id))
+        return _servable(db, _versions_that_saw(db, [], since_ms=_ranked_ms(db, slate_id)))
 
     def versions_that_saw_chat(self, conversation_id: ConversationId) -> list[PolicyVersionId]:
         """Return those that may have learned from anything a conversation holds."""
         db = self._store.read()
         since_ms = _taught_ms(db, conversation_id)
-        return _versions_that_saw(db, _questions_in(db, conversation_id), since_ms=since_ms)
+        questions = _questions_in(db, conversation_id)
+        return _servable(db, _versions_that_saw(db, questions, since_ms=since_ms))
 
     def forget(self, ids: Iterable[ComparisonId], *, reason: str) -> Forgotten:
         """No fit uses these questions any more, and no version that has seen their answers speaks.
@@ -67,38 +69,45 @@ class Forgetting:
             seen = _versions_that_saw(db, wanted, since_ms=None)
             for comparison_id in wanted:
                 self._mark(db, comparison_id)
-            live = self._policies.ban(db, seen, "tainted", reason)
-        return self._gone(seen, live)
+            forgotten = self._end(db, seen, reason)
+        delete_forgotten(self._policies)
+        return forgotten
 
     def forget_ranking(self, slate_id: SlateId, *, reason: str) -> Forgotten:
         """As ``forget``, of a ranking. Raises UnknownSlateError."""
         with self._store.write() as db:
             seen = _versions_that_saw(db, [], since_ms=_ranked_ms(db, slate_id))
             self._mark_slate(db, slate_id)
-            live = self._policies.ban(db, seen, "tainted", reason)
-        return self._gone(seen, live)
+            forgotten = self._end(db, seen, reason)
+        delete_forgotten(self._policies)
+        return forgotten
 
     def delete_conversation(self, conversation_id: ConversationId, *, unlearn: bool) -> Forgotten:
         """Erase all that was said; with ``unlearn`` also what versions learned from it.
 
-        If none has learned from it yet, a round that runs now is not to be the first: it is not
-        kept. One transaction. Raises UnknownConversationError.
+        If none that may speak has, nothing is lost by it: then a round that runs now is not kept
+        either, which might be the first. One transaction. Raises UnknownConversationError.
         """
         with self._store.write() as db:
             since_ms = _taught_ms(db, conversation_id)
             seen = _versions_that_saw(db, _questions_in(db, conversation_id), since_ms=since_ms)
-            if unlearn or (since_ms is not None and not seen):
+            unlearn = unlearn or (since_ms is not None and not _servable(db, seen))
+            if unlearn:
                 self._mark_chat(db, conversation_id)
-            ended = seen if unlearn else []
-            live = self._policies.ban(db, ended, "tainted", "learned from a deleted chat")
+            forgotten = self._end(db, seen if unlearn else [], "learned from a deleted chat")
             self._conversations.erase_in(db, conversation_id)
         self._store.checkpoint()
-        return self._gone(ended, live)
+        delete_forgotten(self._policies)
+        return forgotten
 
-    def _gone(self, seen: list[PolicyVersionId], live: PolicyVersionId) -> Forgotten:
+    def _end(self, db: Database, seen: list[PolicyVersionId], reason: str) -> Forgotten:
+        """None of these speaks again. Their files go after the commit, or with the next start."""
+        now_ms = self._store.now_ms()
         for version in seen:
-            shutil.rmtree(round_folder(self._policies.rounds, version), ignore_errors=True)
-        return Forgotten(versions=tuple(seen), live=live)
+            db.execute("INSERT OR IGNORE INTO forgotten_rounds VALUES (?, ?)", [version, now_ms])
+        ended = _servable(db, seen)
+        live = self._policies.ban(db, ended, "tainted", reason)
+        return Forgotten(versions=tuple(ended), live=live)
 
     def _mark_chat(self, db: Database, conversation_id: ConversationId) -> None:
         """Mark what it holds, and the chat itself: thumbs and drafts have no mark of their own."""
@@ -135,13 +144,19 @@ class Forgetting:
             insert(db, "forgotten", {"comparison_id": comparison_id, "created_ms": now_ms})
 
 
+def _servable(db: Database, versions: list[PolicyVersionId]) -> list[PolicyVersionId]:
+    servable = set(servable_in(db))
+    return [version for version in versions if version in servable]
+
+
 def _versions_that_saw(
     db: Database, ids: list[ComparisonId], *, since_ms: int | None
 ) -> list[PolicyVersionId]:
-    """Servable versions, oldest first, made by or after a round that knew such an answer.
+    """Versions, oldest first, made by or after a round that knew such an answer.
 
-    ``since_ms`` is when something else was first there for every round to see, None if nothing
-    was. Answers of held-out conversations are known to no round.
+    Those that never serve again are among them, since their files may be there still. ``since_ms``
+    is when something else was first there for every round to see, None if nothing was. Answers of
+    held-out conversations are known to no round.
     """
     found = fetch(
         db,
@@ -161,7 +176,7 @@ def _versions_that_saw(
                    OR r.created_ms >= :since
                UNION
                SELECT v.version FROM policy_versions v JOIN seen s ON v.parent = s.version)
-        SELECT version FROM seen WHERE version IN (SELECT version FROM servable) ORDER BY version
+        SELECT version FROM seen ORDER BY version
         """,
         {"ids": str([int(one) for one in ids]), "since": since_ms},
     )

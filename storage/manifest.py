@@ -45,6 +45,8 @@ class Manifest:
     """Of the base model's weights: an adapter fits no other."""
     config_json: str
     """The learner's settings in this round."""
+    forgotten: int
+    """How much had been forgotten when the round began (``RoundReader.forgotten``)."""
     files: Mapping[str, FileSeal]
     """By path relative to the folder, with ``/``; the manifest itself is not among them."""
     sha256: str
@@ -88,13 +90,19 @@ def files_in(folder: Path) -> dict[str, Path]:
 
 
 def manifest_bytes(
-    files: Mapping[str, FileSeal], *, made_ms: int, base_sha256: str, config_json: str
+    files: Mapping[str, FileSeal],
+    *,
+    made_ms: int,
+    base_sha256: str,
+    config_json: str,
+    forgotten: int,
 ) -> bytes:
     content = {
         "format": FORMAT,
         "made_ms": made_ms,
         "base_sha256": base_sha256,
         "config": json.loads(config_json),
+        "forgotten": forgotten,
         "files": {name: asdict(seal) for name, seal in sorted(files.items())},
     }
     return json.dumps(content, indent=1, allow_nan=False).encode()
@@ -155,6 +163,7 @@ def _manifest(content: bytes) -> Manifest:
         made_at=moment(values["made_ms"]),
         base_sha256=values["base_sha256"],
         config_json=json.dumps(values["config"]),
+        forgotten=values.get("forgotten", 0),  # older folders do not say
         files={name: FileSeal(**seal) for name, seal in values["files"].items()},
         sha256=_seal(content).sha256,
     )

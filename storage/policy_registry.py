@@ -15,7 +15,7 @@ from storage.errors import AdapterError, NoteTooLongError, NotServableError
 from storage.inserts import insert
 from storage.policies import PolicyReader, servable_in
 from storage.records import BASE_VERSION, PolicyVersionId, RoundReport
-from storage.round_log import insert_round
+from storage.round_log import forgotten_in, insert_round
 from storage.sqlite import fetch
 from storage.text import clean_text
 
@@ -36,19 +36,19 @@ class PolicyRegistry(PolicyReader):
         base_sha256: str,
         config_json: str,
         *,
-        began_ms: int | None = None,
+        forgotten: int | None = None,
     ) -> None:
         """Keep a finished round; an accepted one becomes a version and serves from now on.
 
         It does so only if it is to go live and its parent serves still; after a roll-back it is
         kept without serving.
         One transaction. Raises InvariantError where the report contradicts what is stored, and
-        AdapterError where something was forgotten since the round began.
+        AdapterError where more is forgotten by now than when the round began.
         """
         with self._store.write() as db:
             now_ms = self._store.now_ms()
-            if report.version is not None and began_ms is not None:
-                _check_nothing_forgotten(db, began_ms)
+            if report.version is not None and forgotten is not None:
+                _check_nothing_forgotten(db, forgotten)
             insert_round(db, report, manifest_sha256, config_json, now_ms)
             version = report.version
             if version is None:
@@ -144,13 +144,8 @@ class PolicyRegistry(PolicyReader):
         )
 
 
-def _check_nothing_forgotten(db: Database, began_ms: int) -> None:
-    sql = """
-        SELECT 1 FROM forgotten WHERE created_ms >= :began
-        UNION ALL SELECT 1 FROM forgotten_slates WHERE created_ms >= :began
-        UNION ALL SELECT 1 FROM forgotten_dialogues WHERE created_ms >= :began LIMIT 1
-    """
-    if fetch(db, sql, {"began": began_ms}):
+def _check_nothing_forgotten(db: Database, before: int) -> None:
+    if forgotten_in(db) > before:
         raise AdapterError("Something was forgotten while it was made, so it is not kept.")
 
 

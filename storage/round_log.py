@@ -96,6 +96,18 @@ class RoundReader:
         folders = round_folders(self.rounds)
         return {number: folders[number] for number in sorted(folders.keys() - collected)}
 
+    def forgotten(self) -> int:
+        """Return how many choices, rankings and chats were forgotten so far.
+
+        Read it before what a round learns from: one that began with fewer is not kept.
+        """
+        return forgotten_in(self._reader.read())
+
+    def forgotten_rounds(self) -> list[int]:
+        """Return the rounds that learned from something forgotten: their files are to be gone."""
+        sql = "SELECT number FROM forgotten_rounds ORDER BY number"
+        return [row["number"] for row in fetch(self._reader.read(), sql)]
+
     def _reports(self, sql: str, value: int) -> list[RoundReport]:
         db = self._reader.read()
         rounds = fetch(db, sql, [value])
@@ -145,6 +157,15 @@ def insert_round(
     )
     for seq in report.preference_ids:
         insert(db, "round_items", {"number": report.number, "seq": seq})
+
+
+def forgotten_in(db: Database) -> int:
+    """The same for the caller's connection. Nothing is ever taken off these lists."""
+    sql = """
+        SELECT (SELECT count(*) FROM forgotten) + (SELECT count(*) FROM forgotten_slates)
+               + (SELECT count(*) FROM forgotten_dialogues) AS n
+    """
+    return fetch(db, sql)[0]["n"]
 
 
 def _attempted_through(folder: Path) -> int:

@@ -14,7 +14,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
@@ -39,7 +39,7 @@ from storage.manifest import (
 from storage.policy_registry import PolicyRegistry
 from storage.records import BASE_VERSION, PolicyVersionId, RoundReport, RoundStatus
 
-__all__ = ["Manifest", "collect", "leave", "read", "sweep", "verify"]
+__all__ = ["Manifest", "collect", "delete_forgotten", "leave", "read", "sweep", "verify"]
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +54,13 @@ def leave(
     *,
     base_sha256: str,
     config_json: str,
+    forgotten: int,
     write_adapter: Callable[[Path], None] | None,
     clock: Callable[[], float] = time.time,
 ) -> Path:
     """Write a round's folder and return it once it is on disk under its final name.
 
+    ``forgotten`` is what ``RoundReader.forgotten`` said before anything was read to learn from.
     ``write_adapter`` fills the empty folder it is given; an accepted round must have one. An error
     leaves nothing behind, unless it is of the last sync: then the round stands, and counts. Raises
     DiskFullError or DiskError, and AdapterError where a round of this number stands already.
@@ -82,6 +84,7 @@ def leave(
                 made_ms=int(clock() * 1000),
                 base_sha256=base_sha256,
                 config_json=config_json,
+                forgotten=forgotten,
             )
             sync_all(draft)  # before the manifest exists: what it vouches for is on disk
             (draft / MANIFEST).write_bytes(manifest)
@@ -99,7 +102,8 @@ def collect(registry: PolicyRegistry) -> list[RoundReport]:
     """Turn finished folders into rows, in order of number, and return what was recorded.
 
     An accepted round whose folder is broken, or whose report contradicts the rows, is recorded as
-    failed, with the reason. A folder that cannot even be recorded so goes to ``rounds/trash``.
+    failed, with the reason; so is one that something was forgotten since, without its adapter. A
+    folder that cannot even be recorded so goes to ``rounds/trash``.
     """
     if not registry.waiting():
         return []
@@ -111,19 +115,26 @@ def collect(registry: PolicyRegistry) -> list[RoundReport]:
 def sweep(registry: PolicyRegistry) -> None:
     """Put the rounds folder in order; at start, while no learner runs.
 
-    Empties the trash, moves what was never finished there, and collects the rest. Versions whose
-    folder is broken are tainted: the one that serves is read in full, of the others names and sizes
-    are compared (``activate`` reads them).
+    Empties the trash, moves what was never finished there, collects the rest, and deletes what a
+    forgetting was kept from deleting. Versions whose folder is broken are tainted: the one that
+    serves is read in full, of the others names and sizes are compared (``activate`` reads them).
     """
     shutil.rmtree(registry.rounds / TRASH, ignore_errors=True)
     for path in registry.rounds.glob(f"{_TEMPORARY}*"):
         _discard(registry.rounds, path)
     collect(registry)
+    delete_forgotten(registry)
     for version in registry.servable():
         _taint_if_broken(registry, version, contents=False)
     while (current := registry.current()).id != BASE_VERSION:
         if not _taint_if_broken(registry, current.id, contents=True):
             break
+
+
+def delete_forgotten(registry: PolicyRegistry) -> None:
+    """Delete the folders of the rounds that learned from something forgotten."""
+    for number in registry.forgotten_rounds():
+        shutil.rmtree(round_folder(registry.rounds, number), ignore_errors=True)
 
 
 def _collect(registry: PolicyRegistry, folder: Path) -> RoundReport | None:
@@ -150,6 +161,10 @@ def _recorded(
             verify(folder)
         _record(registry, report, manifest)
     except (AdapterError, InvariantError) as error:
+        if registry.forgotten() > manifest.forgotten:
+            # Before the row: after a kill in between, the next collector comes here again.
+            with _disk_errors(), suppress(FileNotFoundError):
+                shutil.rmtree(folder / ADAPTER)
         report = replace(report, status=RoundStatus.FAILED, preference_ids=(), reason=str(error))
         _record(registry, report, manifest)
     return report
@@ -161,7 +176,7 @@ def _record(registry: PolicyRegistry, report: RoundReport, manifest: Manifest) -
         manifest.sha256,
         manifest.base_sha256,
         manifest.config_json,
-        began_ms=int(1000 * (manifest.made_at.timestamp() - report.seconds)),
+        forgotten=manifest.forgotten,
     )
 
 

@@ -26,6 +26,7 @@ from storage.conversations import ConversationLog
 from storage.database import Store
 from storage.feedback import FeedbackLog
 from storage.folder import DataFolder
+from storage.forgetting import Forgetting
 from storage.policy_registry import PolicyRegistry
 from storage.records import Choice, RoundStatus
 from storage.rounds import collect
@@ -108,6 +109,25 @@ def test_picks_become_a_version_that_speaks(world):
     assert world.feedback.unlearned() == []
     world.replies.engine.load(world.policies.current())
     assert world.replies.engine.policy_version == 1
+
+
+def test_what_is_forgotten_right_after_a_lesson_read_it_is_not_learned(world, monkeypatch):
+    world.pick(3)
+    learner = world.build()
+    read = learner._feedback.unlearned
+
+    def forgotten_then():
+        picks = read()
+        forgetting = Forgetting(world.store, world.policies, world.conversations)
+        forgetting.forget([picks[0].comparison.id], reason="the person asked")
+        return picks
+
+    monkeypatch.setattr(learner._feedback, "unlearned", forgotten_then)
+    assert learner.step().status is RoundStatus.ACCEPTED
+    [report] = collect(world.policies)
+    assert report.status is RoundStatus.FAILED and "forgotten" in report.reason
+    assert world.policies.current().id == 0
+    assert not (world.folder.rounds / "r000001" / "adapter").exists()
 
 
 def test_too_few_new_picks_wait(world):

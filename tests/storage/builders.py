@@ -138,7 +138,8 @@ class World:
 
     def leave(self, report: RoundReport) -> Path:
         accepted = report.status is RoundStatus.ACCEPTED
-        return leave(self.folder.rounds, report, write_adapter if accepted else None)
+        write = write_adapter if accepted else None
+        return leave(self.folder.rounds, report, write, forgotten=self.policies.forgotten())
 
     def learn(
         self, picks: Sequence[int], *, status: RoundStatus = RoundStatus.ACCEPTED
@@ -149,9 +150,14 @@ class World:
         return report
 
 
-def leave(folder: Path, report: RoundReport, write=None) -> Path:
+def leave(folder: Path, report: RoundReport, write=None, *, forgotten: int = 0) -> Path:
     return rounds.leave(
-        folder, report, base_sha256=BASE_SHA256, config_json='{"beta": 0.1}', write_adapter=write
+        folder,
+        report,
+        base_sha256=BASE_SHA256,
+        config_json='{"beta": 0.1}',
+        forgotten=forgotten,
+        write_adapter=write,
     )
 
 

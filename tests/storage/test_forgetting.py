@@ -21,9 +21,17 @@ from storage.folder import DataFolder
 from storage.forgetting import Forgetting
 from storage.opinions import OpinionLog
 from storage.rankings import RankingLog
-from storage.records import Choice, ComparisonId, ConversationId, Purpose, RoundStatus, Thumb
+from storage.records import (
+    Choice,
+    ComparisonId,
+    ConversationId,
+    PolicyVersionId,
+    Purpose,
+    RoundStatus,
+    Thumb,
+)
 from storage.slates import Orders
-from tests.storage.builders import World, completion
+from tests.storage.builders import World, completion, leave, write_adapter
 
 
 @pytest.fixture
@@ -102,6 +110,52 @@ def test_a_round_that_ran_meanwhile_is_not_kept(world, forgetting) -> None:
     [report] = rounds.collect(world.policies)
     assert report.status is RoundStatus.FAILED and "forgotten" in report.reason
     assert world.policies.versions()[-1].id == world.policies.current().id == 0
+    assert left(world) == ["r000001/MANIFEST.json", "r000001/report.json"]
+
+
+def left(world: World) -> list[str]:
+    """The files of all rounds."""
+    files = (path for path in world.folder.rounds.rglob("r0*/**/*") if path.is_file())
+    return sorted(path.relative_to(world.folder.rounds).as_posix() for path in files)
+
+
+def test_a_round_is_not_kept_however_long_ago_it_read_what_was_forgotten(world, forgetting) -> None:
+    pair, one = pick(world)
+    before = world.policies.forgotten()
+    forgetting.forget([pair.id], reason="")
+    time.sleep(0.01)
+    report = replace(world.report([one]), seconds=0.0)
+    folder = leave(world.folder.rounds, report, write_adapter, forgotten=before)
+    (folder / "adapter" / "adapter_config.json").unlink()  # a kill while the adapter was deleted
+    [report] = rounds.collect(world.policies)
+    assert report.status is RoundStatus.FAILED
+    assert left(world) == ["r000001/MANIFEST.json", "r000001/report.json"]
+
+
+def test_a_start_deletes_what_a_kill_left_of_what_was_forgotten(
+    world, forgetting, monkeypatch
+) -> None:
+    pair, one = pick(world)
+    world.learn([one])
+
+    def killed(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("storage.forgetting.delete_forgotten", killed)
+    with pytest.raises(KeyboardInterrupt):
+        forgetting.forget([pair.id], reason="")
+    assert world.policies.current().id == 0 and left(world)
+    rounds.sweep(world.policies)
+    assert left(world) == []
+
+
+def test_the_files_of_a_version_go_though_it_was_rejected_before(world, forgetting) -> None:
+    pair, one = pick(world)
+    world.learn([one])
+    world.policies.reject(PolicyVersionId(1), reason="rude")
+    assert forgetting.versions_that_saw([pair.id]) == []  # there is nothing left to be asked
+    assert forgetting.forget([pair.id], reason="").versions == ()
+    assert left(world) == []
 
 
 def test_a_deleted_chat_takes_its_lessons_along_only_if_asked_to(world, forgetting) -> None:
@@ -269,10 +323,15 @@ def test_a_temporary_chat_that_ends_costs_no_round(world, forgetting) -> None:
     assert report.status is RoundStatus.ACCEPTED
 
 
-def test_of_an_older_file_every_chat_may_have_taught_that_is_not_temporary(tmp_path: Path) -> None:
-    path = DataFolder(tmp_path).database
-    db = Database(path)
+def older(root: Path) -> Database:
+    """A database from before anybody noted what was taught and which files are to be gone."""
+    db = Database(DataFolder(root).database)
     migrations.migrations.apply(db, stop_before="m011")
+    return db
+
+
+def test_of_an_older_file_every_chat_may_have_taught_that_is_not_temporary(tmp_path: Path) -> None:
+    db = older(tmp_path)
     for learn, user in ((1, "local-person"), (0, "local-person"), (0, "temporary-1")):
         db.execute(
             "INSERT OR IGNORE INTO users VALUES (?, NULL, zeroblob(16), 'active', 0)", [user]
@@ -288,3 +347,35 @@ def test_of_an_older_file_every_chat_may_have_taught_that_is_not_temporary(tmp_p
     db.close()
     with (world := World.open(tmp_path)).store:
         assert list(world.store.read().table("taught_once").rows) == [{"conversation_id": 2}]
+
+
+def test_of_an_older_file_the_rounds_are_known_that_learned_from_something_forgotten(
+    tmp_path: Path,
+) -> None:
+    db = older(tmp_path)
+    reasons = ["learned from a deleted chat", "r000002 was exchanged", "because"]
+    for number, reason in enumerate(reasons, start=1):
+        add_version(db, number, "tainted" if number < 3 else "ready", reason)
+    add_round(db, 4, "failed", "Something was forgotten while it was made, so it is not kept.")
+    add_round(db, 5, "failed", "r000005 lacks or adds adapter/adapter_config.json.")
+    db.conn.commit()
+    db.close()
+    with (world := World.open(tmp_path)).store:
+        assert world.policies.forgotten_rounds() == [1, 4]
+
+
+def add_round(db: Database, number: int, status: str, reason: str) -> None:
+    db.execute(
+        "INSERT INTO rounds VALUES (?, 0, ?, 0, 'online_dpo', 0, ?, '{}', '{}', 0, ?, 0)",
+        [number, status, reason, "a" * 64],
+    )
+
+
+def add_version(db: Database, number: int, state: str, reason: str) -> None:
+    add_round(db, number, "accepted", "")
+    sha = "a" * 64
+    db.execute("INSERT INTO policy_versions VALUES (?, 0, ?, ?, 0)", [number, sha, sha])
+    db.execute(
+        "INSERT INTO version_states (version, state, reason, created_ms) VALUES (?, ?, ?, 0)",
+        [number, state, reason],
+    )

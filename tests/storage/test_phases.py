@@ -84,6 +84,7 @@ def leave(world: World, *, goes_live: bool, run_key: str = "a" * 64) -> RoundRep
         report,
         base_sha256=BASE_SHA256,
         config_json=json.dumps({"run_key": run_key}),
+        forgotten=0,
         write_adapter=fill,
     )
     return report

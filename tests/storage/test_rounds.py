@@ -81,6 +81,7 @@ def test_the_rounds_of_a_database_that_was_removed_are_not_taken_for_ours(world:
         world.report([pick]),
         base_sha256=BASE_SHA256,
         config_json="{}",
+        forgotten=0,
         write_adapter=write_adapter,
         clock=lambda: world.policies.get(BASE_VERSION).created_at.timestamp() - 1,
     )
@@ -152,6 +153,8 @@ def test_a_sweep_taints_what_lacks_bytes_though_it_does_not_serve(world: World) 
     rounds.sweep(world.policies)
     assert world.policies.current().id == 3
     assert world.policies.servable() == [0, 3]
+    rounds.sweep(world.policies)  # and leaves what is broken to the person
+    assert (world.folder.rounds / "r000002" / WEIGHTS).exists()
 
 
 def test_an_exchanged_folder_is_not_the_one_recorded(world: World) -> None:

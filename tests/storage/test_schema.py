@@ -136,6 +136,8 @@ FINE: dict[str, dict[str, Any]] = {
         "created_ms": 0,
     },
     "forgotten_dialogues": {"conversation_id": 5, "created_ms": 0},
+    # Round 1 made version 1.
+    "forgotten_rounds": {"number": 1, "created_ms": 0},
     "taught_once": {"conversation_id": 5},
     "rounds": {
         "number": 4,
@@ -330,6 +332,7 @@ def test_the_row_that_the_rules_are_tested_on_is_fine(lived_in: World, table: st
         ("imported_dialogues", {"conversation_id": 999}, "FOREIGN KEY"),
         ("imported_dialogues", {"row_sha256": "short"}, "CHECK"),
         ("forgotten_dialogues", {"conversation_id": 999}, "FOREIGN KEY"),
+        ("forgotten_rounds", {"number": 999}, "FOREIGN KEY"),
         ("taught_once", {"conversation_id": 999}, "FOREIGN KEY"),
         ("rounds", {"number": 2}, "UNIQUE"),
         ("rounds", {"number": 0, "parent": 0}, "CHECK"),
@@ -376,6 +379,7 @@ LOGS = (
     "demonstrations",
     "imported_dialogues",
     "forgotten_dialogues",
+    "forgotten_rounds",
     "rounds",
     "round_items",
     "policy_versions",
@@ -394,6 +398,7 @@ EMPTY = (
     "demonstrations",
     "imported_dialogues",
     "forgotten_dialogues",
+    "forgotten_rounds",
 )
 
 
