@@ -72,6 +72,8 @@ class DeskView:
     """The newest answer to ``slate``, if there was one."""
     held_out: bool
     """Whether the slate only measures."""
+    deletable: bool
+    """Whether the slate's message was written here: one of a chat goes with its chat."""
     failed: str
     """Why nothing came of the newest task, as a sentence."""
     notice: str
@@ -128,15 +130,13 @@ class RankingDesk:
             slate = None
             if self._job is None:
                 slate = self._log.slate(token) if token else self._log.open_slate()
-            held_out = (
-                slate is not None
-                and self._core.logs.conversations.get(slate.conversation_id).held_out
-            )
+            chat = self._core.logs.conversations.get(slate.conversation_id) if slate else None
             return DeskView(
                 writing=self._task if self._job is not None else None,
                 slate=slate,
                 ranking=self._log.answer_of(slate.id) if slate else None,
-                held_out=held_out,
+                held_out=chat is not None and chat.held_out,
+                deletable=chat is not None and chat.purpose is Purpose.RANKING,
                 failed="" if token else self._failed,
                 notice=self._notice if slate and slate.token == self._token else "",
             )
@@ -193,6 +193,23 @@ class RankingDesk:
                 slate.id, reason="learned from a ranking that was forgotten"
             )
         self._core.answered(slate.conversation_id)
+        return done
+
+    def versions_that_saw_answers(self, token: str) -> Sequence[PolicyVersionId]:
+        """The versions that deleting message and answers, with what was learned, would end."""
+        with sentences():
+            slate = self._log.slate(token)
+            return self._core.logs.forgetting.versions_that_saw_chat(slate.conversation_id)
+
+    def delete(self, token: str, *, unlearn: bool) -> Forgotten:
+        """Erase a message that was written here, and its answers; ``unlearn`` as for a chat."""
+        with self._core.lock, sentences():
+            slate = self._log.slate(token)
+            chat = self._core.logs.conversations.get(slate.conversation_id)
+            if chat.purpose is not Purpose.RANKING:
+                raise ChatError(tr("This message is part of a chat: delete the chat instead."))
+            done = self._core.logs.forgetting.delete_conversation(chat.id, unlearn=unlearn)
+        self._core.answered(chat.id)
         return done
 
     # --- Private -----------------------------------------------------------------------------

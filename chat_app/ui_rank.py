@@ -50,6 +50,10 @@ class RankPage:
         )
         parts.forget_yes.click(self.do_forget, [parts.token], **draws)
         parts.forget_no.click(lambda: show(visible=False), None, parts.confirm, **QUIET)
+        parts.delete.click(self.ask_delete, [parts.token], [*parts.deletion, parts.note], **QUIET)
+        parts.delete_all.click(self.do_delete_with_lessons, [parts.token], **draws)
+        parts.delete_only.click(self.do_delete, [parts.token], **draws)
+        parts.delete_no.click(lambda: show(visible=False), None, parts.confirm_delete, **QUIET)
 
     # --- Events ------------------------------------------------------------------------------
 
@@ -137,3 +141,22 @@ class RankPage:
         except ChatError as error:
             return self.draw(token) | {self._layout.note: line(str(error))}
         return self.draw() | {self._layout.failed: line(words.forgotten_line(done))}
+
+    def ask_delete(self, token: str) -> Update:
+        try:
+            return self._layout.draw_deletion(self._desk.versions_that_saw_answers(token))
+        except ChatError as error:
+            return {self._layout.note: line(str(error))}
+
+    def do_delete_with_lessons(self, token: str) -> Update:
+        return self._deleted(token, unlearn=True)
+
+    def do_delete(self, token: str) -> Update:
+        return self._deleted(token, unlearn=False)
+
+    def _deleted(self, token: str, *, unlearn: bool) -> Update:
+        try:
+            done = self._desk.delete(token, unlearn=unlearn)
+        except ChatError as error:
+            return self.draw(token) | {self._layout.note: line(str(error))}
+        return self.draw() | {self._layout.failed: line(words.deleted_line(done))}

@@ -16,6 +16,7 @@ from chat_app.ranking import ANSWERS, DeskView
 from chat_app.ui_parts import Update, hidden, line, show
 from chat_app.ui_rank_desk import desk_html
 from storage.rankings import RankingCounts
+from storage.records import PolicyVersionId
 from storage.slates import MAX_ANSWERS, MIN_ANSWERS, Ranking, RankingState
 
 PLACES = range(1, MAX_ANSWERS + 1)
@@ -83,6 +84,22 @@ class RankLayout:
                         self.skip = gr.Button(tr("Skip  [S]"), elem_id="rank-skip")
                     with gr.Accordion(tr("Keys, drag and ties"), open=False, elem_id="rank-help"):
                         gr.Markdown(tr(words.HELP))
+                    self._end()
+
+    def _end(self) -> None:
+        self.delete = gr.Button(
+            tr("Delete message and answers…"), visible=False, elem_id="delete-slate", size="md"
+        )
+        with gr.Column(
+            visible=False, elem_id="confirm-delete-slate", elem_classes="confirm"
+        ) as self.confirm_delete:
+            self.delete_text = gr.Markdown("")
+            with gr.Row():
+                self.delete_all = gr.Button(
+                    tr("Delete with lessons"), variant="stop", elem_id="delete-slate-all"
+                )
+                self.delete_only = gr.Button(tr("Delete them only"), elem_id="delete-slate-only")
+                self.delete_no = gr.Button(tr("Keep them"), elem_id="delete-slate-no")
 
     def _list(self) -> None:
         with gr.Accordion(tr("Your rankings"), open=False, elem_id="rankings-box") as self.box:
@@ -105,6 +122,11 @@ class RankLayout:
                     self.forget_no = gr.Button(tr("Keep it"), elem_id="forget-ranking-no")
 
     @property
+    def deletion(self) -> list[Any]:
+        """What ``draw_deletion`` may name."""
+        return [self.confirm_delete, self.delete_text, self.delete_all, self.delete_only]
+
+    @property
     def drawn(self) -> list[Any]:
         return [
             self.token,
@@ -124,6 +146,8 @@ class RankLayout:
             self.side,
             self.desk,
             self.note,
+            self.delete,
+            *self.deletion,
             self.counts,
             self.empty,
             self.list,
@@ -151,6 +175,8 @@ class RankLayout:
             self.side: show(visible=slate is not None),
             self.desk: desk_html(view, view.ranking.orders if view.ranking else None),
             self.note: line(""),
+            self.delete: show(visible=view.deletable),
+            self.confirm_delete: show(visible=False),
         }
         for pane in self.panes:
             text = (
@@ -160,6 +186,17 @@ class RankLayout:
             )
             update |= pane.draw(text, visible=pane.place <= shown, whole=slate is not None)
         return update
+
+    def draw_deletion(self, versions: Sequence[PolicyVersionId]) -> Update:
+        """What deleting takes away, and whether lessons are to go with it."""
+        return {
+            self.confirm_delete: show(visible=True),
+            self.delete_text: words.delete_warning(versions),
+            self.delete_all: show(visible=bool(versions)),
+            self.delete_only: gr.update(
+                value=tr("Delete them only") if versions else tr("Delete for good")
+            ),
+        }
 
     def draw_saved(self, done: DeskView | None) -> Update:
         """What was saved last on this page, with the ways back from it."""

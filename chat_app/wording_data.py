@@ -184,7 +184,7 @@ def forget_warning(versions: Sequence[PolicyVersionId]) -> str:
         "Their files are deleted. Your other choices stay and are learned anew. "
         "This cannot be undone.",
         len(versions),
-        versions=_listed(versions),
+        versions=listed(versions),
     )
 
 
@@ -194,7 +194,7 @@ def forgotten_line(done: Forgotten) -> str:
         return tr("Forgotten. No version had learned from it; {now} speaks on.", now=now)
     return tr(
         "Forgotten. {versions} will never speak again; {now} speaks now.",
-        versions=_listed(done.versions),
+        versions=listed(done.versions),
         now=now,
     )
 
@@ -205,12 +205,12 @@ def deleted_line(done: Forgotten) -> str:
     now = version_name(done.live)
     return tr(
         "The chat was deleted, with what {versions} learned; {now} speaks now.",
-        versions=_listed(done.versions),
+        versions=listed(done.versions),
         now=now,
     )
 
 
-def _listed(versions: Sequence[PolicyVersionId]) -> str:
+def listed(versions: Sequence[PolicyVersionId]) -> str:
     names = [f"v{version}" for version in versions]
     return (
         tr("{known} and {number} more", known=", ".join(names[:6]), number=len(names) - 6)
@@ -298,13 +298,18 @@ def import_progress_line(progress: ImportProgress) -> str:
 def delete_warning(versions: Sequence[PolicyVersionId]) -> str:
     """What deleting a chat does, with and without what was learned from it."""
     line = tr("Everything said in this chat is erased, and its choices teach nothing any more.")
+    return with_lessons(line, versions)
+
+
+def with_lessons(line: str, versions: Sequence[PolicyVersionId]) -> str:
+    """What is erased, and what versions know of it."""
     if not versions:
         return tr("{line} No version has learned from it. This cannot be undone.", line=line)
     return tr(
         "{line} {versions} learned from it, or after it: keep them, or let them never "
         "speak again. This cannot be undone.",
         line=line,
-        versions=_listed(versions),
+        versions=listed(versions),
     )
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from chat_app.language import N_, Words, tr, tr_n, upper_first
 from chat_app.ranking import DeskView, Task
 from chat_app.wording import age, version_name
+from chat_app.wording_data import listed, with_lessons
 from learner.protocols import Draft, Stage
 from storage.forgetting import Forgotten
 from storage.rankings import RankingCounts
@@ -204,3 +205,19 @@ def forgotten_line(done: Forgotten) -> str:
     if not done.versions:
         return tr("Forgotten: nothing is ever trained on it.")
     return tr("Forgotten. {version} speaks now.", version=upper_first(version_name(done.live)))
+
+
+def delete_warning(versions: Sequence[PolicyVersionId]) -> str:
+    """What deleting a message and its answers does, with and without what was learned."""
+    line = tr("Your message and its answers are erased, and their order teaches nothing any more.")
+    return with_lessons(line, versions)
+
+
+def deleted_line(done: Forgotten) -> str:
+    if not done.versions:
+        return tr("Message and answers were deleted.")
+    return tr(
+        "Message and answers were deleted, with what {versions} learned; {now} speaks now.",
+        versions=listed(done.versions),
+        now=version_name(done.live),
+    )

@@ -8,7 +8,8 @@ from chat_app.errors import ChatError
 from chat_app.ranking import TOO_ALIKE
 from learner.engine.scripted import ScriptedReplyMaker
 from learner.errors import AdapterLoadError
-from storage.records import Purpose
+from storage.imports import ImportedRanking, ImportLog
+from storage.records import Message, Purpose, Role
 from storage.slates import Criterion, Orders, RankingState
 from tests.chat_app.makers import GatedReplyMaker, scripted
 from tests.storage.builders import World, completion
@@ -192,3 +193,70 @@ def test_a_forgotten_ranking_teaches_nothing(serve, world: World) -> None:
     assert service.ranking.versions_that_saw(slate.token) == [1]
     assert service.ranking.forget(slate.token).live == 0
     assert service._logs.rankings.rankings() == []
+
+
+PRIVATE = "a message that nobody wants to keep"
+
+
+def on_disk(world: World, text: str) -> bool:
+    return any(text.encode() in file.read_bytes() for file in world.folder.root.glob("twofold.db*"))
+
+
+@pytest.mark.parametrize("ranked", [True, False])
+def test_a_message_is_deleted_with_its_answers_before_and_after_it_is_ranked(
+    serve, world: World, ranked: bool
+) -> None:
+    service = serve(scripted())
+    slate = written(service, 2, PRIVATE)
+    if ranked:
+        service.ranking.save(slate.token, order(1, 2))
+    assert service.ranking.view(slate.token).deletable
+    assert on_disk(world, PRIVATE)
+    assert service.ranking.delete(slate.token, unlearn=False).versions == ()
+    service.drain()
+    assert not on_disk(world, PRIVATE)
+    assert service.ranking.list() == [] and service.ranking.view().slate is None
+    with pytest.raises(ChatError):
+        service.ranking.delete(slate.token, unlearn=False)
+    world.feedback.verify_chain()
+
+
+@pytest.mark.parametrize("unlearn", [True, False])
+def test_a_ranking_out_of_a_file_is_deleted_with_its_lessons_if_asked_to(
+    serve, world: World, unlearn: bool
+) -> None:
+    service = serve(scripted())
+    ImportLog(world.store).add(
+        [
+            ImportedRanking(
+                prompt=(Message(role=Role.USER, content=PRIVATE),),
+                answers=(completion("one"), completion("two")),
+                orders=order(2, 1),
+                token=None,
+                held_out=False,
+                decision_ms=0,
+                row_sha256="a" * 64,
+                meta_json="{}",
+            )
+        ]
+    )
+    world.learn([world.pick()])
+    [ranking] = service.ranking.list()
+    token = ranking.slate.token
+    assert service.ranking.view(token).deletable
+    assert service.ranking.versions_that_saw_answers(token) == [1]
+    done = service.ranking.delete(token, unlearn=unlearn)
+    assert (done.versions, done.live) == (((1,), 0) if unlearn else ((), 1))
+    assert not on_disk(world, PRIVATE)
+
+
+def test_a_message_of_a_chat_goes_with_its_chat_only(serve, world: World) -> None:
+    service = serve(scripted())
+    turn = world.prompt(text=SKY)
+    service.ranking.begin_more(turn.conversation_id, turn.id, 2)
+    service.drain()
+    view = service.ranking.view()
+    assert not view.deletable
+    with pytest.raises(ChatError, match="delete the chat"):
+        service.ranking.delete(view.slate.token, unlearn=False)
+    assert [one.title for one in service.shelf.list()] == [SKY]

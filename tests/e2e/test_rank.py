@@ -1,12 +1,16 @@
 """The Rank tab in a browser: write answers, order them by key, button and mouse, save, undo."""
 
+from dataclasses import replace
+
 import pytest
 from playwright.sync_api import expect
 
 from learner.engine.scripted import ScriptedAsking
+from storage.records import PreferenceId
 from storage.slates import Criterion, RankingState
 from tests.e2e.conftest import demo
-from tests.e2e.test_page import assert_fits
+from tests.e2e.test_page import assert_fits, lesson
+from tests.storage.builders import leave, write_adapter
 
 pytestmark = [
     pytest.mark.pages,
@@ -171,6 +175,36 @@ def test_answers_are_ranked_by_button_and_mouse_and_changed_later(site, person):
         assert db.table("forgotten_slates").count == 1
 
 
+def test_a_message_is_deleted_with_its_answers_and_what_was_learned(site, person):
+    open_rank(person, site)
+    ask(person, answers=2)
+    person.part("delete-slate").click()
+    confirm = person.part("confirm-delete-slate")
+    expect(confirm).to_contain_text("No version has learned from it")
+    expect(person.part("delete-slate-all")).to_be_hidden()
+    person.part("delete-slate-no").click()
+    expect(confirm).to_be_hidden()
+    person.part("delete-slate").click()
+    person.part("delete-slate-only").click()
+    expect(person.part("rank-failed")).to_have_text("Message and answers were deleted.")
+    expect(person.part("rank-slate")).to_be_hidden()
+
+    ask(person, answers=2)
+    person.page.keyboard.press("r")
+    person.part("rank-save").click()
+    expect(person.part("rank-saved")).to_contain_text("Saved")
+    untaught = replace(lesson(site, [1]), preference_ids=(), attempted_through=PreferenceId(0))
+    leave(site.folder.rounds, untaught, write_adapter)
+    expect(person.part("status")).to_contain_text("v1")
+    person.part("rank-change").click()
+    person.part("delete-slate").click()
+    expect(confirm).to_contain_text("v1 learned from it")
+    person.part("delete-slate-all").click()
+    expect(person.part("rank-failed")).to_contain_text("deleted, with what v1 learned")
+    assert site.policies.current().id == 0
+    assert site.service.ranking.list() == []
+
+
 def test_a_reload_keeps_the_slate_and_the_order_begun(site, person):
     open_rank(person, site)
     ask(person)
@@ -196,6 +230,7 @@ def test_answers_to_a_message_of_the_chat_are_ranked(site, person):
     expect(person.part("rank-prompt")).to_contain_text(SKY)
     expect(person.page.locator(".answer:visible")).to_have_count(4)
     expect(left(person)).to_contain_text("Best first")
+    expect(person.part("delete-slate")).to_be_hidden()  # it goes with its chat
     assert person.replies.first.inner_text()[:20] in person.part("rank-answers").inner_text()
     person.page.keyboard.press("r")
     expect_order(person, [1, 2, 3, 4])
@@ -220,6 +255,6 @@ def test_the_rank_tab_fits_a_phone(site, new_person, scheme):
     person.page.get_by_role("button", name="Tie the rest").tap()
     expect_order(person, [2], [1, 3])
     assert_fits(person.page)
-    for name in ("rank-save", "rank-skip", "take-1", "rank-write"):
+    for name in ("rank-save", "rank-skip", "take-1", "rank-write", "delete-slate"):
         assert person.part(name).bounding_box()["height"] >= 44
     assert person.errors == []
