@@ -7,8 +7,9 @@ that run. A file that cannot be read is told and left as it is.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 from chat_app.errors import ChatError
 from chat_app.settings import Language, Learning, Settings
@@ -41,18 +42,28 @@ class SavedSettings:
 
 AT_NEXT_START = frozenset({"model", "language", "learn", "min_picks"})
 """Read by what is built once; all else takes effect with the next reply."""
-NAMES = frozenset(field.name for field in fields(SavedSettings))
+KINDS = {field.name: get_args(field.type)[0] for field in fields(SavedSettings)}
+SPOKEN = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
+
+E = TypeVar("E", bound=StrEnum)
 
 
 def read_saved(path: Path) -> SavedSettings:
-    """Raises ChatError where there is a file that cannot be read."""
+    """Raises ChatError where there is a file that cannot be read, or holds what is not allowed."""
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        return SavedSettings(**{name: said[name] for name in NAMES if name in said})
+        saved = _saved(json.loads(path.read_text(encoding="utf-8")))
+        with_saved(Settings(data=path.parent), saved.given)
     except (FileNotFoundError, NotADirectoryError):  # the folder itself is complained of later
         return SavedSettings()
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise ChatError(f"{path} cannot be read ({error}): mend it, or remove it.") from error
+    return saved
+
+
+def _saved(said: object) -> SavedSettings:
+    if not isinstance(said, dict):
+        raise ValueError("it is no JSON object")  # noqa: TRY004 - of the file, not of the program
+    return SavedSettings(**{name: said[name] for name in KINDS if name in said})
 
 
 def write_saved(path: Path, saved: SavedSettings) -> None:
@@ -63,6 +74,8 @@ def write_saved(path: Path, saved: SavedSettings) -> None:
 
 def with_saved(settings: Settings, values: Mapping[str, Any]) -> Settings:
     """``settings`` with these values in place. Raises ValueError for one that is not allowed."""
+    for name, value in values.items():
+        _check_kind(name, value)
     sampling = replace(
         settings.engine.sampling,
         **_some(values, {name: name for name in ("temperature", "top_k", "top_p")}),
@@ -71,7 +84,7 @@ def with_saved(settings: Settings, values: Mapping[str, Any]) -> Settings:
     ask = replace(
         settings.ask,
         **_some(values, {"candidates": "candidates", "budget": "budget_share"}),
-        **({"mode": AskMode(values["ask"])} if "ask" in values else {}),
+        **({"mode": _one_of(AskMode, values, "ask")} if "ask" in values else {}),
     )
     return replace(
         settings,
@@ -79,9 +92,24 @@ def with_saved(settings: Settings, values: Mapping[str, Any]) -> Settings:
         engine=replace(settings.engine, sampling=sampling),
         online=replace(settings.online, **_some(values, {"min_picks": "min_preferences"})),
         **_some(values, {name: name for name in ("model", "api", "api_log")}),
-        **({"learning": Learning(values["learn"])} if "learn" in values else {}),
-        **({"language": Language(values["language"])} if "language" in values else {}),
+        **({"learning": _one_of(Learning, values, "learn")} if "learn" in values else {}),
+        **({"language": _one_of(Language, values, "language")} if "language" in values else {}),
     )
+
+
+def _check_kind(name: str, value: object) -> None:
+    if name == "model" and value is None:
+        return  # the built-in one
+    kind = KINDS[name]
+    fits = isinstance(value, int | float if kind is float else kind)
+    if not fits or (isinstance(value, bool) and kind is not bool):
+        raise ValueError(f"{name} must be {SPOKEN[kind]}, got {value!r}")
+
+
+def _one_of(kind: type[E], values: Mapping[str, Any], name: str) -> E:
+    if values[name] not in list(kind):
+        raise ValueError(f"{name} must be one of {', '.join(kind)}, got {values[name]!r}")
+    return kind(values[name])
 
 
 def _some(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

@@ -135,6 +135,8 @@ class SettingsService:
             raise ChatError(
                 tr("A lean lies between -{MAX_LEAN:g} and {MAX_LEAN:g}.", MAX_LEAN=MAX_LEAN)
             )
+        if self.lean().get(name, 0) == value:
+            return  # a fit takes seconds
         with self._lock:
             write_lean(self._folder.taste, self.lean() | {name: float(value)})
         self._refit()

@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 import gradio as gr
 
+from chat_app.language import N_, tr
+
 # Gradio builds a component anew for each update that names it, and each Chatbot works out the JSON
 # schema of its data again: a quarter of what an update of a growing reply cost. It is the same one
 # for all of them. (In a class of our own, Gradio would write a .pyi file beside the source.)
@@ -35,6 +37,24 @@ STREAM = EACH | {"queue": True}
 LAST = QUIET | {"trigger_mode": "always_last"}
 """Of a listener whose newest event counts: it is answered after the one before, with what the page
 holds then."""
+
+SLID = LAST | {"preprocess": False}
+"""Of a slider: it hands on what its box holds, empty or out of range too, which Gradio would refuse
+in words of its own; ``unfit`` has ours."""
+
+
+def unfit(slider: gr.Slider, value: object, now: float) -> str:
+    """Why the slider cannot take this value, or nothing; ``now`` is what stays set."""
+    whole = slider.precision == 0
+    within = isinstance(value, int | float) and slider.minimum <= value <= slider.maximum
+    if within and (not whole or isinstance(value, int)):
+        return ""
+    told = (
+        N_("{name}: enter a whole number from {low} to {high}. It stays at {now}.")
+        if whole
+        else N_("{name}: enter a number from {low:g} to {high:g}. It stays at {now:g}.")
+    )
+    return tr(told, name=slider.label, low=slider.minimum, high=slider.maximum, now=now)
 
 
 def line(sentence: str) -> Update:

@@ -17,7 +17,7 @@ from chat_app.language import N_, Words, tr
 from chat_app.settings import Language, Learning
 from chat_app.settings_service import SettingsService
 from chat_app.ui_api import ApiPanel
-from chat_app.ui_parts import LAST, QUIET, Update, line
+from chat_app.ui_parts import LAST, QUIET, SLID, Update, line, unfit
 from learner.config import AskMode
 
 # The class is Gradio's own mark of its dark theme.
@@ -91,10 +91,20 @@ class SettingsPage:
                 )
             with gr.Row():
                 self.top_k = gr.Slider(
-                    1, 200, step=1, label=tr("Top-k"), info=tr("Likeliest tokens drawn from.")
+                    1,
+                    200,
+                    step=1,
+                    precision=0,
+                    label=tr("Top-k"),
+                    info=tr("Likeliest tokens drawn from."),
                 )
                 self.max_new_tokens = gr.Slider(
-                    16, 512, step=16, label=tr("Longest reply"), info=tr("In tokens, about words.")
+                    16,
+                    512,
+                    step=16,
+                    precision=0,
+                    label=tr("Longest reply"),
+                    info=tr("In tokens, about words."),
                 )
         with gr.Accordion(tr("Asking"), elem_id="settings-asking"):
             self.ask = gr.Radio(
@@ -111,7 +121,12 @@ class SettingsPage:
                     info=tr("Share of replies that may be questions."),
                 )
                 self.candidates = gr.Slider(
-                    2, 8, step=1, label=tr("Drafts per message"), info=tr("More takes longer.")
+                    2,
+                    8,
+                    step=1,
+                    precision=0,
+                    label=tr("Drafts per message"),
+                    info=tr("More takes longer."),
                 )
         with gr.Accordion(tr("Learner"), open=False, elem_id="settings-learner"):
             self.learn = gr.Radio(
@@ -120,7 +135,7 @@ class SettingsPage:
                 elem_id="learn-mode",
             )
             self.min_picks = gr.Slider(
-                1, 32, step=1, label=tr("Choices per lesson (at the next start)")
+                1, 32, step=1, precision=0, label=tr("Choices per lesson (at the next start)")
             )
         with gr.Accordion(tr("Language"), open=False, elem_id="settings-language"):
             self.language = gr.Radio(
@@ -175,23 +190,23 @@ class SettingsPage:
                 elem_id="cli-hint",
             )
         self.reset = gr.Button(tr("Back to the defaults"), elem_id="settings-reset", size="md")
-        self.live = {
+        self.sliders = {
             "temperature": self.temperature,
             "top_p": self.top_p,
             "top_k": self.top_k,
             "max_new_tokens": self.max_new_tokens,
             "budget": self.budget,
             "candidates": self.candidates,
+            "min_picks": self.min_picks,
         }
 
     def bind(self, page: gr.Blocks, tab: gr.Tab) -> None:
         said = [self.note, self.command]
         shown = [
-            *self.live.values(),
+            *self.sliders.values(),
             self.ask,
             self.learn,
             self.language,
-            self.min_picks,
             self.model,
             self.privacy,
             self.backup_said,
@@ -199,8 +214,8 @@ class SettingsPage:
             *said,
         ]
         tab.select(self.open, None, shown, **QUIET)
-        for name, slider in (self.live | {"min_picks": self.min_picks}).items():
-            slider.release(partial(self.save, name), [slider], said, **LAST)
+        for name, slider in self.sliders.items():
+            slider.release(partial(self.slide, name), [slider], [slider, *said], **SLID)
         choices = {"ask": self.ask, "learn": self.learn, "language": self.language}
         for name, radio in choices.items():
             radio.input(partial(self.save, name), [radio], said, **LAST)
@@ -222,19 +237,15 @@ class SettingsPage:
     # --- Events ------------------------------------------------------------------------------
 
     def open(self, request: gr.Request) -> Update:
-        now = self._settings.current
-        sampling, saved = now.engine.sampling, self._settings.saved
+        try:
+            now, saved, numbers = self._settings.current, self._settings.saved, self._numbers()
+        except ChatError as error:
+            return {self.note: line(str(error))}
         return {
-            self.temperature: sampling.temperature,
-            self.top_p: sampling.top_p,
-            self.top_k: sampling.top_k,
-            self.max_new_tokens: sampling.max_new_tokens,
-            self.budget: now.ask.budget_share,
-            self.candidates: now.ask.candidates,
+            **{slider: numbers[name] for name, slider in self.sliders.items()},
             self.ask: now.ask.mode.value,
             self.learn: saved.learn or now.learning.value,
             self.language: saved.language or now.language.value,
-            self.min_picks: saved.min_picks or now.online.min_preferences,
             self.model: saved.model or now.model or "",
             self.privacy: self._privacy_html(),
             self.backup_said: line(""),
@@ -242,6 +253,17 @@ class SettingsPage:
             self.command: self._settings.command_line(),
             **self._api.draw(request),
         }
+
+    def slide(self, name: str, value: float | None) -> Update:
+        """Save what a slider holds; what it cannot take is told, and the slider goes back."""
+        slider = self.sliders[name]
+        try:
+            now = self._numbers()[name]
+        except ChatError as error:
+            return {self.note: line(str(error))}
+        if told := unfit(slider, value, now):
+            return {slider: now, self.note: line(told)}
+        return self.save(name, value)
 
     def save(self, name: str, value: Any) -> Update:  # noqa: ANN401 - what the part holds
         try:
@@ -281,6 +303,20 @@ class SettingsPage:
         }
 
     # --- Drawing -----------------------------------------------------------------------------
+
+    def _numbers(self) -> dict[str, float]:
+        """What each slider shows: what counts now, or waits for the next start."""
+        now, saved = self._settings.current, self._settings.saved
+        sampling = now.engine.sampling
+        return {
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+            "max_new_tokens": sampling.max_new_tokens,
+            "budget": now.ask.budget_share,
+            "candidates": now.ask.candidates,
+            "min_picks": saved.min_picks or now.online.min_preferences,
+        }
 
     def _privacy_html(self) -> str:
         sizes = self._settings.sizes()

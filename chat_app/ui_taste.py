@@ -1,6 +1,7 @@
 """What it has learned of a person's taste, in words, and the person's own word beside it."""
 
 from collections.abc import Mapping
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -11,7 +12,7 @@ from chat_app.errors import ChatError
 from chat_app.language import tr, upper_first
 from chat_app.learning_service import LearningService
 from chat_app.settings_service import SettingsService
-from chat_app.ui_parts import LAST, QUIET, Update, line
+from chat_app.ui_parts import QUIET, SLID, Update, line, unfit
 from learner.reward.lean_file import MAX_LEAN
 from learner.reward.style import STYLE_NAMES
 
@@ -67,35 +68,31 @@ class TastePanel:
 
     def bind(self) -> None:
         for name, slider in self.sliders.items():
-            slider.release(
-                lambda value, name=name: self.lean(name, value), [slider], self.said, **LAST
-            )
+            slider.release(partial(self.lean, name), [slider], [slider, self.said], **SLID)
         self.clear.click(self.unlean, None, [*self.sliders.values(), self.said], **QUIET)
-        self.budget.release(self.set_budget, [self.budget], self.budget_said, **LAST)
+        self.budget.release(self.set_budget, [self.budget], [self.budget, self.budget_said], **SLID)
 
     # --- Events ------------------------------------------------------------------------------
 
     def draw(self) -> Update:
         lean = self._settings.lean()
-        share = self._settings.current.ask.budget_share
         return {
             **{slider: lean.get(name, 0) for name, slider in self.sliders.items()},
-            self.budget: round(100 * share),
+            self.budget: self._percent(),
             self.said: line(""),
             self.budget_said: line(""),
         }
 
     def lean(self, name: str, value: float) -> Update:
+        slider, now = self.sliders[name], self._settings.lean().get(name, 0)
+        if told := unfit(slider, value, now):
+            return {slider: now, self.said: line(told)}
         try:
             self._settings.set_lean(name, value)
         except ChatError as error:
-            return line(str(error))
-        return line(
-            tr(
-                "{name}: saved. It counts from the next reply on.",
-                name=upper_first(wording_learning.trait(name)),
-            )
-        )
+            return {self.said: line(str(error))}
+        said = tr("{name}: saved. It counts from the next reply on.", name=slider.label)
+        return {self.said: line(said)}
 
     def unlean(self) -> Update:
         for name in self._settings.lean():
@@ -106,13 +103,19 @@ class TastePanel:
         }
 
     def set_budget(self, percent: float) -> Update:
+        now = self._percent()
+        if told := unfit(self.budget, percent, now):
+            return {self.budget: now, self.budget_said: line(told)}
         try:
             self._settings.change({"budget": percent / 100})
         except ChatError as error:
-            return line(str(error))
-        return line(tr("Saved. It counts from the next reply on."))
+            return {self.budget_said: line(str(error))}
+        return {self.budget_said: line(tr("Saved. It counts from the next reply on."))}
 
     # --- Drawing -----------------------------------------------------------------------------
+
+    def _percent(self) -> int:
+        return round(100 * self._settings.current.ask.budget_share)
 
     @staticmethod
     def learned_html(weights: Mapping[str, float]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from learner.update_config import DpoConfig, UpdateConfig
+from storage.checks import check_whole
 from storage.records import Sampling
 
 
@@ -103,12 +104,8 @@ class RewardConfig:
     """Standard deviations subtracted from the mean reward when the best reply is chosen."""
 
     def __post_init__(self) -> None:
-        if self.draws < 2:
-            raise ValueError(f"draws must be at least 2, got {self.draws}")
-        if self.hidden_components < 0:
-            raise ValueError(
-                f"hidden_components must not be negative, got {self.hidden_components}"
-            )
+        check_whole("draws", self.draws, 2)
+        check_whole("hidden_components", self.hidden_components, 0)
         for name in (
             "style_prior_std",
             "hidden_prior_stds",
@@ -167,16 +164,10 @@ class AskConfig:
     """Replies at least this similar (0 to 1) are never shown as a pair."""
 
     def __post_init__(self) -> None:
-        if not 2 <= self.candidates <= 16:
-            raise ValueError(f"candidates must be 2 to 16, got {self.candidates}")
-        if self.styled < 0:
-            raise ValueError(f"styled must not be negative, got {self.styled}")
-        if self.commit_after_tokens < 1:
-            raise ValueError(
-                f"commit_after_tokens must be positive, got {self.commit_after_tokens}"
-            )
-        if self.burn_in < 0:
-            raise ValueError(f"burn_in must not be negative, got {self.burn_in}")
+        check_whole("candidates", self.candidates, 2, 16)
+        check_whole("styled", self.styled, 0)
+        check_whole("commit_after_tokens", self.commit_after_tokens, 1)
+        check_whole("burn_in", self.burn_in, 0)
         if self.early_answers <= 0:
             raise ValueError(f"early_answers must be positive, got {self.early_answers}")
         for name in (
@@ -260,6 +251,9 @@ class OnlineConfig:
     update: UpdateConfig = field(default_factory=UpdateConfig)
     """Which rule moves the policy; ``dpo`` holds the settings of the default one."""
     gate: GateConfig = field(default_factory=GateConfig)
+
+    def __post_init__(self) -> None:
+        check_whole("min_preferences", self.min_preferences, 1)
 
 
 class Prompting(StrEnum):

@@ -13,6 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NewType
 
+from storage.checks import check_whole
+
 UserId = NewType("UserId", str)
 ConversationId = NewType("ConversationId", int)
 TurnId = NewType("TurnId", int)
@@ -189,12 +191,10 @@ class Sampling:
     def __post_init__(self) -> None:
         if not 0.0 <= self.temperature <= 5.0:
             raise ValueError(f"temperature must lie in [0, 5], got {self.temperature}")
-        if self.top_k < 1:
-            raise ValueError(f"top_k must be at least 1, got {self.top_k}")
+        check_whole("top_k", self.top_k, 1)
         if not 0.0 < self.top_p <= 1.0:
             raise ValueError(f"top_p must lie in (0, 1], got {self.top_p}")
-        if self.max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}")
+        check_whole("max_new_tokens", self.max_new_tokens, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -161,6 +161,26 @@ def test_a_torn_settings_file_is_told(twofold, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    ("saved", "name"),
+    [
+        ('{"temperature": "hot"}', "temperature"),
+        ('{"candidates": "4"}', "candidates"),
+        ('{"candidates": 3.5}', "candidates"),
+        ('{"top_k": 0}', "top_k"),
+        ('{"ask": 3}', "ask"),
+        ("[1]", "no JSON object"),
+    ],
+)
+def test_a_settings_file_with_a_value_that_is_not_allowed_is_told(
+    twofold, tmp_path: Path, saved: str, name: str
+):
+    DataFolder(tmp_path).settings.write_text(saved)
+    answer = twofold("serve", "--no-open", "--data", tmp_path)
+    assert answer.status == 2 and "mend it, or remove it" in answer.err
+    assert name in answer.err and "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize(
     "args",
     [
         ("serve", "--temperature", 9),

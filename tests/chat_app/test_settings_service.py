@@ -59,6 +59,44 @@ def test_a_value_that_is_not_allowed_changes_nothing(settings, applied, world) -
     assert applied == [] and not world.folder.settings.exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("candidates", 3.5, "a whole number"),
+        ("candidates", "4", "a whole number"),
+        ("candidates", True, "a whole number"),
+        ("top_k", 7.5, "a whole number"),
+        ("max_new_tokens", 100.5, "a whole number"),
+        ("min_picks", 2.5, "a whole number"),
+        ("min_picks", 0, "a whole number of at least 1"),
+        ("temperature", None, "a number"),
+        ("temperature", "hot", "a number"),
+        ("budget", [], "a number"),
+        ("api", "no", "true or false"),
+        ("ask", 3, "a text"),
+        ("learn", "often", "one of on, reward-only, off"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_by_name_on_the_page_and_in_the_file(
+    settings, applied, world, name, value, wanted
+) -> None:
+    told = f"{'min_preferences' if value == 0 else name} must be {wanted}"
+    with pytest.raises(ChatError, match=told):
+        settings.change({name: value})
+    assert applied == [] and not world.folder.settings.exists()
+    if value is not None:  # which is the default, in the file
+        world.folder.settings.write_text(json.dumps({name: value}))
+        with pytest.raises(ChatError, match=f"{told}.*mend it, or remove it"):
+            read_saved(world.folder.settings)
+
+
+def test_a_settings_file_is_an_object_or_told(settings, world) -> None:
+    for torn in ("[1]", "3", '"ask"'):
+        world.folder.settings.write_text(torn)
+        with pytest.raises(ChatError, match="no JSON object"):
+            read_saved(world.folder.settings)
+
+
 def test_the_next_start_takes_up_what_was_saved(settings, world) -> None:
     settings.change({"budget": 0.1, "learn": "reward-only", "model": "some/model", "top_k": 7})
     again = with_saved(Settings(data=world.folder.root), settings.saved.given)
@@ -75,6 +113,7 @@ def test_a_settings_file_that_is_torn_is_told_and_left_alone(settings, world) ->
 
 def test_a_lean_is_kept_within_bounds_and_reaches_the_judges(settings, applied, world) -> None:
     settings.set_lean("longer", -1.5)
+    settings.set_lean("longer", -1.5)  # nothing new: the judges are not asked again
     assert settings.lean() == {"longer": -1.5} and applied == ["refit"]
     settings.set_lean("longer", 0)
     assert settings.lean() == {} and json.loads(world.folder.taste.read_text()) == {}

@@ -51,6 +51,18 @@ def test_asking_always_counts_from_the_next_reply_on(quick, person):
     assert not quick.tabs.settings.saved.given
 
 
+def test_an_emptied_number_is_told_and_comes_back(quick, person):
+    person.visit(quick.address)
+    person.open_tab("Settings")
+    drafts = person.part("settings-asking").get_by_role("spinbutton").last
+    expect(drafts).to_have_value("4")
+    drafts.fill("3.5")
+    drafts.blur()
+    expect(person.part("settings-note")).to_contain_text("enter a whole number from 2 to 8")
+    expect(drafts).to_have_value("4")
+    assert not quick.tabs.settings.saved.given
+
+
 def test_theme_and_keys_are_kept_in_the_browser(quick, new_person):
     person = new_person(color_scheme="light")
     person.visit(quick.address)
