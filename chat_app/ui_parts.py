@@ -40,7 +40,7 @@ holds then."""
 
 SLID = LAST | {"preprocess": False}
 """Of a slider: it hands on what its box holds, empty or out of range too, which Gradio would refuse
-in words of its own; ``unfit`` has ours."""
+in words of its own; ``unfit`` has ours. page.js has keys count as letting go."""
 
 
 def unfit(slider: gr.Slider, value: object, now: float) -> str:

@@ -112,6 +112,12 @@
   document.addEventListener("click", (event) => {
     if (event.target.closest?.("#open-keys")) toggleKeys();
   });
+  // Gradio saves a slider when the pointer lets go of it; what keys and screen readers set counts, too.
+  document.addEventListener("change", ({ target }) => {
+    if (target.matches?.("input[type=range]")) {
+      target.dispatchEvent(new PointerEvent("pointerup", { bubbles: true }));
+    }
+  });
 
   // On a phone the list of chats would cover the chat: it starts closed and closes after a choice.
   const narrow = window.matchMedia("(max-width: 768px)");

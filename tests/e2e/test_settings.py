@@ -8,6 +8,7 @@ from learner.config import AskMode
 from learner.engine.scripted import ScriptedAsking
 from storage.database import Store
 from tests.e2e.conftest import demo
+from tests.e2e.page import until
 from tests.e2e.test_page import assert_fits
 
 pytestmark = [
@@ -49,6 +50,14 @@ def test_asking_always_counts_from_the_next_reply_on(quick, person):
     person.part("settings-reset").click()
     expect(person.part("settings-note")).to_contain_text("as in the beginning")
     assert not quick.tabs.settings.saved.given
+
+
+def test_a_slider_that_is_set_with_keys_is_saved(quick, person):
+    person.visit(quick.address)
+    person.open_tab("Settings")
+    person.part("settings-replies").get_by_role("slider").first.press("ArrowRight")
+    expect(person.part("settings-note")).to_contain_text("Saved")
+    until(lambda: quick.tabs.settings.current.engine.sampling.temperature == pytest.approx(0.85))
 
 
 def test_an_emptied_number_is_told_and_comes_back(quick, person):
