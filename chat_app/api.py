@@ -5,7 +5,6 @@ lets nobody in from elsewhere.
 """
 
 import asyncio
-import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
@@ -20,20 +19,20 @@ from chat_app.errors import ChatError
 from chat_app.openai_shapes import (
     END,
     FINISHES,
+    THUMBS,
     ApiError,
     Asked,
     chunk,
     event,
     models_body,
+    read_feedback,
     read_request,
     reply_body,
 )
-from storage.records import Thumb, TurnId
 
 MAX_BODY_BYTES = 2**20
 LOOK_S = 0.5
 """A client that has gone is noticed this soon; its reply then ends."""
-THUMBS = {"up": Thumb.UP, "down": Thumb.DOWN, "none": Thumb.NONE}
 ID = "chatcmpl-"
 
 Heard = str | Told | ApiError
@@ -102,19 +101,12 @@ class Api:
             )
 
     def _rate(self, body: bytes) -> Response:
+        rated = read_feedback(body)
         try:
-            given = json.loads(body)
-            thumb = THUMBS[given["rating"]]
-            turn = TurnId(int(given["id"].removeprefix(ID)))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ApiError(
-                "Say the id of a reply that was kept, and a rating: up, down or none."
-            ) from error
-        try:
-            self._completions.rate(turn, thumb)
+            self._completions.rate(rated.id.removeprefix(ID), THUMBS[rated.rating])
         except ChatError as error:
             raise ApiError(str(error), status=404, param="id") from error
-        return JSONResponse({"id": given["id"], "object": "feedback", "rating": given["rating"]})
+        return JSONResponse({"id": rated.id, "object": "feedback", "rating": rated.rating})
 
 
 class Answer:
@@ -172,7 +164,7 @@ class Answer:
 
     def _name(self, told: Told) -> str:
         """What feedback calls a reply that was kept."""
-        return self._id if told.turn_id is None else f"{ID}{told.turn_id}"
+        return self._id if told.kept is None else f"{ID}{told.kept}"
 
 
 async def _body(request: Request) -> bytes:

@@ -17,7 +17,7 @@ from chat_app.settings import Settings
 from learner.errors import LearnerError, PromptTooLongError
 from learner.protocols import Draft, Stage
 from storage.errors import StorageError
-from storage.records import Completion, Message, Role, Sampling, Thumb, TurnId
+from storage.records import Completion, Message, Role, Sampling, Thumb
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +31,8 @@ class Told:
 
     text: str
     completion: Completion
-    turn_id: TurnId | None
-    """Where it is kept, if it is."""
+    kept: str | None
+    """The key of the chat in which it is kept, if it is: nobody can guess another's."""
 
 
 class Completions:
@@ -71,10 +71,19 @@ class Completions:
         except RuntimeError as error:
             raise ApiError("twofold is ending.", status=503) from error
 
-    def rate(self, turn_id: TurnId, thumb: Thumb) -> None:
-        """Keep a thumb on a reply that was kept. Raises ChatError."""
+    def rate(self, kept: str, thumb: Thumb) -> None:
+        """Keep a thumb on the reply that was kept in the chat of this key.
+
+        Raises ChatError where there is none, or the chat teaches: a program has no taste to learn.
+        """
+        log_ = self._core.logs.conversations
         with sentences():
-            self._core.logs.opinions.rate(turn_id, thumb)
+            chat = log_.by_key(kept)
+            turns = [] if chat is None or chat.learn else log_.all_turns(chat.id)
+            reply = next((turn for turn in turns if turn.message.role is Role.ASSISTANT), None)
+            if reply is None:
+                raise ChatError("No reply was kept under this id that a program may rate.")
+            self._core.logs.opinions.rate(reply.id, thumb)
         self._core.revisions.status_changed()
 
     # --- On the model's thread ---------------------------------------------------------------
@@ -106,18 +115,18 @@ class Completions:
             replies.configure(now.ask, now.engine.sampling)
         completion = plan.shown[0]
         text = stream.finish(completion.text)
-        turn_id = self._keep(asked.messages, completion) if settings.api_log else None
-        return Told(text=text, completion=completion, turn_id=turn_id)
+        kept = self._keep(asked.messages, completion) if settings.api_log else None
+        return Told(text=text, completion=completion, kept=kept)
 
-    def _keep(self, messages: Sequence[Message], completion: Completion) -> TurnId:
-        """The last message and its reply as a chat that is not learned from."""
+    def _keep(self, messages: Sequence[Message], completion: Completion) -> str:
+        """The last message and its reply as a chat that is not learned from; return its key."""
         log_ = self._core.logs.conversations
         told = messages[0].content if messages[0].role is Role.SYSTEM else ""
         chat = log_.start(learn=False, instructions=told)
         turn = log_.say(chat.id, messages[-1].content)
-        kept = log_.reply(turn.id, completion)
+        log_.reply(turn.id, completion)
         self._core.changed(chat.id)
-        return kept.id
+        return chat.key
 
 
 class _Stream:

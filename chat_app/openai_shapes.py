@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from storage.records import Completion, FinishReason, Message, Role
+from storage.records import Completion, FinishReason, Message, Role, Thumb
 
 MODEL = "twofold"
 """The name of whichever version is live."""
@@ -21,6 +21,9 @@ ROLES = {
 REFUSED = ("tools", "functions", "logprobs", "response_format", "audio", "logit_bias")
 """Wishes that would change the reply and cannot be met."""
 MAX_STOPS = 4
+MAX_WHOLE = 2**53 - 1
+"""The largest whole number that every reader of JSON reads alike."""
+THUMBS = {"up": Thumb.UP, "down": Thumb.DOWN, "none": Thumb.NONE}
 FINISHES = {
     FinishReason.STOP: "stop",
     FinishReason.LENGTH: "length",
@@ -59,17 +62,23 @@ class Asked:
     stops: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rated:
+    """What a client says of a reply."""
+
+    id: str
+    rating: str
+    """One of ``THUMBS``."""
+
+
 def read_request(body: bytes, *, max_chars: int) -> Asked:
     """Raises ApiError with the name of the field at fault."""
-    try:
-        given = json.loads(body)
-    except ValueError as error:
-        raise ApiError(f"The body is not JSON: {error}.") from error
-    if not isinstance(given, dict):
-        raise ApiError("The body is not a JSON object.")
-    if given.get("model", MODEL) != MODEL:
+    given = _object(body)
+    model = given.get("model", MODEL)
+    if model != MODEL:
+        named = f"model {model!r}" if isinstance(model, str) else "such model"
         raise ApiError(
-            f"There is no model {given['model']!r} here; its name is {MODEL!r}.",
+            f"There is no {named} here; its name is {MODEL!r}.",
             status=404,
             param="model",
             code="model_not_found",
@@ -79,16 +88,26 @@ def read_request(body: bytes, *, max_chars: int) -> Asked:
             raise ApiError(f"{name} cannot be had here: leave it out.", param=name)
     if given.get("n") not in (None, 1):
         raise ApiError("n must be 1: one reply is written.", param="n")
-    longest = "max_completion_tokens" if "max_completion_tokens" in given else "max_tokens"
     return Asked(
         messages=_messages(given.get("messages"), max_chars),
         stream=_flag(given, "stream"),
         temperature=_number(given, "temperature", 0, 5),
         top_p=_number(given, "top_p", 0.01, 1),
-        max_tokens=_whole(given, longest, 1),
+        max_tokens=_whole(given, "max_completion_tokens", 1) or _whole(given, "max_tokens", 1),
         seed=_whole(given, "seed", 0),
         stops=_stops(given.get("stop")),
     )
+
+
+def read_feedback(body: bytes) -> Rated:
+    """Raises ApiError with the name of the field at fault."""
+    given = _object(body)
+    id_ = given.get("id")
+    if not isinstance(id_, str) or not id_.isascii():
+        raise ApiError("id must be that of a reply that was kept.", param="id")
+    if given.get("rating") not in list(THUMBS):
+        raise ApiError(f"rating must be one of {', '.join(THUMBS)}.", param="rating")
+    return Rated(id=id_, rating=given["rating"])
 
 
 def reply_body(id_: str, created: int, text: str, completion: Completion) -> dict[str, Any]:
@@ -123,6 +142,18 @@ def _envelope(id_: str, created: int, kind: str, choice: Mapping[str, Any]) -> d
     return {"id": id_, "object": kind, "created": created, "model": MODEL, "choices": [choice]}
 
 
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        given = json.loads(body)
+    except ValueError as error:
+        raise ApiError(f"The body is not JSON: {error}.") from error
+    except RecursionError as error:
+        raise ApiError("The body is nested too deeply.") from error
+    if not isinstance(given, dict):
+        raise ApiError("The body is not a JSON object.")
+    return given
+
+
 def _messages(given: object, max_chars: int) -> tuple[Message, ...]:
     if not isinstance(given, list) or not given:
         raise ApiError("messages must be a list with a message in it.", param="messages")
@@ -135,7 +166,7 @@ def _messages(given: object, max_chars: int) -> tuple[Message, ...]:
 
 
 def _message(given: object, where: str, max_chars: int) -> Message:
-    if not isinstance(given, dict) or given.get("role") not in ROLES:
+    if not isinstance(given, dict) or given.get("role") not in list(ROLES):
         raise ApiError(
             f"{where} needs a role; known are {', '.join(ROLES)}.", param=f"{where}.role"
         )
@@ -194,6 +225,7 @@ def _whole(given: Mapping[str, Any], name: str, low: int) -> int | None:
     value = given.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ApiError(f"{name} must be a whole number of at least {low}.", param=name)
+    fits = isinstance(value, int) and not isinstance(value, bool) and low <= value <= MAX_WHOLE
+    if not fits:
+        raise ApiError(f"{name} must be a whole number from {low} to {MAX_WHOLE}.", param=name)
     return value

@@ -142,6 +142,7 @@ def test_nobody_else_may_read_the_key(tmp_path):
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "assistant", "content": "hi"}]}, "messages"),
         ({"messages": [{"role": "robot", "content": "hi"}]}, "messages[0].role"),
+        ({"messages": [{"role": [], "content": "hi"}]}, "messages[0].role"),
         ({"messages": [{"role": "user", "content": " "}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": 7}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": "x" * 101}]}, "messages[0].content"),
@@ -154,6 +155,9 @@ def test_nobody_else_may_read_the_key(tmp_path):
         ({"top_p": 0}, "top_p"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_completion_tokens": 1.5}, "max_completion_tokens"),
+        ({"max_completion_tokens": None, "max_tokens": 0}, "max_tokens"),
+        ({"seed": 2**70}, "seed"),
+        ({"seed": -1}, "seed"),
         ({"n": 2}, "n"),
         ({"stream": "yes"}, "stream"),
         ({"stop": ["a", ""]}, "stop"),
@@ -178,6 +182,11 @@ def test_other_models_addresses_and_bodies_are_refused(client):
     address = "/v1/chat/completions"
     error(client.http.post(address, content=b"{oh no", headers=headers), 400)
     error(client.http.post(address, content=b"[]", headers=headers), 400)
+    deep = b"[" * 200_000
+    for path in (address, "/v1/feedback"):
+        told = error(client.http.post(path, content=deep, headers=headers), 400)
+        assert told["type"] == "invalid_request_error"
+    error(client.say("hi", model=[]), 404)
     error(client.http.post(address, content=b" " * (2**20 + 1), headers=headers), 413)
 
 
@@ -233,9 +242,39 @@ def test_what_is_said_is_kept_where_that_is_wished_and_can_be_rated(serve, tmp_p
     assert client.service.view(chat.id).thumbs == {view.turns[1].id: Thumb.UP}
     client.ask("feedback", id=body["id"], rating="none")
     assert client.service.view(chat.id).thumbs == {}
-    error(client.ask("feedback", id="chatcmpl-9999", rating="up"), 404)
-    error(client.ask("feedback", id=body["id"], rating="great"), 400)
+    for unknown in ("chatcmpl-9999", "chatcmpl-" + "9" * 30, "chatcmpl-"):
+        assert error(client.ask("feedback", id=unknown, rating="up"), 404)["param"] == "id"
+    for wrong in ("great", [], None):
+        told = error(client.ask("feedback", id=body["id"], rating=wrong), 400)
+        assert told["param"] == "rating"
+    for wrong in (7, [], "é"):
+        assert error(client.ask("feedback", id=wrong, rating="up"), 400)["param"] == "id"
     error(client.ask("feedback"), 400)
+
+
+def test_a_program_rates_no_reply_of_the_persons_own_chats(serve, tmp_path):
+    client = Client(serve, scripted(), tmp_path, api_log=True)
+    chat = client.service.new_conversation()
+    client.service.say(chat.id, "Count to 3")
+    client.service.drain()
+    reply = client.service.view(chat.id).turns[-1]
+    for guess in (reply.id, chat.id, chat.key):
+        error(client.ask("feedback", id=f"chatcmpl-{guess}", rating="down"), 404)
+    assert client.service.view(chat.id).thumbs == {}
+    kept = client.say("Count to 4").json()["id"]
+    client.service.shelf.set_learn(client.service.shelf.list()[0].id, learn=True)
+    error(client.ask("feedback", id=kept, rating="down"), 404)  # it would teach now
+
+
+def test_the_reply_that_was_kept_is_rated_whatever_the_person_said_after_it(serve, tmp_path):
+    client = Client(serve, scripted(), tmp_path, api_log=True)
+    body = client.say("Count to 3").json()
+    [chat] = client.service.shelf.list()
+    kept = client.service.view(chat.id).turns[-1]
+    client.service.say(chat.id, "Count to 4")
+    client.service.drain()
+    client.ask("feedback", id=body["id"], rating="up")
+    assert client.service.view(chat.id).thumbs == {kept.id: Thumb.UP}
 
 
 def test_a_client_that_goes_away_ends_its_reply(serve, tmp_path):
