@@ -2,8 +2,10 @@
 
 Gradio binds where it is told, but checks neither Host nor, on every path, Origin: a web page
 elsewhere could reach it through DNS rebinding. So each request must name this machine, and come
-from this page if it comes from a page at all. The headers keep the page out of frames and make the
-browser itself refuse every request to another host, whatever a model or a person wrote.
+from this page if it comes from a page at all. Browsers leave Origin out where a page loads a
+picture or follows a link, and say in Sec-Fetch-Site whose page it is; programs send neither. The
+headers keep the page out of frames and make the browser itself refuse every request to another
+host, whatever a model or a person wrote.
 """
 
 from urllib.parse import urlsplit
@@ -51,10 +53,12 @@ class LocalGuard:
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        if is_local(Headers(scope=scope)):
+        headers = Headers(scope=scope)
+        if is_local(headers) and is_own(headers, scope["path"]):
             await self._app(scope, receive, send_with_headers)
         else:
-            refusal = PlainTextResponse("twofold answers only to this computer.", status_code=403)
+            told = "twofold answers only to this computer and to its own page."
+            refusal = PlainTextResponse(told, status_code=403)
             await refusal(scope, receive, send_with_headers)
 
 
@@ -65,3 +69,14 @@ def is_local(headers: Headers) -> bool:
         return False
     origin = headers.get("origin")
     return origin is None or origin == f"http://{host}"
+
+
+def is_own(headers: Headers, path: str) -> bool:
+    """Whether no page elsewhere, another port of this machine included, has sent a request.
+
+    A link to the page itself may stand anywhere: following it does nothing but open the page.
+    """
+    if headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
+        return True
+    followed = headers.get("sec-fetch-mode") == "navigate"
+    return path == "/" and followed and headers.get("sec-fetch-dest") == "document"

@@ -1,14 +1,12 @@
-"""What becomes of text, numbers and headers on their way to the page."""
+"""What becomes of text and numbers on their way to the page."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from starlette.datastructures import Headers
 
 from chat_app import wording, wording_learning
 from chat_app.chart import Chart, chart_html, nice_ceiling
-from chat_app.guard import is_local
 from chat_app.markup import displayed, typed
 from chat_app.progress import LearnerStatus
 from chat_app.ui_layout import messages_of
@@ -159,25 +157,6 @@ def test_a_chart_is_drawn_from_its_first_point_on(count):
     html = chart_html(chart)
     assert f"T.: 50 % after {count} picks" in html and "&lt;s&gt;" in html
     assert html.count("<circle") == (count if count < 30 else 1)
-
-
-@pytest.mark.parametrize(
-    ("host", "origin", "local"),
-    [
-        ("127.0.0.1:7860", None, True),
-        ("localhost:7860", "http://localhost:7860", True),
-        ("[::1]:7860", "http://[::1]:7860", True),
-        ("evil.example:7860", None, False),
-        ("127.0.0.1.evil.example", None, False),
-        ("", None, False),
-        ("127.0.0.1:7860", "http://evil.example", False),
-        ("127.0.0.1:7860", "http://127.0.0.1:9999", False),
-        ("127.0.0.1:7860", "null", False),
-    ],
-)
-def test_only_this_computer_and_this_page_are_let_in(host, origin, local):
-    headers = {"host": host} | ({"origin": origin} if origin else {})
-    assert is_local(Headers(headers)) is local
 
 
 @pytest.mark.parametrize(
