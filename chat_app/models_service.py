@@ -6,6 +6,7 @@ No Gradio, SQL or tensors; any thread may call it.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from threading import Lock
 from typing import Any
 
 from chat_app.adapter_zip import adapter_zip
@@ -69,6 +70,7 @@ class ModelsService:
         self._duels = duels
         self._changed = changed
         self._base = base
+        self._merging = Lock()
         self.model_name = model_name
 
     def versions(self) -> list[VersionCard]:
@@ -133,14 +135,22 @@ class ModelsService:
         return self._base is not None
 
     def merged(self, version: PolicyVersionId) -> Iterator[bytes]:
-        """A version merged into its base, as the bytes of a ZIP with a model folder and a card."""
+        """A version merged into its base, as the bytes of a ZIP with a model folder and a card.
+
+        Raises ChatError, also while another is being merged: each takes the memory and the disk
+        of a whole model.
+        """
         if self._base is None:
             raise ChatError(tr("There is no model here to merge a version into."))
-        with sentences():
-            try:
+        if not self._merging.acquire(blocking=False):
+            raise ChatError(tr("A version is being merged just now: try again in a minute."))
+        try:
+            with sentences():
                 return merged_zip(self._policies, version, self._base, self._policies.rounds.parent)
-            except LearnerError as error:
-                raise ChatError(str(error)) from error
+        except LearnerError as error:
+            raise ChatError(str(error)) from error
+        finally:
+            self._merging.release()
 
     # --- Private -----------------------------------------------------------------------------
 

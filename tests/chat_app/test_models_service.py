@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -211,6 +212,23 @@ def test_what_cannot_be_merged_says_why_and_leaves_nothing(world, whole, models,
     left.mkdir()
     sweep_downloads(world.folder.root)
     assert list(world.folder.root.glob(".download-*")) == []
+
+
+def test_one_version_is_merged_at_a_time(whole, monkeypatch) -> None:
+    one = PolicyVersionId(1)
+
+    def merge(*_: object) -> Iterator[bytes]:
+        with pytest.raises(ChatError, match="being merged"):
+            whole.merged(one)  # as a second request would
+        return iter([b"a model"])
+
+    monkeypatch.setattr("chat_app.models_service.merged_zip", merge)
+    for _ in range(2):
+        assert list(whole.merged(one)) == [b"a model"]
+    monkeypatch.undo()
+    for _ in range(2):  # one that fails is over, too
+        with pytest.raises(ChatError, match="no adapter"):
+            whole.merged(PolicyVersionId(0))
 
 
 def test_the_gates_figures_stand_beside_their_limits() -> None:
