@@ -21,6 +21,7 @@ from storage.records import BASE_VERSION, Choice, Message, PolicyVersion, Policy
 log = logging.getLogger(__name__)
 
 SAID_THE_SAME = N_("Both versions say the same here, so there is nothing to choose.")
+SAID_NOTHING = N_("The model ended its reply before the first word. Retry asks it for another one.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,8 @@ class ReplyWriter:
         )
         if plan.dropped_messages:
             notices = (*notices, _left_out(plan.dropped_messages))
+        if _says_nothing(plan) and not (job.cancel.is_set() or job.suggests):
+            notices = (*notices, tr(SAID_NOTHING))
         shown(replace(self._store(job, plan), notices=notices))
         others = () if job.suggests else plan.finish_others(hurry)
         if others:
@@ -122,6 +125,10 @@ class ReplyWriter:
         else:
             self._conversations.reply(job.prompt_turn_id, reply)
         return Written(stored=True)
+
+
+def _says_nothing(plan: ReplyPlan) -> bool:
+    return not any(reply.text.strip() for reply in plan.shown)
 
 
 def _left_out(messages: int) -> str:

@@ -23,13 +23,14 @@ from learner.continuing import go_on
 from learner.duplicates import different_pairs, near_duplicates
 from learner.early_pick import EarlyPick
 from learner.engine.local import ServingEngine
+from learner.presentable import presentable
 from learner.protocols import DecodingBatch, Draft, FeatureExtractor, ReplyPlan
 from learner.reward.head import BayesianRewardHead
 from learner.reward.signals import orders_of, thumbs_of
 from learner.scorer import Scorer
 from learner.several import write_several
 from learner.style_bandit import StyleBandit
-from learner.styles import UNFIT, echoing
+from learner.styles import UNFIT
 from learner.viewer import Viewer
 from learner.writer import Writer
 from learner.written import as_completion
@@ -125,7 +126,8 @@ class AskingReplyMaker:
         batch = self._writer.start(prompt, self._ask.candidates, seed, styles)
         viewer.draft(batch, self._ask.commit_after_tokens)
         drafts = self.score(prompt, batch.completions()).clone()
-        unfit = echoing(batch.completions())
+        fit = presentable(batch.completions())
+        unfit = [row for row in range(self._ask.candidates) if row not in fit]
         batch.drop(unfit)
         drafts[:, unfit] = UNFIT
         opening = self._asker.open(drafts, answers=self._reward.answers, generator=generator)
@@ -133,7 +135,7 @@ class AskingReplyMaker:
             opening = replace(opening, leader=opening.best, reason=None)
         asks = opening.reason is not None
         dares = float(torch.rand((), generator=generator)) < self._ask.duel_share
-        if asks and rival is not None and dares:
+        if asks and rival is not None and 0 in fit and dares:
             plan = self._duel(prompt, batch, opening, (version, rival), seed, viewer)
         else:
             plan = self._plan(prompt, batch, drafts, opening, generator, viewer)
@@ -309,8 +311,7 @@ class AskingReplyMaker:
             while batch.running and not hurry.is_set():
                 batch.step()
             completions = batch.completions()
-            unfit = echoing(completions)
-            fit = [i for i in range(len(completions)) if i not in unfit]
+            fit = presentable(completions)
             rated = self._scorer.scored(prompt, [completions[i] for i in fit])
             self._styles.observe(prompt, rated)
             return tuple(reply for i, reply in zip(fit, rated, strict=True) if i not in shown)

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from learner.config import AskConfig
+from learner.presentable import presentable
 from learner.query_rules import pessimistic_best
-from learner.styles import UNFIT, Style, echoing
+from learner.styles import UNFIT, Style
 from learner.writer import Writer
 from storage.records import Completion, Message
 
@@ -56,7 +57,8 @@ def _best_of(
     for p, prompt in enumerate(prompts):
         some = drafts[p * N : (p + 1) * N]
         rewards = writer.scorer.score(prompt, some).clone()
-        rewards[:, echoing(some)] = UNFIT
+        fit = presentable(some)
+        rewards[:, [i for i in range(N) if i not in fit]] = UNFIT
         best.append(p * N + pessimistic_best(rewards, writer.scorer.reward.config.pessimism))
     plain = [p * N for p in range(len(prompts))]
     batch.drop([i for i in range(len(drafts)) if i not in {*best, *plain}])

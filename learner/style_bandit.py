@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from learner.presentable import textless
 from learner.reward.head import BayesianRewardHead
 from learner.styles import STYLES, Style
 from storage.records import Completion, FinishReason, Message
@@ -53,7 +54,11 @@ class StyleBandit:
 
     def observe(self, prompt: Sequence[Message], completions: Sequence[Completion]) -> None:
         """Take note of a turn's finished candidates, which carry their features, in any order."""
-        finished = [c for c in completions if c.finish_reason is not FinishReason.ABORTED]
+        finished = [
+            c
+            for c in completions
+            if c.finish_reason is not FinishReason.ABORTED and not textless(c)
+        ]
         finished.sort(key=lambda c: c.seed)  # sums come out the same to the last bit
         plain = [c for c in finished if c.style is None]
         styled = [c for c in finished if c.style in STYLES]

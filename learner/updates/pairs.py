@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from learner.presentable import textless
 from learner.reward.head import BayesianRewardHead
 from storage.records import Candidate, CandidatePool, FinishReason, Message, Preference
 
@@ -76,7 +77,7 @@ def reward_pairs(
     """Up to ``count`` pairs of stored replies to one prompt, labelled by the ensemble.
 
     Of each pool the best against the worst and, with ``depth`` 2, the second against the last but
-    one.
+    one. Replies without a word are left out: the ensemble only guesses what they are worth.
 
     Pools are drawn with probability proportional to how sure the ensemble is of their label,
     ``max(0, |p - 1/2| - std)``: what it doubts teaches the policy nothing (docs/how-it-learns.md).
@@ -84,7 +85,10 @@ def reward_pairs(
     pairs: list[TrainingPair] = []
     sureness: list[float] = []
     for pool in pools:
-        rewards = reward.score(pool.prompt, [c.completion for c in pool.candidates])  # (E, N)
+        candidates = [c for c in pool.candidates if not textless(c.completion)]
+        if not candidates:
+            continue
+        rewards = reward.score(pool.prompt, [c.completion for c in candidates])  # (E, N)
         order = rewards.mean(dim=0).argsort().tolist()
         for best, worst in list(zip(reversed(order), order, strict=True))[:depth]:
             if order.index(best) <= order.index(worst):
@@ -98,8 +102,8 @@ def reward_pairs(
             pairs.append(
                 TrainingPair(
                     prompt=pool.prompt,
-                    chosen=pool.candidates[best],
-                    rejected=pool.candidates[worst],
+                    chosen=candidates[best],
+                    rejected=candidates[worst],
                     chosen_prob=float(p.mean()),
                     prob_std=std,
                 )

@@ -1,6 +1,7 @@
 """Messages and replies: what is stored when, who may watch, and how a reply ends early."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -8,7 +9,9 @@ from chat_app.config import ServiceConfig
 from chat_app.errors import ChatError
 from chat_app.progress import no_learner
 from chat_app.reply_job import ReplyJob
+from chat_app.reply_writer import SAID_NOTHING
 from chat_app.service import ChatService
+from learner.engine.scripted import ScriptedAsking, ScriptedReplyMaker
 from learner.errors import PromptTooLongError
 from learner.protocols import Draft, Stage
 from storage.errors import DiskFullError
@@ -38,6 +41,23 @@ def test_a_message_gets_a_reply_and_the_next_one_knows_the_first(serve):
     service.say(chat.id, "What did I say first?")
     service.drain()
     assert "Why is the sky blue?" in texts(service, chat)[3]
+
+
+class Silent(ScriptedReplyMaker):
+    """Ends its reply at once."""
+
+    def reply(self, prompt, version, seed, emit, cancel, **wishes):
+        plan = super().reply(prompt, version, seed, emit, cancel, **wishes)
+        return replace(plan, shown=(replace(plan.shown[0], text=""),))
+
+
+def test_a_reply_without_a_word_comes_with_one_on_what_to_do(serve):
+    service = serve(Silent(ScriptedAsking.NEVER, words_per_s=0.0))
+    chat = service.new_conversation()
+    service.say(chat.id, "Why is the sky blue?")
+    service.drain()
+    assert service.view(chat.id).notices == (SAID_NOTHING,)
+    assert texts(service, chat)[1:] == [""]
 
 
 def test_a_message_is_stored_before_the_model_is_called(serve, world):

@@ -227,7 +227,7 @@ def test_a_reply_that_gives_its_hidden_style_away_is_never_seen_or_kept(make, ba
     styled = speak(make(), base, seed=5)[0]
     assert any(c.style for c in (*styled.shown, *styled.finish_others(Event())))
     monkeypatch.setattr(
-        "learner.asking.echoing", lambda some: [i for i, c in enumerate(some) if c.style]
+        "learner.presentable.echoing", lambda some: [i for i, c in enumerate(some) if c.style]
     )
     for rule in (QueryRule.REGRET_AWARE, QueryRule.RANDOM):
         asked = 0

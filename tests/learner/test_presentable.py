@@ -1,0 +1,157 @@
+"""Candidates that may not be shown: a turn goes as if they had never been drawn."""
+
+from dataclasses import replace
+from threading import Event
+
+import pytest
+import torch
+
+from learner.asking import AskingReplyMaker
+from learner.config import AskConfig, AskMode, RewardConfig
+from learner.engine.local import ServingEngine
+from learner.presentable import presentable, textless
+from learner.protocols import DecodingBatch
+from learner.reward.head import BayesianRewardHead
+from learner.updates.pairs import reward_pairs
+from storage.records import AskReason, Candidate, CandidatePool, FinishReason, Sampling
+from tests.learner.conftest import user
+from tests.learner.test_reward_head import H, brevity_picks, completion
+
+PARIS = (
+    "Paris is the capital of France, and a fine city to spend a week in.",
+    "It is Paris.",
+    "The capital of that country lies on the Seine, and its name is Paris!",
+)
+
+
+class Said(DecodingBatch):
+    """Replies that are whole at once."""
+
+    dropped_messages = 0
+    running = False
+
+    def __init__(self, texts, seed, version):
+        words = [len(text.split()) for text in texts]
+        self.said = [
+            replace(completion(n, seed=i), text=text, seed=seed + i, policy_version=version)
+            for i, (n, text) in enumerate(zip(words, texts, strict=True))
+        ]
+
+    def text(self, row):
+        return self.said[row].text
+
+    def lengths(self):
+        return [len(one.token_ids) for one in self.said]
+
+    def done(self, row):
+        return True
+
+    def drop(self, rows):
+        pass
+
+    def completions(self):
+        return self.said
+
+
+class Canned(ServingEngine):
+    """Says the same to everybody, and a text of its own where one reply is drawn alone."""
+
+    backbone = None
+    policy_version = 0
+    context_tokens = 512
+
+    def __init__(self, *texts):
+        self.texts = texts
+
+    def load(self, version):
+        self.version = version.id
+
+    def start(self, prompt, n, sampling, seed, styles=()):
+        texts = self.texts if n > 1 else ["A rival says so."]
+        return Said(texts, seed, self.version)
+
+    def start_many(self, prompts, n, sampling, seeds, styles=()):
+        return Said(self.texts[:n] * len(prompts), seeds[0], self.version)
+
+
+class Numbers:
+    """Features that follow from the tokens alone, and are those of nothing for no tokens."""
+
+    def extract(self, prompt, completions):
+        rows = [
+            torch.randn(H, generator=torch.Generator().manual_seed(len(c))) for c in completions
+        ]
+        return torch.stack([r * bool(c) for r, c in zip(rows, completions, strict=True)])
+
+
+def brief(*texts, **ask):
+    """A reply maker that was taught to be brief, and whose candidates are these."""
+    reward = BayesianRewardHead(RewardConfig(), seed=0)
+    reward.fit(brevity_picks(16))
+    ask = {"candidates": len(texts), "styled": 0, "random_share": 0.0} | ask
+    return AskingReplyMaker(
+        engine=Canned(*texts),
+        features=Numbers(),
+        reward=reward,
+        ask=AskConfig(**ask),
+        sampling=Sampling(max_new_tokens=128),
+    )
+
+
+def turn(replies, base, seed=0, **wishes):
+    return replies.reply(user("Capital?"), base, seed, lambda _: None, Event(), **wishes)
+
+
+def test_a_finished_reply_without_a_word_is_textless_and_a_running_one_is_not():
+    said = completion(3, seed=1)
+    nothing = replace(said, text=" \n")
+    assert textless(nothing) and not textless(said)
+    assert not textless(replace(nothing, finish_reason=FinishReason.ABORTED))
+    echo = replace(said, text="Answer in one short sentence.", style="short")
+    assert presentable([nothing, said, echo]) == [1]
+    assert presentable([echo, nothing, nothing]) == [1, 2], "one has to be shown"
+
+
+@pytest.mark.parametrize("mode", [AskMode.NEVER, AskMode.ALWAYS])
+def test_an_empty_reply_is_neither_shown_nor_kept_however_brief_it_is(base, mode):
+    for place in range(4):
+        texts = [*PARIS[:place], "", *PARIS[place:]]
+        replies = brief(*texts, mode=mode)
+        for seed in range(0, 60, 10):
+            plan = turn(replies, base, seed)
+            assert (plan.question is None) == (mode is AskMode.NEVER)
+            everyone = [*plan.shown, *plan.finish_others(Event())]
+            assert sorted(one.text for one in everyone) == sorted(PARIS)
+        [best] = replies.best_many([user("Capital?")], base, [0])
+        assert best.shown.text == "It is Paris."
+
+
+def test_where_nobody_says_a_word_the_turn_ends_without_a_question(base):
+    plan = turn(brief("", " ", ""), base)
+    assert plan.question is None
+    assert not plan.shown[0].text.strip()
+    assert len(plan.finish_others(Event())) == 2
+
+
+def test_an_empty_sample_of_the_live_version_does_not_duel(base):
+    for texts, reason in ((("", *PARIS), AskReason.ALWAYS), ((*PARIS, ""), AskReason.DUEL)):
+        replies = brief(*texts, mode=AskMode.ALWAYS, duel_share=1.0)
+        assert turn(replies, base, rival=base).question.reason is reason
+
+
+def test_an_empty_reply_becomes_no_training_pair():
+    reward = BayesianRewardHead(RewardConfig(), seed=0)
+    reward.fit(brevity_picks(16))
+    nothing = replace(completion(0, seed=1), text="", feature=bytes(2 * H))
+
+    def pairs(*replies):
+        candidates = [
+            Candidate(id=i, prompt_turn_id=1, completion=c) for i, c in enumerate(replies)
+        ]
+        pool = CandidatePool(prompt_turn_id=1, prompt=user("New"), candidates=tuple(candidates))
+        return reward_pairs([pool], reward, 8, torch.Generator().manual_seed(0))
+
+    short, long = completion(10, seed=2), completion(90, seed=3)
+    [pair] = pairs(nothing, long, short)
+    assert (pair.chosen.completion, pair.rejected.completion) == (short, long)
+    assert pairs(nothing, nothing) == pairs(nothing, short) == []
