@@ -30,7 +30,6 @@ from learner.reward.signals import orders_of, thumbs_of
 from learner.scorer import Scorer
 from learner.several import write_several
 from learner.style_bandit import StyleBandit
-from learner.styles import UNFIT
 from learner.viewer import Viewer
 from learner.writer import Writer
 from learner.written import as_completion
@@ -125,11 +124,10 @@ class AskingReplyMaker:
         styles = self._styles.choose(self._ask.styled_candidates, generator)
         batch = self._writer.start(prompt, self._ask.candidates, seed, styles)
         viewer.draft(batch, self._ask.commit_after_tokens)
-        drafts = self.score(prompt, batch.completions()).clone()
-        fit = presentable(batch.completions())
-        unfit = [row for row in range(self._ask.candidates) if row not in fit]
-        batch.drop(unfit)
-        drafts[:, unfit] = UNFIT
+        completions = batch.completions()
+        fit = presentable(completions)
+        drafts = self.score(prompt, [completions[row] for row in fit])
+        batch.drop([row for row in range(len(completions)) if row not in fit])
         opening = self._asker.open(drafts, answers=self._reward.answers, generator=generator)
         if not may_ask:
             opening = replace(opening, leader=opening.best, reason=None)
@@ -138,7 +136,7 @@ class AskingReplyMaker:
         if asks and rival is not None and 0 in fit and dares:
             plan = self._duel(prompt, batch, opening, (version, rival), seed, viewer)
         else:
-            plan = self._plan(prompt, batch, drafts, opening, generator, viewer)
+            plan = self._plan(prompt, batch, fit, drafts, opening, generator, viewer)
         if may_ask:
             self._count(plan, asked=asks and viewer.early.choice is Choice.SKIP)
         return plan
@@ -223,29 +221,32 @@ class AskingReplyMaker:
         self,
         prompt: Sequence[Message],
         batch: DecodingBatch,
+        fit: Sequence[int],
         drafts: Float[Tensor, "E N"],
         opening: Opening,
         generator: torch.Generator,
         viewer: Viewer,
     ) -> ReplyPlan:
-        """One reply streams to its end, or two of which one may be chosen meanwhile."""
-        texts = [batch.text(row) for row in range(self._ask.candidates)]
+        """One reply streams to its end, or two of which one may be chosen meanwhile.
+
+        Candidate n of ``drafts`` and ``opening`` is row ``fit[n]`` of the batch.
+        """
+        texts = [batch.text(row) for row in fit]
         usable = different_pairs(texts, self._ask.near_duplicate_ratio)
-        fit = (drafts > UNFIT).all(dim=0)
-        usable &= fit[:, None] & fit
         asked = self._asker.ask(opening, drafts, usable, generator)
         if asked is None or viewer.cancelled:
-            viewer.one(batch, opening.best)
-            return self._single(prompt, batch, opening.best, viewer.cancel)
-        first, second, question = asked
-        others = [row for row in range(self._ask.candidates) if row not in (first, second)]
+            viewer.one(batch, fit[opening.best])
+            return self._single(prompt, batch, fit[opening.best], viewer.cancel)
+        *pair, question = asked
+        first, second = (fit[n] for n in pair)
+        others = [row for row in fit if row not in (first, second)]
         said = viewer.pair(batch, (first, second), others)
         if said is Choice.SKIP:  # as where both are whole: the first one goes on
             batch.drop([second, *others])
             viewer.one(batch, first)
             return self._single(prompt, batch, first, viewer.cancel)
         if not self._asks(batch, (first, second), said, viewer):
-            return self._single(prompt, batch, opening.leader, viewer.cancel)
+            return self._single(prompt, batch, fit[opening.leader], viewer.cancel)
         replies = batch.completions()
         return ReplyPlan(
             shown=tuple(self._scorer.scored(prompt, [replies[first], replies[second]])),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from learner.config import AskConfig
 from learner.presentable import presentable
 from learner.query_rules import pessimistic_best
-from learner.styles import UNFIT, Style
+from learner.styles import Style
 from learner.writer import Writer
 from storage.records import Completion, Message
 
@@ -56,10 +56,10 @@ def _best_of(
     best: list[int] = []
     for p, prompt in enumerate(prompts):
         some = drafts[p * N : (p + 1) * N]
-        rewards = writer.scorer.score(prompt, some).clone()
         fit = presentable(some)
-        rewards[:, [i for i in range(N) if i not in fit]] = UNFIT
-        best.append(p * N + pessimistic_best(rewards, writer.scorer.reward.config.pessimism))
+        rewards = writer.scorer.score(prompt, [some[i] for i in fit])
+        leader = pessimistic_best(rewards, writer.scorer.reward.config.pessimism)
+        best.append(p * N + fit[leader])
     plain = [p * N for p in range(len(prompts))]
     batch.drop([i for i in range(len(drafts)) if i not in {*best, *plain}])
     while batch.running:

@@ -14,9 +14,6 @@ from storage.records import Completion, Message
 
 ECHO_WORDS = 4
 
-UNFIT = -100.0
-"""The reward of a draft that must not be shown, in logits: no other is so bad."""
-
 
 @dataclass(frozen=True, slots=True)
 class Style:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from learner.asking import AskingReplyMaker
-from learner.config import AskConfig, AskMode, RewardConfig
+from learner.config import AskConfig, AskMode, QueryRule, RewardConfig
 from learner.engine.local import ServingEngine
 from learner.presentable import presentable, textless
 from learner.protocols import DecodingBatch
@@ -84,10 +84,10 @@ class Numbers:
         return torch.stack([r * bool(c) for r, c in zip(rows, completions, strict=True)])
 
 
-def brief(*texts, **ask):
+def brief(*texts, picks=16, **ask):
     """A reply maker that was taught to be brief, and whose candidates are these."""
     reward = BayesianRewardHead(RewardConfig(), seed=0)
-    reward.fit(brevity_picks(16))
+    reward.fit(brevity_picks(picks))
     ask = {"candidates": len(texts), "styled": 0, "random_share": 0.0} | ask
     return AskingReplyMaker(
         engine=Canned(*texts),
@@ -124,6 +124,22 @@ def test_an_empty_reply_is_neither_shown_nor_kept_however_brief_it_is(base, mode
             assert sorted(one.text for one in everyone) == sorted(PARIS)
         [best] = replies.best_many([user("Capital?")], base, [0])
         assert best.shown.text == "It is Paris."
+
+
+@pytest.mark.parametrize("rule", list(QueryRule))
+def test_a_turn_is_what_it_would_be_without_what_may_not_be_shown(base, rule):
+    asks = {"picks": 2, "query": rule, "mode": AskMode.AUTO, "burn_in": 0, "random_share": 0.2}
+    for text in range(6):
+        words = [f"word{(7 * text + i) % 50}" for i in range(60)]
+        fit = [" ".join(words[i : i + length]) for i, length in enumerate((5, 40, 12, 26))]
+        alone = brief(*fit, **asks)
+        among = brief(*fit[:text], "", *fit[text:], **asks)
+        [best] = among.best_many([user("Capital?")], base, [0])
+        assert best.shown.text == alone.best_many([user("Capital?")], base, [0])[0].shown.text
+        for seed in range(0, 100, 10):
+            plan, expected = turn(among, base, seed), turn(alone, base, seed)
+            assert [c.text for c in plan.shown] == [c.text for c in expected.shown]
+            assert plan.question == expected.question
 
 
 def test_where_nobody_says_a_word_the_turn_ends_without_a_question(base):
