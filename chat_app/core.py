@@ -13,6 +13,7 @@ from chat_app.language import tr
 from chat_app.model_thread import ModelThread
 from chat_app.reply_job import ReplyJob
 from chat_app.revisions import Revisions
+from learner.config import RESUMED
 from learner.errors import LearnerError
 from learner.protocols import ReplyMaker
 from storage.logs import Logs
@@ -20,9 +21,6 @@ from storage.records import ConversationId, Preference
 from storage.text import clean_text
 
 log = logging.getLogger(__name__)
-
-RESUMED = 200
-"""Newest messages whose candidates and questions are looked at again at the start."""
 
 
 class Core:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from learner.config import AskConfig, AskMode
+from learner.config import RESUMED, AskConfig, AskMode
 from learner.query_rules import Probs, any_partner, anyone, pessimistic_best, rule_of, win_probs
 from storage.records import AskReason, Question
 from storage.trends import AskDecision
@@ -22,6 +22,8 @@ MAX_DISAGREEMENT = 0.5
 """No standard deviation of a probability is larger."""
 REMEMBERED = 20
 """Past disagreements from which the first threshold is taken."""
+
+_OPTIONAL = (AskReason.UNCERTAIN, AskReason.RANDOM)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,19 +141,24 @@ class Asker:
     def _catch_up(self, answers: int) -> None:
         """Move the threshold as the stored turns did, the last of which left ``answers`` behind.
 
-        From the log alone, so the same whenever the process was started. Where it goes back no
-        further than to the middle of a taste, the first questions it has stand for the burn-in.
+        From the log alone, so the same whenever the process was started. What lies before the
+        latest burn-in says nothing of the present taste. Where the log goes back no further than to
+        the middle of a taste, the first questions it has stand for the burn-in.
         """
         past, self._past = self._past, ()
         if not past:
             return
-        before = answers - sum(one.answered for one in past)
-        if before >= self.config.burn_in:
-            asked = [one.disagreement for one in past if one.disagreement is not None]
-            self._seen = asked[:REMEMBERED]
-        for one in past:
-            self.count_turn(asked=one.asked, answers=max(0, before), disagreement=one.disagreement)
-            before += one.answered
+        burn_in, later = _latest_burn_in(past)
+        if burn_in or len(past) < RESUMED:
+            self._seen = _disagreements(burn_in)
+        else:
+            self._seen = _disagreements(past)[:REMEMBERED]
+        before, ended = answers - sum(one.answers for one in later), False
+        for one in later:
+            ended = ended or one.reason in _OPTIONAL or before >= self.config.burn_in
+            counted = max(before, self.config.burn_in) if ended else before
+            self.count_turn(asked=one.asked, answers=counted, disagreement=one.disagreement)
+            before += one.answers
 
     def would_ask(self, value: float, *, answers: int) -> bool:
         """Whether the budget has room for a question worth ``value``."""
@@ -201,6 +208,23 @@ class Asker:
             by_rule = opening.rule_asks * opening.leader_probs[leader] * chosen
             propensity += float(share * drawn + (1.0 - share) * by_rule)
         return propensity
+
+
+def _latest_burn_in(
+    past: Sequence[AskDecision],
+) -> tuple[Sequence[AskDecision], Sequence[AskDecision]]:
+    """The decisions of the latest burn-in up to its last own question, and those after it.
+
+    Duels and replies without a question do not say whether it lasted: between two questions of a
+    burn-in they are of it.
+    """
+    end = 1 + max((i for i, d in enumerate(past) if d.reason is AskReason.BURN_IN), default=-1)
+    start = 1 + max((i for i, d in enumerate(past[:end]) if d.reason in _OPTIONAL), default=-1)
+    return past[start:end], past[end:]
+
+
+def _disagreements(decisions: Sequence[AskDecision]) -> list[float]:
+    return [one.disagreement for one in decisions if one.disagreement is not None]
 
 
 def _draw(probs: Probs, generator: torch.Generator) -> int:

@@ -11,6 +11,9 @@ from learner.update_config import DpoConfig, UpdateConfig
 from storage.checks import check_whole
 from storage.records import Sampling
 
+RESUMED = 200
+"""Newest messages whose candidates and questions are looked at again after a restart."""
+
 
 class AskMode(StrEnum):
     NEVER = "never"

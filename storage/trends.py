@@ -5,9 +5,14 @@ short one. Pairs out of a file and comparisons that the person asked for say not
 twofold asks, and are left out.
 """
 
+from bisect import bisect_right
+from collections import Counter
 from dataclasses import dataclass
 
+from sqlite_utils import Database
+
 from storage.database import Reader
+from storage.records import AskReason
 from storage.sqlite import Row, fetch
 
 _ASKED = "('burn_in', 'uncertain', 'random', 'always')"
@@ -49,14 +54,17 @@ class ReplyEvent:
 class AskDecision:
     """A reply before which it was decided whether to ask."""
 
+    reason: AskReason | None
+    """None where nothing was asked."""
     disagreement: float | None
-    """Of the pair that was asked about; None where nothing was asked."""
-    answered: bool
-    """Whether the answer is one that the reward ensemble learns from."""
+    """Of the pair, where it was a question."""
+    answers: int
+    """Those that the reward ensemble learns from: to this question, and to all other pairs that
+    came before the next decision."""
 
     @property
     def asked(self) -> bool:
-        return self.disagreement is not None
+        return self.reason is not None
 
 
 class TrendReader:
@@ -110,35 +118,73 @@ class TrendReader:
         """Return the newest ``limit`` decisions whether to ask, oldest first.
 
         Where every reply was to be a question there was none to make. Where none was to be one, the
-        log has no word of it: such replies look like any other without a question.
+        log has no word of it: such replies look like any other without a question, and so does one
+        whose question was skipped while it was written. A duel after a question of the former kind
+        is taken to be of that kind.
         """
+        db = self._reader.read()
         found = fetch(
-            self._reader.read(),
+            db,
             """
             SELECT * FROM (
-              SELECT c.first_id AS at, c.disagreement,
-                     EXISTS (SELECT 1 FROM live l
-                              WHERE l.comparison_id = c.comparison_id
-                                AND l.held_out = 0 AND l.choice <> 'skip') AS answered
-                FROM (SELECT * FROM comparisons
+              SELECT first_id AS at, reason, disagreement
+                FROM (SELECT * FROM comparisons c
                        WHERE reason IN ('burn_in', 'uncertain', 'random')
-                       ORDER BY comparison_id DESC LIMIT :limit) c
+                          OR (reason = 'duel' AND 'always' IS NOT
+                               (SELECT reason FROM comparisons
+                                 WHERE comparison_id < c.comparison_id
+                                   AND reason IN ('burn_in', 'uncertain', 'random', 'always')
+                                 ORDER BY comparison_id DESC LIMIT 1))
+                       ORDER BY comparison_id DESC LIMIT :limit)
               UNION ALL
-              SELECT candidate_id, NULL, 0
+              SELECT candidate_id, NULL, NULL
                 FROM (SELECT t.* FROM turns t JOIN conversations v USING (conversation_id)
-                       WHERE t.role = 'assistant' AND v.imported = 0
+                                              JOIN candidates a USING (candidate_id)
+                       WHERE t.role = 'assistant' AND v.imported = 0 AND a.author = 'policy'
                          AND v.learn = 1 AND v.purpose = 'chat'
-                         AND NOT EXISTS (SELECT 1 FROM comparisons WHERE first_id = t.candidate_id)
-                         AND NOT EXISTS (SELECT 1 FROM comparisons WHERE second_id = t.candidate_id)
+                         AND NOT EXISTS (SELECT 1 FROM comparisons
+                                          WHERE first_id = t.candidate_id
+                                            AND reason NOT IN ('edited', 'written'))
+                         AND NOT EXISTS (SELECT 1 FROM comparisons
+                                          WHERE second_id = t.candidate_id
+                                            AND reason NOT IN ('edited', 'written'))
                        ORDER BY t.turn_id DESC LIMIT :limit))
              ORDER BY at DESC LIMIT :limit
             """,
             {"limit": limit},
-        )
+        )[::-1]
+        if not found:
+            return []
+        places = [row["at"] for row in found]
+        answers = Counter(bisect_right(places, at) - 1 for at in _answered_since(db, places[0]))
         return [
-            AskDecision(disagreement=row["disagreement"], answered=bool(row["answered"]))
-            for row in reversed(found)
+            AskDecision(
+                reason=AskReason(row["reason"]) if row["reason"] else None,
+                disagreement=row["disagreement"],
+                answers=answers[i],
+            )
+            for i, row in enumerate(found)
         ]
+
+
+def _answered_since(db: Database, candidate_id: int) -> list[int]:
+    """The newer reply of each pair with an answer that trains, from this candidate on.
+
+    Ids of candidates grow with time, and a pair is asked about or follows from what a person wrote
+    when the newer one is stored: so they tell where between the replies an answer lies.
+    """
+    found = fetch(
+        db,
+        """
+        SELECT max(first_id, second_id) AS at FROM comparisons c
+         WHERE (first_id >= :since OR second_id >= :since)
+           AND EXISTS (SELECT 1 FROM live l
+                        WHERE l.comparison_id = c.comparison_id
+                          AND l.held_out = 0 AND l.choice <> 'skip')
+        """,
+        {"since": candidate_id},
+    )
+    return [row["at"] for row in found]
 
 
 def _forecast(row: Row) -> Forecast:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learner.acquisition import Asker
-from learner.config import AskConfig, AskMode, QueryRule
+from learner.config import RESUMED, AskConfig, AskMode, QueryRule
 from learner.query_rules import (
     pessimistic_best,
     regret_aware_partner,
@@ -147,27 +147,52 @@ def test_the_budget_holds_from_the_first_turn_after_the_burn_in():
     assert np.mean(asked[50:]) < 0.25
 
 
-def decisions(asker: Asker, turns: int, scale=lambda _: 1.0) -> list[AskDecision]:
-    """What the log has of a chat in which every second question is answered."""
-    past, answers = [], 0
+def settling(turn: int) -> float:
+    return 1.0 / math.sqrt(1 + turn / 20)
+
+
+def decisions(
+    asker: Asker, turns: int, scale=settling, *, others=None, before=0, duels=False, new_taste=None
+) -> tuple[list[AskDecision], int]:
+    """What the log has of a chat in which every second question is answered, and how many answers
+    count at its end.
+
+    ``others``: answers to other pairs after these turns, ``before`` the first turn; ``duels``: each
+    third question is one; after turn ``new_taste`` only five answers count.
+    """
+    past, answers = [], before
     for turn in range(turns):
         rewards = scale(turn) * torch.randn(16, 4, generator=torch.Generator().manual_seed(turn))
         question = decide(asker, rewards, answers=answers, seed=turn)
-        doubt = None if question is None else question[2].disagreement
+        reason = doubt = None
+        if question is not None:
+            reason, doubt = question[2].reason, question[2].disagreement
+            if duels and sum(one.asked for one in past) % 3 == 2:
+                reason = AskReason.DUEL
         asker.count_turn(asked=question is not None, answers=answers, disagreement=doubt)
-        answered = question is not None and turn % 2 == 0
-        past.append(AskDecision(disagreement=doubt, answered=answered))
-        answers += answered
-    return past
+        answered = (question is not None and turn % 2 == 0) + (others or {}).get(turn, 0)
+        past.append(AskDecision(reason=reason, disagreement=doubt, answers=answered))
+        answers = 5 if turn == new_taste else answers + answered
+    return past, answers
 
 
 @pytest.mark.parametrize("turns", [0, 3, 12, 25, 120])
-def test_after_a_restart_the_threshold_is_where_it_was(turns):
+@pytest.mark.parametrize(
+    "happens",
+    [
+        {},
+        {"others": {2: 3, 20: 4, 60: 50}},
+        {"before": 30},
+        {"duels": True},
+        {"new_taste": 30},
+        {"new_taste": 60, "duels": True, "others": {10: 2, 80: 1}},
+    ],
+)
+def test_after_a_restart_the_threshold_is_where_it_was(turns, happens):
     config = AskConfig(burn_in=8)
     kept, back = Asker(config, pessimism=0.5), Asker(config, pessimism=0.5)
-    past = decisions(kept, turns, scale=lambda turn: 1.0 / math.sqrt(1 + turn / 20))
+    past, answers = decisions(kept, turns, **happens)
     back.resume(past)
-    answers = sum(one.answered for one in past)
     further = torch.randn(16, 4, generator=torch.Generator().manual_seed(999))
     asked = [decide(one, further, answers=answers, seed=1) for one in (kept, back)]
     assert asked[0] == asked[1]
@@ -179,9 +204,8 @@ def test_after_a_restart_the_threshold_is_where_it_was(turns):
 def test_after_a_restart_a_log_that_begins_late_is_enough():
     config = AskConfig(burn_in=8)
     kept, back = Asker(config, pessimism=0.5), Asker(config, pessimism=0.5)
-    past = decisions(kept, 400)
-    answers = sum(one.answered for one in past)
-    back.resume(past[-150:])
+    past, answers = decisions(kept, 500, scale=lambda _: 1.0)
+    back.resume(past[-RESUMED:])
     decide(back, torch.zeros(16, 4), answers=answers, seed=0)
     assert back.threshold == pytest.approx(kept.threshold, rel=0.1)
 
