@@ -132,11 +132,13 @@ class AskingReplyMaker:
         if not may_ask:
             opening = replace(opening, leader=opening.best, reason=None)
         asks = opening.reason is not None
-        dares = float(torch.rand((), generator=generator)) < self._ask.duel_share
-        if asks and rival is not None and 0 in fit and dares:
+        duel_share = self._ask.duel_share if rival is not None and 0 in fit else 0.0
+        dares = float(torch.rand((), generator=generator)) < duel_share
+        if asks and rival is not None and dares:
             plan = self._duel(prompt, batch, opening, (version, rival), seed, viewer)
         else:
             plan = self._plan(prompt, batch, fit, drafts, opening, generator, viewer)
+            plan = _if_drawn(plan, 1.0 - duel_share)
         if may_ask:
             self._count(plan, asked=asks and viewer.early.choice is Choice.SKIP)
         return plan
@@ -318,3 +320,11 @@ class AskingReplyMaker:
             return tuple(reply for i, reply in zip(fit, rated, strict=True) if i not in shown)
 
         return finish_others
+
+
+def _if_drawn(plan: ReplyPlan, share: float) -> ReplyPlan:
+    """The plan of a turn that goes so with probability ``share``, and by a duel otherwise."""
+    if plan.question is None:
+        return plan
+    question = replace(plan.question, propensity=share * plan.question.propensity)
+    return replace(plan, question=question)

@@ -12,6 +12,7 @@ from learner.features import FrozenFeatures
 from learner.protocols import Stage
 from learner.reward.head import BayesianRewardHead
 from storage.records import AskReason, Choice, FinishReason
+from tests.learner.canned import PARIS, brief
 from tests.learner.conftest import SAMPLING, user
 from tests.learner.test_engine import make_version, run
 
@@ -136,3 +137,24 @@ def test_a_duel_and_a_comparison_are_decided_while_they_are_written(replies, bas
 def test_without_a_rival_there_is_no_duel(replies, base):
     plan = duelling(replies).reply(PROMPT, base, 0, lambda _: None, Event())
     assert plan.question.reason is AskReason.ALWAYS
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        {"mode": AskMode.ALWAYS},
+        {"burn_in": 0, "min_disagreement": 0.5, "random_share": 0.4},  # only at random
+    ],
+)
+def test_logged_propensities_count_the_duels(ask, base):
+    replies = brief(*PARIS, duel_share=0.4, **ask)
+    seen = {}
+    for seed in range(0, 2500, 10):
+        plan = replies.reply(PROMPT, base, seed, lambda _: None, Event(), rival=base)
+        if plan.question is not None:
+            pair = plan.question.reason, *sorted(one.text for one in plan.shown)
+            seen.setdefault(pair, []).append(plan.question.propensity)
+    assert {pair[0] for pair in seen} > {AskReason.DUEL}
+    for logged in seen.values():
+        assert len(logged) / 250 == pytest.approx(logged[0], abs=0.06)
+        assert max(logged) - min(logged) < 1e-9
