@@ -156,7 +156,7 @@ class AskConfig:
     early_answers: float = 20.0
     """... by a factor of e every so many answers."""
     random_share: float = 0.05
-    """Share of questions after the burn-in that are drawn at random, for unbiased data."""
+    """Share of turns after the burn-in on which a random pair is asked about, for unbiased data."""
     duel_share: float = 0.05
     """Share of questions that set the live version against an earlier one, blind."""
     min_disagreement: float = 0.05

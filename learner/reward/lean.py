@@ -1,9 +1,10 @@
 """A person's own word about their taste, beside what was learned from their choices.
 
 The lean is a weight for each style feature, in logits per typical difference, and is added to what
-every member of the ensemble gives a reply. It moves the mean and no disagreement: a wish says what
-is liked, not how sure the judges are. It lies in a file of the data folder that the app writes;
-both processes read it with each fit.
+every member of the ensemble gives a reply. It moves all members alike, and so the mean of rewards
+and not their spread. The disagreement by which is asked is the spread of probabilities: a strong
+lean takes them all near 0 or 1, and little is asked about what it has decided. It lies in a file of
+the data folder that the app writes; both processes read it with each fit.
 """
 
 from collections.abc import Callable, Sequence
