@@ -137,7 +137,9 @@ class BayesianRewardHead:
         self._refresh_basis(preferences, [s for s in signals if isinstance(s, Ordered)])
         rows = self._writer.write(preferences, signals)
         nu = self._tie_strength(preferences)
-        self._show(self._model.fit(self._aged(rows), self._prior, nu=nu))
+        starts = self._writer.starts
+        aged = self._aged(rows, starts)
+        self._show(self._model.fit(aged, self._prior, nu=nu, starts=starts))
         self._answers = self._writer.answers_since(self._mixture.present_since)
         return {
             "reward_picks": float(len(rows)),
@@ -174,16 +176,19 @@ class BayesianRewardHead:
         nu = self.config.tie_strength
         if may_tie:
             nu = tie_strength(int(ties.sum()), n - int(ties.sum()), self.config.tie_strength)
-        self._show(self._model.fit(self._aged(rows), self._prior, nu=nu))
+        aged = self._aged(rows, range(n))
+        self._show(self._model.fit(aged, self._prior, nu=nu))
         self._answers = n - self._mixture.present_since
 
-    def _aged(self, rows: Rows) -> Rows:
-        """The rows with the weight that their age leaves them."""
+    def _aged(self, rows: Rows, starts: Sequence[int]) -> Rows:
+        """The rows with the weight that their age, in things said, leaves them."""
         if not len(rows):
             return self._empty()
         if self.config.half_life_picks is None:
             return rows
-        age = torch.arange(len(rows) - 1, -1, -1, dtype=torch.float64)
+        row = torch.arange(len(rows))
+        number = torch.searchsorted(torch.tensor(starts), row, right=True)
+        age = (len(starts) - number).double()
         return replace(rows, weight=rows.weight * 0.5 ** (age / self.config.half_life_picks))
 
     def _show(self, mixture: Mixture) -> None:

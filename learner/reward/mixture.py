@@ -5,8 +5,8 @@ Every hypothesis is fitted on the rows it believes in and weighs as much as its 
 - *no change*: prior h explains all rows;
 - *change at c*: the rows before c follow some prior, those from c on another draw from prior h.
   Its evidence is the product of both stretches' (Barry & Hartigan 1993), its posterior that of the
-  newer stretch. Every row may be a change with probability ``1 / expected_picks``, and a few places
-  stand for all.
+  newer stretch. Everything said may be a change with probability ``1 / expected_picks``, however
+  many rows it wrote, and a few places stand for all.
 
 The evidence is the sum of prequential log scores (``laplace.py``), so a wrong prior loses weight at
 the rate at which it predicts worse, and nothing remembers the path: the mixture follows from the
@@ -15,6 +15,7 @@ rows alone, and a withdrawn pick leaves no trace.
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -25,11 +26,11 @@ from torch import Tensor
 from learner.reward.laplace import Hypotheses, Posteriors, Rows, fit_posteriors
 
 GRID = 5
-"""Changes are looked for at every fifth row, so that older stretches are fitted once."""
+"""Changes are looked for at every fifth thing said, so that older stretches are fitted once."""
 AGES = ((5, 20, 5), (20, 60, 20), (60, 120, 60))
-"""How many rows ago a change is looked for: at least, at most, in steps of. The older, the
-coarser, since a few rows on the wrong side of it matter less and less; and at rows that stay the
-same as time goes on, so that a change, once found, is not lost between two places."""
+"""How many things said ago a change is looked for: at least, at most, in steps of. The older, the
+coarser, since a few on the wrong side of it matter less and less; and at places that stay the same
+as time goes on, so that a change, once found, is not lost between two places."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,7 @@ class Mixture:
     begins: tuple[int, ...]
     """Each component's first row: 0 where it explains all, else where it sees a change."""
     change_prob: float
-    """Probability that the taste changed within the rows that ``AGES`` looks back at."""
+    """Probability that the taste changed within what ``AGES`` looks back at."""
     steps: int
 
     def members(self, noise: Float[Tensor, "E D"], places: Float[Tensor, " E"]) -> Tensor:
@@ -84,11 +85,17 @@ class TasteModel:
         self._hazard = None if expected_picks is None else 1.0 / (1.0 + expected_picks)
         self._evidence: dict[bytes, float] = {}
 
-    def fit(self, rows: Rows, prior: Hypotheses, *, nu: float) -> Mixture:
-        """The posterior of all hypotheses. Raises FloatingPointError if a row is not finite."""
+    def fit(
+        self, rows: Rows, prior: Hypotheses, *, nu: float, starts: Sequence[int] | None = None
+    ) -> Mixture:
+        """The posterior of all hypotheses. Raises FloatingPointError if a row is not finite.
+
+        ``starts`` is the first row of each thing said, oldest first; None: every row is one.
+        """
+        starts = range(len(rows)) if starts is None else starts
         unchanged = fit_posteriors(rows, prior, nu=nu)
-        changes = self._changes(len(rows))
-        if self._hazard is not None and len(rows) % GRID == 0 and len(rows):
+        changes = self._changes(starts)
+        if self._hazard is not None and len(starts) % GRID == 0 and len(starts):
             total = float(unchanged.log_evidence.logsumexp(dim=0))
             self._evidence[_digest(rows, prior, nu)] = total
         log_weights = [unchanged.log_evidence]
@@ -117,12 +124,12 @@ class TasteModel:
             steps=steps,
         )
 
-    def _changes(self, n: int) -> list[tuple[int, int]]:
-        """Rows at which a change is looked for, and how many rows each stands for."""
+    def _changes(self, starts: Sequence[int]) -> list[tuple[int, int]]:
+        """Rows at which a change is looked for, and how many things said each stands for."""
         if self._hazard is None:
             return []
-        places = change_places(n)
-        return [(c, end - c) for c, end in pairwise([*places, n])]
+        places = change_places(len(starts))
+        return [(starts[c], end - c) for c, end in pairwise([*places, len(starts)])]
 
     @staticmethod
     def _since(
@@ -156,7 +163,7 @@ class TasteModel:
 
 
 def change_places(n: int) -> list[int]:
-    """Where a change is looked for among ``n`` rows, oldest first."""
+    """Where a change is looked for among ``n`` things said, oldest first."""
     found = {
         c
         for least, most, step in AGES

@@ -47,6 +47,7 @@ class RowWriter:
     _tie: list[bool] = field(default_factory=list[bool])
     _may_tie: list[bool] = field(default_factory=list[bool])
     _weight: list[float] = field(default_factory=list[float])
+    _starts: list[int] = field(default_factory=list[int])
     _answered: list[int] = field(default_factory=list[int])
     """Of every answer, how many rows there were before."""
     _usual: Phi | None = None
@@ -64,6 +65,7 @@ class RowWriter:
         if self._written != keys[: len(self._written)]:
             self._forget()
         for what in said[len(self._written) :]:
+            before = len(self._tie)
             match what:
                 case Preference():
                     self._pick(what)
@@ -73,8 +75,15 @@ class RowWriter:
                     self._thumb(what)
                 case Ordered():
                     self._ordered(what)
+            if len(self._tie) > before:
+                self._starts.append(before)
         self._written = keys
         return self._rows()
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """Of each thing said that wrote rows, the first of them; a ranking of N wrote C(N, 2)."""
+        return tuple(self._starts)
 
     def answers_since(self, row: int) -> int:
         """How many of the answers were given from this row on; skips are none."""
@@ -82,7 +91,7 @@ class RowWriter:
 
     def _forget(self) -> None:
         rows = (self._z, self._covariates, self._tie, self._may_tie, self._weight)
-        for kept in (*rows, self._answered):
+        for kept in (*rows, self._starts, self._answered):
             kept.clear()
         self._written, self._usual, self._seen = [], None, 0
 

@@ -1,5 +1,6 @@
 """What a ranking teaches the live ensemble, and how criteria become one reward."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -73,6 +74,35 @@ def test_rankings_alone_teach_the_ensemble():
     short, long = completion("No."), completion("No, and there is a lot more to be said. " * 4)
     rewards = head.score(user("Really?"), [short, long])
     assert (rewards[:, 0] > rewards[:, 1]).float().mean() > 0.95
+
+
+def noisy_rankings(n, of, *, seed=0):
+    """By one taste all along: shorter is better, with the noise of a Plackett-Luce choice."""
+    rng = np.random.default_rng(seed)
+    for i in range(n):
+        words = rng.integers(8, 110, of)
+        liked = -0.8 * np.log1p(words) + rng.gumbel(size=of)
+        ranks = tuple(int(r) for r in (-liked).argsort().argsort() + 1)
+        texts = (" ".join(f"word{rng.integers(50)}" for _ in range(count)) for count in words)
+        yield ordered(*texts, ranks=ranks, at=AT + timedelta(minutes=i))
+
+
+def test_rankings_do_not_look_like_a_change_of_taste():
+    for seed in range(3):
+        head = BayesianRewardHead(RewardConfig(hidden_components=0), seed=0)
+        head.fit([], list(noisy_rankings(10, 9, seed=seed)))
+        assert head.change_prob < 0.2, "ten things said are no more than ten picks"
+
+
+def test_a_ranking_ages_as_one_thing_said():
+    pair = completion("No."), completion("No, and there is a lot more to be said.")
+    steady = RewardConfig(hidden_components=0)
+    rewards = []
+    for config in (steady, replace(steady, half_life_picks=4.0)):
+        head = BayesianRewardHead(config, seed=0)
+        head.fit([], list(noisy_rankings(1, 9)))
+        rewards.append(head.score(user("Really?"), pair))
+    assert torch.equal(*rewards), "all of its 36 rows are as new as the newest"
 
 
 def test_a_ranking_with_replies_that_nobody_read_waits():

@@ -4,12 +4,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
+import numpy as np
 import pytest
 import torch
 
 from learner.config import RewardConfig
 from learner.reward.components import Components
 from learner.reward.head import BayesianRewardHead, tie_strength
+from learner.reward.rows import RowWriter
 from learner.reward.signals import Better, Source, Thumb
 from learner.reward.style import STYLE_NAMES, STYLE_SCALES, style_features
 from learner.reward.taste import Taste
@@ -199,6 +201,16 @@ def test_both_bad_puts_both_below_what_is_usual():
     reward.fit([replace(p, choice=Choice.TIE) for p in usual] + awful)
     pair = completion(30, 900), completion(110, 901)
     assert margin(reward, *pair).mean() > margin(before, *pair).mean() + 0.2
+
+
+def test_both_bad_is_one_thing_said_and_writes_two_rows():
+    writer = RowWriter(
+        config=RewardConfig(), phi_of=lambda _, reply: np.ones(2) * len(reply.text), style=1
+    )
+    picks = brevity_picks(3)
+    picks[1] = replace(picks[1], choice=Choice.BOTH_BAD)
+    assert len(writer.write(picks, [])) == 4
+    assert writer.starts == (0, 1, 3)
 
 
 def test_a_draft_is_scored_at_the_length_it_is_expected_to_reach():

@@ -128,6 +128,16 @@ def test_the_present_taste_is_as_old_as_the_change():
     assert same.present_since == 0
 
 
+def test_a_change_is_looked_for_between_things_said_not_between_their_rows():
+    prior = hypotheses(RewardConfig(), None, K, shipped_basis=True)
+    rows = rows_of(direction(1, 3.0), 90)
+    starts = range(0, 90, 6)
+    found = TasteModel(expected_picks=100.0).fit(rows, prior, nu=0.5, starts=starts)
+    assert sorted({*found.begins}) == [0, *(starts[c] for c in change_places(15))]
+    alone = TasteModel(expected_picks=100.0).fit(rows, prior, nu=0.5)
+    assert sorted({*alone.begins}) == [0, *change_places(90)]
+
+
 def test_places_for_a_change_are_near_each_other_where_it_is_recent_and_stay():
     assert change_places(9) == []
     assert change_places(10) == [5]
