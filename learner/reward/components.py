@@ -37,3 +37,15 @@ def principal_components(differences: Float[Tensor, "n H"], count: int) -> Compo
     # An eigenvector's sign is arbitrary; fixed, so that refits and machines agree.
     signs = directions.gather(0, directions.abs().argmax(dim=0, keepdim=True)).sign()
     return Components(basis=directions * signs / scale)
+
+
+def pairs_for_basis(n: int) -> int:
+    """Of how many pairs, the oldest, the basis is made: it is renewed as they grow by a tenth.
+
+    A function of their number alone, so that a refit does not depend on those before it. None of
+    less than two.
+    """
+    m = 2
+    while (grown := m + max(1, m // 10)) <= n:
+        m = grown
+    return m if n >= 2 else 0

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from learner.config import RewardConfig
-from learner.reward.components import Components, principal_components
+from learner.reward.components import Components, pairs_for_basis, principal_components
 from learner.reward.laplace import Hypotheses, Rows
 from learner.reward.lengths import LengthForecast
 from learner.reward.mixture import Mixture, TasteModel
@@ -26,7 +26,7 @@ from learner.reward.rows import Phi, RowWriter, no_rows
 from learner.reward.signals import Ordered, Signal
 from learner.reward.style import STYLE_NAMES, style_features
 from learner.reward.taste import HIDDEN, POSITION, Taste, hypotheses
-from storage.records import Choice, Completion, Message, Preference, PreferenceId
+from storage.records import Choice, Completion, FinishReason, Message, Preference, PreferenceId
 
 STYLES = len(STYLE_NAMES)
 
@@ -205,25 +205,41 @@ class BayesianRewardHead:
 
     # -- features ------------------------------------------------------------------------------
 
-    def _phi(self, prompt: Sequence[Message], completion: Completion) -> Phi:
+    def _phi(
+        self, prompt: Sequence[Message], completion: Completion, lengths: LengthForecast
+    ) -> Phi:
         """Features of a reply that was shown; what is finished never changes and is kept."""
-        key = (prompt[-1].content, completion.seed, completion.token_ids, completion.text)
+        if completion.finish_reason is FinishReason.ABORTED:
+            return self._joined(self._style(prompt, completion, lengths), completion)
+        key = (  # all that they are made of: one text may follow the same words in two chats
+            *prompt[-1:],
+            completion.text,
+            len(completion.token_ids),
+            completion.finish_reason,
+            completion.feature,
+        )
         if key not in self._phis:
             if key not in self._styles:
-                self._styles[key] = self._style(prompt, completion)
-            parts = [self._styles[key]]
-            if self._components is not None:
-                parts.append(_hidden(completion) @ self._components.basis.numpy())
-            self._phis[key] = np.concatenate(parts)
+                self._styles[key] = self._style(prompt, completion, lengths)
+            self._phis[key] = self._joined(self._styles[key], completion)
         return self._phis[key]
+
+    def _joined(self, style: Float[np.ndarray, " S"], completion: Completion) -> Phi:
+        if self._components is None:
+            return style
+        return np.concatenate([style, _hidden(completion) @ self._components.basis.numpy()])
 
     def _styles_of(
         self, prompt: Sequence[Message], completions: Sequence[Completion]
     ) -> Float[Tensor, "N S"]:
-        return torch.from_numpy(np.stack([self._style(prompt, c) for c in completions]))
+        styles = [self._style(prompt, c, self.lengths) for c in completions]
+        return torch.from_numpy(np.stack(styles))
 
-    def _style(self, prompt: Sequence[Message], completion: Completion) -> Float[np.ndarray, " S"]:
-        tokens, finished = self.lengths.expected(completion)
+    @staticmethod
+    def _style(
+        prompt: Sequence[Message], completion: Completion, lengths: LengthForecast
+    ) -> Float[np.ndarray, " S"]:
+        tokens, finished = lengths.expected(completion)
         growth = tokens / max(1, len(completion.token_ids))
         return np.array(style_features(prompt, completion.text, growth=growth, finished=finished))
 
@@ -282,18 +298,6 @@ class BayesianRewardHead:
 
     def _empty(self) -> Rows:
         return no_rows(self._prior.mean.shape[1])
-
-
-def pairs_for_basis(n: int) -> int:
-    """Of how many pairs, the oldest, the basis is made: it is renewed as they grow by a tenth.
-
-    A function of their number alone, so that a refit does not depend on those before it. None of
-    less than two.
-    """
-    m = 2
-    while (grown := m + max(1, m // 10)) <= n:
-        m = grown
-    return m if n >= 2 else 0
 
 
 def tie_strength(ties: int, decided: int, prior: float) -> float:

@@ -8,7 +8,8 @@
     ranking       φ(better) - φ(worse) of all C(N, 2) pairs, or a tie     ``ranking_weight``, shared
 
 φ̄ is the mean of all replies shown before: what replies usually are. It is taken at the time of the
-verdict, so that what comes later does not change what was said.
+verdict, and so is the length that a reply cut by an early choice would have reached: what comes
+later does not change what was said.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,13 +22,15 @@ from jaxtyping import Float
 
 from learner.config import RewardConfig
 from learner.reward.laplace import Rows
+from learner.reward.lengths import LengthForecast
 from learner.reward.signals import Better, Ordered, Signal, Source, Thumb
 from storage.records import Choice, Completion, Message, Preference
 from storage.slates import ranked_pairs
 
 Phi = Float[np.ndarray, " F"]
 """Features of one reply: style, then hidden components."""
-PhiOf = Callable[[Sequence[Message], Completion], Phi]
+PhiOf = Callable[[Sequence[Message], Completion, LengthForecast], Phi]
+"""A reply's features; of one that was cut, they follow from the lengths known by then."""
 
 _ANSWERS = (Choice.FIRST, Choice.SECOND, Choice.TIE, Choice.BOTH_BAD)
 _DECIDED = {Choice.FIRST: 1.0, Choice.SECOND: -1.0, Choice.TIE: 1.0}
@@ -50,6 +53,8 @@ class RowWriter:
     _starts: list[int] = field(default_factory=list[int])
     _answered: list[int] = field(default_factory=list[int])
     """Of every answer, how many rows there were before."""
+    _lengths: LengthForecast = field(default_factory=LengthForecast)
+    """Of the picks written so far: one's own, so that no other reply a process saw counts."""
     _usual: Phi | None = None
     _seen: int = 0
 
@@ -94,11 +99,15 @@ class RowWriter:
         for kept in (*rows, self._starts, self._answered):
             kept.clear()
         self._written, self._usual, self._seen = [], None, 0
+        self._lengths = LengthForecast()
 
     def _pick(self, pick: Preference) -> None:
-        prompt = pick.comparison.prompt
-        first = self.phi_of(prompt, pick.comparison.first.completion)
-        second = self.phi_of(prompt, pick.comparison.second.completion)
+        if pick.choice is Choice.WITHDRAWN:
+            return
+        shown = (pick.comparison.first.completion, pick.comparison.second.completion)
+        for reply in shown:
+            self._lengths.observe(reply)
+        first, second = (self._phi(pick.comparison.prompt, reply) for reply in shown)
         if pick.choice in _ANSWERS:
             self._answered.append(len(self._tie))
         if pick.choice in _DECIDED:
@@ -114,13 +123,12 @@ class RowWriter:
         elif pick.choice is Choice.BOTH_BAD and self._usual is not None:
             for phi in (first, second):
                 self._add(self._usual - phi, self.config.both_bad_weight)
-        if pick.choice is not Choice.WITHDRAWN:
-            self._show(first)
-            self._show(second)
+        self._show(first)
+        self._show(second)
 
     def _better(self, said: Better) -> None:
-        better = self.phi_of(said.prompt, said.better)
-        worse = self.phi_of(said.prompt, said.worse)
+        better = self._phi(said.prompt, said.better)
+        worse = self._phi(said.prompt, said.worse)
         weight = {
             Source.EDIT: self.config.edit_weight,
             Source.REGENERATED: self.config.regenerated_weight,
@@ -129,14 +137,14 @@ class RowWriter:
         self._add(better - worse, weight)
 
     def _thumb(self, thumb: Thumb) -> None:
-        phi = self.phi_of(thumb.prompt, thumb.completion)
+        phi = self._phi(thumb.prompt, thumb.completion)
         usual = phi if self._usual is None else self._usual  # then only the offset learns
         sign = 1.0 if thumb.up else -1.0
         self._add(sign * (phi - usual), self.config.thumb_weight, offset=sign)
         self._show(phi)
 
     def _ordered(self, said: Ordered) -> None:
-        phis = [self.phi_of(said.prompt, one) for one in said.completions]
+        phis = [self._phi(said.prompt, one) for one in said.completions]
         pairs = ranked_pairs(said.ranks)
         for pair in pairs:
             self._add(
@@ -147,6 +155,9 @@ class RowWriter:
             )
         for phi in phis:
             self._show(phi)
+
+    def _phi(self, prompt: Sequence[Message], completion: Completion) -> Phi:
+        return self.phi_of(prompt, completion, self._lengths)
 
     def _show(self, phi: Phi) -> None:
         self._seen += 1

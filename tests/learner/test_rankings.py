@@ -44,7 +44,7 @@ def ordered(*texts, ranks, at=AT):
 def test_all_pairs_of_a_ranking_weigh_as_one_pick_and_ties_are_ties():
     lengths = {"a": 1.0, "b b": 2.0, "c c c": 3.0}
 
-    def phi(_, reply):
+    def phi(_, reply, __):
         return np.array([lengths[reply.text], 0.5])
 
     writer = RowWriter(config=RewardConfig(), phi_of=phi, style=1)

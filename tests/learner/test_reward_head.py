@@ -205,7 +205,7 @@ def test_both_bad_puts_both_below_what_is_usual():
 
 def test_both_bad_is_one_thing_said_and_writes_two_rows():
     writer = RowWriter(
-        config=RewardConfig(), phi_of=lambda _, reply: np.ones(2) * len(reply.text), style=1
+        config=RewardConfig(), phi_of=lambda _, reply, __: np.ones(2) * len(reply.text), style=1
     )
     picks = brevity_picks(3)
     picks[1] = replace(picks[1], choice=Choice.BOTH_BAD)
@@ -339,6 +339,51 @@ def test_a_pick_that_is_forgotten_might_never_have_been(shipped_basis):
     with_it.fit(picks[:20] + picks[21:])
     without.fit(picks[:20] + picks[21:])
     assert torch.equal(margin(with_it, *pair), margin(without, *pair))
+
+
+def early_picks(n: int) -> list[Preference]:
+    """Choices while both were written: the other reply stopped where it was."""
+    picks = []
+    for i in range(n):
+        whole = completion(10 + (37 * i) % 110, 2 * i)
+        cut = completion(66, 2 * i + 1, finish=FinishReason.ABORTED)
+        shown = (whole, cut, Choice.FIRST) if i % 2 else (cut, whole, Choice.SECOND)
+        picks.append(pick(*shown))
+    return picks
+
+
+def test_what_is_learned_of_replies_that_were_cut_follows_from_the_picks_alone():
+    picks = early_picks(40)
+    pair = completion(20, 900), completion(80, 901)
+    walked, served, fresh = head(), head(), head()
+    for n in range(5, 41, 5):
+        walked.fit(picks[:n])
+    for length in range(60, 120):
+        served.lengths.observe(completion(length, 5000 + length))  # replies that nobody compared
+    served.fit(picks)
+    fresh.fit(picks)
+    assert torch.equal(margin(walked, *pair), margin(fresh, *pair))
+    assert torch.equal(margin(served, *pair), margin(fresh, *pair))
+    forgotten = [*picks[:20], *picks[21:]]
+    walked.fit(forgotten)
+    without = head()
+    without.fit(forgotten)
+    assert torch.equal(margin(walked, *pair), margin(without, *pair))
+
+
+def test_one_text_after_the_same_words_in_two_chats_is_two_replies():
+    text = completion(5, 1).text
+    in_one = replace(completion(5, 1), seed=0, text=text)
+    in_other = replace(completion(5, 2), seed=0, text=text)  # what came before was another matter
+    picks = brevity_picks(43)
+    one = pick(in_one, completion(30, 50), Choice.FIRST)
+    other = pick(in_other, completion(30, 51), Choice.FIRST)
+    pair = completion(20, 900), completion(80, 901)
+    both, alone = head(), head()
+    both.fit([*picks, one, other])
+    both.fit([*picks, other])
+    alone.fit([*picks, other])
+    assert torch.equal(margin(both, *pair), margin(alone, *pair))
 
 
 def taste_of_direction() -> Taste:
