@@ -10,6 +10,7 @@ that a member is stable from one refit to the next. See docs/how-it-learns.md se
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from itertools import pairwise
 
 import numpy as np
@@ -266,17 +267,19 @@ class BayesianRewardHead:
 
         Of a ranking the neighbours on the page count, whatever their order.
         """
-        pairs: list[tuple[object, Completion, Completion]] = [
-            (p.comparison.id, p.comparison.first.completion, p.comparison.second.completion)
-            for p in preferences
-        ]
-        pairs += [(one.at, a, b) for one in orders for a, b in pairwise(one.completions)]
+        pairs: list[tuple[datetime, object, Completion, Completion]] = []
+        for p in preferences:
+            first, second = p.comparison.first.completion, p.comparison.second.completion
+            pairs.append((p.decided_at, p.comparison.id, first, second))
+        pairs += [(one.at, one.at, a, b) for one in orders for a, b in pairwise(one.completions)]
+        if orders:
+            pairs.sort(key=lambda pair: pair[0])
         some = pairs[: pairs_for_basis(len(pairs))]
 
         def differences() -> Float[Tensor, "n H"]:
-            return torch.stack([torch.from_numpy(_hidden(a) - _hidden(b)) for _, a, b in some])
+            return torch.stack([torch.from_numpy(_hidden(a) - _hidden(b)) for _, _, a, b in some])
 
-        self._set_basis(tuple(name for name, _, _ in some), differences)
+        self._set_basis(tuple(name for _, name, _, _ in some), differences)
 
     def _set_basis(self, of: object, differences: Callable[[], Float[Tensor, "n H"]]) -> None:
         if self._shipped_basis() is not None or of == self._basis_of:

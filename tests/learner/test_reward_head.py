@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from learner.config import RewardConfig
-from learner.reward.components import Components
+from learner.reward.components import Components, principal_components
 from learner.reward.head import BayesianRewardHead, tie_strength
 from learner.reward.rows import RowWriter
-from learner.reward.signals import Better, Source, Thumb
+from learner.reward.signals import Better, Ordered, Source, Thumb
 from learner.reward.style import STYLE_NAMES, STYLE_SCALES, style_features
 from learner.reward.taste import Taste
 from storage.records import (
@@ -384,6 +384,30 @@ def test_one_text_after_the_same_words_in_two_chats_is_two_replies():
     both.fit([*picks, other])
     alone.fit([*picks, other])
     assert torch.equal(margin(both, *pair), margin(alone, *pair))
+
+
+def test_picks_after_a_ranking_seldom_renew_the_basis(monkeypatch):
+    made = []
+
+    def counted(differences, count):
+        made.append(len(differences))
+        return principal_components(differences, count)
+
+    monkeypatch.setattr("learner.reward.head.principal_components", counted)
+    rankings = [
+        Ordered(
+            prompt=user("Tell me"),
+            completions=tuple(completion(20 + 5 * k, 9000 + 10 * i + k) for k in range(4)),
+            ranks=(1, 2, 3, 4),
+            at=hours(3 * i),
+        )
+        for i in range(4)
+    ]
+    picks = [replace(p, decided_at=hours(i)) for i, p in enumerate(brevity_picks(40))]
+    reward = head(hidden_components=4)
+    for n in range(30, 41):
+        reward.fit(picks[:n], rankings)
+    assert made == [42, 46, 50], "pairs: it is renewed as they grow by a tenth"
 
 
 def taste_of_direction() -> Taste:
