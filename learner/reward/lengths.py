@@ -1,8 +1,9 @@
 """How long will a reply become that is still being written?
 
-The mean of the finished replies that ran past this point, with two pseudo-replies of twice the
-point, so that the forecast is sane from the first turn. Without it a draft of 32 tokens would look
-as short as a finished reply of 32, and whoever likes short replies would be shown long ones.
+The mean of the known replies that ran past this point, with two pseudo-replies of twice the point,
+so that the forecast is sane from the first turn. Without it a draft of 32 tokens would look as
+short as a finished reply of 32, and whoever likes short replies would be shown long ones. A reply
+that was cut at a limit below today's is at least so long: it counts as a draft of that length.
 """
 
 from bisect import bisect_right, insort
@@ -16,8 +17,8 @@ PSEUDO_REPLIES = 2.0
 
 class LengthForecast:
     def __init__(self) -> None:
-        self._recent: dict[tuple[int, int], None] = {}  # (seed, tokens) in order seen
-        self._lengths: list[int] = []  # sorted
+        self._recent: dict[tuple[int, int], bool] = {}  # (seed, tokens) in order seen: was it cut?
+        self._lengths: list[tuple[int, bool]] = []  # (tokens, was it cut?), sorted
 
     def observe(self, completion: Completion) -> None:
         """Learn from a finished reply; an aborted or known one is ignored."""
@@ -25,21 +26,28 @@ class LengthForecast:
         key = (completion.seed, tokens)
         if completion.finish_reason is FinishReason.ABORTED or key in self._recent:
             return
-        self._recent[key] = None
-        insort(self._lengths, tokens)
+        self._recent[key] = completion.finish_reason is FinishReason.LENGTH
+        insort(self._lengths, (tokens, self._recent[key]))
         if len(self._recent) > KEPT:
             oldest = next(iter(self._recent))
-            del self._recent[oldest]
-            self._lengths.remove(oldest[1])
+            self._lengths.remove((oldest[1], self._recent.pop(oldest)))
 
     def expected(self, completion: Completion) -> tuple[float, float]:
         """Expected final length in tokens, and probability that the reply comes to an end."""
         tokens, limit = len(completion.token_ids), completion.sampling.max_new_tokens
         if completion.finish_reason is not FinishReason.ABORTED:
             return float(tokens), float(completion.finish_reason is FinishReason.STOP)
-        longer = self._lengths[bisect_right(self._lengths, tokens) :]
-        prior = min(2.0 * tokens, limit)
-        n = len(longer) + PSEUDO_REPLIES
-        length = (sum(longer) + PSEUDO_REPLIES * prior) / n
-        ended = (sum(x < limit for x in longer) + PSEUDO_REPLIES / 2) / n
+        longer, total, ends = 0, 0.0, 0.0
+
+        def forecast(point: int) -> tuple[float, float]:
+            n = longer + PSEUDO_REPLIES
+            prior = min(2.0 * point, limit)
+            return (total + PSEUDO_REPLIES * prior) / n, (ends + PSEUDO_REPLIES / 2) / n
+
+        for known, cut in reversed(self._lengths[bisect_right(self._lengths, (tokens, True)) :]):
+            reached, ended = (known, 1.0) if known < limit else (limit, 0.0)
+            if cut and known < limit:
+                reached, ended = forecast(known)
+            longer, total, ends = longer + 1, total + reached, ends + ended
+        length, ended = forecast(tokens)
         return min(length, float(limit)), ended
