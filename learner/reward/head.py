@@ -200,8 +200,10 @@ class BayesianRewardHead:
         self._members = torch.cat([members[:, :POSITION], members[:, HIDDEN:]], dim=1)
 
     def _tie_strength(self, preferences: Sequence[Preference]) -> float:
-        ties = sum(p.choice is Choice.TIE for p in preferences)
-        decided = sum(p.choice in (Choice.FIRST, Choice.SECOND) for p in preferences)
+        """Of pairs that were asked about: one from a file, or written, could not end in a tie."""
+        said = [p.choice for p in preferences if p.comparison.question.reason.asked]
+        ties = said.count(Choice.TIE)
+        decided = said.count(Choice.FIRST) + said.count(Choice.SECOND)
         return tie_strength(ties, decided, self.config.tie_strength)
 
     # -- features ------------------------------------------------------------------------------

@@ -72,6 +72,11 @@ def pick(first: Completion, second: Completion, choice: Choice) -> Preference:
     )
 
 
+def because(given: Preference, reason: AskReason) -> Preference:
+    question = replace(given.comparison.question, reason=reason)
+    return replace(given, comparison=replace(given.comparison, question=question))
+
+
 def brevity_picks(n: int, *, seed: int = 0) -> list[Preference]:
     picks = []
     for i in range(n):
@@ -436,6 +441,26 @@ def test_the_tie_strength_follows_the_share_of_ties(ties, decided, nu):
     assert tie_strength(ties, decided, 0.5) == pytest.approx(nu)
 
 
+def test_the_tie_strength_comes_of_pairs_that_were_asked_about(monkeypatch):
+    counted = []
+
+    def noted(ties, decided, prior):
+        counted.append((ties, decided))
+        return tie_strength(ties, decided, prior)
+
+    monkeypatch.setattr("learner.reward.head.tie_strength", noted)
+    choices = [Choice.TIE, Choice.TIE, Choice.FIRST, Choice.SECOND, Choice.SECOND]
+    choices += [Choice.SKIP, Choice.BOTH_BAD]
+    picks = [replace(p, choice=c) for p, c in zip(brevity_picks(7), choices, strict=True)]
+    given = [
+        because(p, reason)
+        for reason in (AskReason.IMPORTED, AskReason.EDITED, AskReason.WRITTEN)
+        for p in brevity_picks(4, seed=300)
+    ]
+    head(hidden_components=0).fit([*picks, *given])
+    assert counted == [(2, 3)]
+
+
 def test_a_refit_at_a_thousand_picks_takes_milliseconds():
     reward = BayesianRewardHead(
         RewardConfig(hidden_components=8, shipped_basis=True), seed=0, taste=taste_of_direction()
@@ -466,17 +491,7 @@ def test_what_was_written_without_being_asked_says_nothing_about_places():
         picks = [
             pick(completion(30, 2 * i), completion(30, 2 * i + 1), Choice.FIRST) for i in range(40)
         ]
-        reward.fit(
-            [
-                replace(
-                    p,
-                    comparison=replace(
-                        p.comparison, question=replace(p.comparison.question, reason=reason)
-                    ),
-                )
-                for p in picks
-            ]
-        )
+        reward.fit([because(p, reason) for p in picks])
         return reward.position_weight
 
     assert position_weight(AskReason.UNCERTAIN) > 0.5
