@@ -95,14 +95,10 @@ class RewardConfig:
     (docs/learning-results.md)."""
     both_bad_weight: float = 0.5
     """Weight of 'both are bad' against the running-mean reply."""
-    edit_weight: float = 1.0
-    """Weight of a rewritten reply against the one it replaces."""
     thumb_weight: float = 0.5
     """Weight of a thumb against the running-mean reply."""
     ranking_weight: float = 1.0
     """Weight of all pairs of one ranking together: each has this over their number."""
-    regenerated_weight: float = 0.2
-    copied_weight: float = 0.1
     pessimism: float = 0.5
     """Standard deviations subtracted from the mean reward when the best reply is chosen."""
 
@@ -125,11 +121,8 @@ class RewardConfig:
         for name in (
             "flip_rates",
             "both_bad_weight",
-            "edit_weight",
             "thumb_weight",
             "ranking_weight",
-            "regenerated_weight",
-            "copied_weight",
         ):
             _share(name, getattr(self, name))
 

@@ -2,7 +2,6 @@
 
     pick          φ(picked) - φ(other), position +1 or -1                weight 1, may be a tie
     written pair  the same without a position: nobody was asked          weight 1
-    edit, ...     φ(better) - φ(worse)                                   weight by its source
     both bad      φ̄ - φ(first) and φ̄ - φ(second)                         weight ``both_bad_weight``
     thumb         ±(φ - φ̄), thumb offset ±1                              weight ``thumb_weight``
     ranking       φ(better) - φ(worse) of all C(N, 2) pairs, or a tie     ``ranking_weight``, shared
@@ -23,7 +22,7 @@ from jaxtyping import Float
 from learner.config import RewardConfig
 from learner.reward.laplace import Rows
 from learner.reward.lengths import LengthForecast
-from learner.reward.signals import Better, Ordered, Signal, Source, Thumb
+from learner.reward.signals import Ordered, Signal, Thumb
 from storage.records import Choice, Completion, Message, Preference
 from storage.slates import ranked_pairs
 
@@ -74,8 +73,6 @@ class RowWriter:
             match what:
                 case Preference():
                     self._pick(what)
-                case Better():
-                    self._better(what)
                 case Thumb():
                     self._thumb(what)
                 case Ordered():
@@ -125,16 +122,6 @@ class RowWriter:
                 self._add(self._usual - phi, self.config.both_bad_weight)
         self._show(first)
         self._show(second)
-
-    def _better(self, said: Better) -> None:
-        better = self._phi(said.prompt, said.better)
-        worse = self._phi(said.prompt, said.worse)
-        weight = {
-            Source.EDIT: self.config.edit_weight,
-            Source.REGENERATED: self.config.regenerated_weight,
-            Source.COPIED: self.config.copied_weight,
-        }[said.source]
-        self._add(better - worse, weight)
 
     def _thumb(self, thumb: Thumb) -> None:
         phi = self._phi(thumb.prompt, thumb.completion)

@@ -1,37 +1,16 @@
-"""What a person says besides picking one of a pair: thumbs, rewrites, a second try that was kept.
+"""What a person says besides picking one of a pair: thumbs and rankings.
 
-Each becomes a weighted term of the same likelihood as the picks (``head.py``). Replies must carry
-their features, a written one too: run its tokens through ``FrozenFeatures`` first.
+Each becomes weighted terms of the same likelihood as the picks (``rows.py``). Replies must carry
+their features.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
 from storage import records
 from storage.records import Completion, Message
 from storage.slates import Criterion, Ranking, Ranks
-
-
-class Source(StrEnum):
-    """Where it is known from that one reply is better; each has its own weight."""
-
-    EDIT = "edit"
-    """The person rewrote the reply, or wrote a better one: the written one is better."""
-    REGENERATED = "regenerated"
-    """The person asked for another reply and kept that one."""
-    COPIED = "copied"
-    """Of two shown replies one was copied."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Better:
-    prompt: tuple[Message, ...]
-    better: Completion
-    worse: Completion
-    source: Source
-    at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +33,7 @@ class Ordered:
     at: datetime
 
 
-Signal = Better | Thumb | Ordered
+Signal = Thumb | Ordered
 
 
 def orders_of(
