@@ -29,6 +29,11 @@ from storage.records import PolicyVersion, RoundReport, RoundStatus
 
 log = logging.getLogger(__name__)
 
+NOTHING_YET = (
+    "nothing to learn from yet: each choice was made before the other reply was whole; "
+    "these choices come back with the next ones"
+)
+
 
 class OnlineLearner:
     """Turns picks into versions. ``step`` runs in a process of its own, or in a test."""
@@ -87,15 +92,8 @@ class OnlineLearner:
         signals = self._teacher.signals()
         reward_metrics = self._reward.fit(self._feedback.preferences(), signals)
         lesson = self._teacher.lesson(picks, self._reward, seed)
-        update_metrics = self._rule.update(parent, lesson, seed)
         try:
-            learned = self._learned(parent, lesson)
-            if not learned.accepted and parent.adapter_path is not None:
-                # Its moments may still pull to an old taste, and would in every further round.
-                self._rule.close()
-                self._rule.start_afresh()
-                update_metrics = self._rule.update(parent, lesson, seed)
-                learned = self._learned(parent, lesson)
+            update_metrics, learned = self._taught(parent, lesson, seed)
             verdict = self._judge(parent) if learned.accepted else learned
             report = RoundReport(
                 number=number,
@@ -115,6 +113,22 @@ class OnlineLearner:
         finally:
             self._rule.close()
         return report
+
+    def _taught(
+        self, parent: PolicyVersion, lesson: Lesson, seed: int
+    ) -> tuple[dict[str, float], Verdict]:
+        """Update on the lesson; returns metrics, and whether the update learned it."""
+        if not self._teacher.teaches(lesson):
+            return {}, Verdict(accepted=False, reason=NOTHING_YET, metrics={})
+        metrics = self._rule.update(parent, lesson, seed)
+        learned = self._learned(parent, lesson)
+        if not learned.accepted and parent.adapter_path is not None:
+            # Its moments may still pull to an old taste, and would in every further round.
+            self._rule.close()
+            self._rule.start_afresh()
+            metrics = self._rule.update(parent, lesson, seed)
+            learned = self._learned(parent, lesson)
+        return metrics, learned
 
     def _learned(self, parent: PolicyVersion, lesson: Lesson) -> Verdict:
         """Whether the update in training learned its lesson."""

@@ -69,3 +69,14 @@ class Teacher:
             prompts=tuple(prompts)[:PROMPTS],
             demonstrations=written_by_people(picks, self._eos_id),
         )
+
+    def teaches(self, lesson: Lesson) -> bool:
+        """Whether the rule finds anything in ``lesson``: the first picks may make no pair at all,
+        where each cut the other reply off."""
+        match self._config.update.rule:
+            case UpdateRuleName.DPO | UpdateRuleName.NPG:
+                return bool(lesson.pairs)
+            case UpdateRuleName.KTO:
+                return bool(lesson.pairs or lesson.verdicts)
+            case _:
+                return bool(lesson.prompts)

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -15,10 +16,12 @@ from learner.config import (
     OnlineConfig,
     RewardConfig,
 )
+from learner.early_pick import EarlyPick
 from learner.lesson_check import LessonCheck
 from learner.progress import LearnerState
+from learner.protocols import Draft
 from learner.trust_region import SHORTEST
-from learner.update_config import DpoConfig, LoraSpec
+from learner.update_config import DpoConfig, LoraSpec, UpdateConfig, UpdateRuleName
 from learner.updates.lesson import Lesson
 from learner.updates.online_dpo import OnlineDpo
 from learner.worker import LearnerProcess
@@ -61,8 +64,11 @@ class World:
         self.build = LearnerBuild(data=root, model=model, engine=engine_config, online=ONLINE)
         self._seed = 0
 
-    def pick(self, n: int) -> list[int]:
-        """Answer ``n`` questions that may train, the shorter reply each time."""
+    def pick(self, n: int, *, early: bool = False) -> list[int]:
+        """Answer ``n`` questions that may train, the shorter reply each time.
+
+        ``early``: the first reply, while both are being written.
+        """
         from threading import Event
 
         picked = []
@@ -70,26 +76,35 @@ class World:
             conversation = self.conversations.start()
             turn = self.conversations.say(conversation.id, f"Question {self._seed}")
             self._seed += 100
+            hurried = EarlyPick()
             plan = self.replies.reply(
                 self.conversations.messages(turn.id),
                 self.policies.current(),
                 self._seed,
-                lambda _: None,
+                partial(choose_first, hurried) if early else lambda _: None,
                 Event(),
+                early=hurried,
             )
-            if plan.question is None:
+            if plan.question is None or (early and plan.picked is None):
                 continue
             comparison = self.conversations.ask(turn.id, *plan.shown, plan.question)
             self.conversations.add_candidates(turn.id, plan.finish_others(Event()))
             shorter = min(
                 comparison.first, comparison.second, key=lambda c: len(c.completion.token_ids)
             )
-            choice = Choice.FIRST if shorter is comparison.first else Choice.SECOND
+            chosen = comparison.first if early else shorter
+            choice = Choice.FIRST if chosen is comparison.first else Choice.SECOND
             receipt = self.feedback.answer(
-                comparison.token, choice, decision_ms=900, continue_with=shorter.id
+                comparison.token, choice, decision_ms=900, continue_with=chosen.id
             )
             picked.append(receipt.preference_id)
         return picked
+
+
+def choose_first(early: EarlyPick, draft: Draft) -> None:
+    """As a person does who has read enough once both replies show some words."""
+    if len(draft.texts) == 2 and all(draft.texts):
+        early.take(Choice.FIRST)
 
 
 @pytest.fixture
@@ -238,6 +253,23 @@ def test_a_refused_round_is_tried_again_with_the_next_picks(world):
     second = world.pick(3)
     report = learner.step()
     assert list(report.preference_ids) == first + second
+
+
+@pytest.mark.parametrize("rule", [UpdateRuleName.DPO, UpdateRuleName.NPG, UpdateRuleName.KTO])
+def test_picks_that_all_cut_the_other_reply_off_are_learned_with_the_next_ones(world, rule):
+    online = replace(ONLINE, update=UpdateConfig(rule=rule))
+    learner = replace(world.build, online=online)()
+    early = world.pick(3, early=True)
+    report = learner.step()
+    assert report.status is RoundStatus.REFUSED
+    assert "nothing to learn from yet" in report.reason
+    collect(world.policies)
+    assert world.policies.current().id == 0
+    assert learner.step() is None  # no round after round on the same picks
+    later = world.pick(3)
+    report = learner.step()
+    assert list(report.preference_ids) == early + later
+    assert report.metrics["grad_norm"] > 0.0
 
 
 def test_rolling_back_frees_the_picks_for_the_next_round(world):
