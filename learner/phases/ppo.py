@@ -32,6 +32,7 @@ from learner.reward.criteria import CriteriaWeights
 from learner.update_config import PpoConfig
 from learner.updates.lesson import Demonstration, Prompt
 from learner.updates.ppo import Ppo
+from learner.updates.rollouts import step_seed
 from storage.feedback import FeedbackReader
 from storage.records import BASE_VERSION, Completion, Message, Role, Sampling
 from storage.slates import Criterion
@@ -146,8 +147,8 @@ class PpoTraining:
                 seed=c.seed,
             )
             some = [self._demonstrations[place] for place in drawn]
-        seed = c.seed * 1_000_003 + number * 1009
-        return self._ppo.step([self._training[place] for place in places], some, seed)
+        prompts = [self._training[place] for place in places]
+        return self._ppo.step(prompts, some, step_seed(c.seed, number))
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:

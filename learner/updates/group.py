@@ -19,7 +19,7 @@ from learner.protocols import RewardModel
 from learner.update_config import GroupConfig
 from learner.updates.lesson import Lesson, Prompt
 from learner.updates.passes import Passes
-from learner.updates.rollouts import RewardScale, Rollout, sample_rollouts
+from learner.updates.rollouts import RewardScale, Rollout, sample_rollouts, step_seed
 from learner.updates.tuning import AdapterTuning
 from storage.records import PolicyVersion
 
@@ -29,9 +29,9 @@ class Group:
     """All replies of a batch, prompt by prompt, and what is known of them beforehand."""
 
     rollouts: list[Rollout]
-    logprobs: list[Float[Tensor, " T"]]
+    logprobs: list[Float[Tensor, " _"]]
     """Under the policy that sampled, a reply each."""
-    ref_logprobs: list[Float[Tensor, " T"]]
+    ref_logprobs: list[Float[Tensor, " _"]]
     advantages: Float[Tensor, " N"]
 
 
@@ -70,7 +70,7 @@ class GroupRule(ABC):
         self.begin(parent, seed)
         metrics: dict[str, float] = {}
         for number in range(self._config.iterations):
-            metrics = self.step(lesson.prompts, seed * 1009 + number)
+            metrics = self.step(lesson.prompts, step_seed(seed, number))
         return metrics | {"prompts": float(len(lesson.prompts))}
 
     def begin(self, parent: PolicyVersion, seed: int) -> None:

@@ -37,7 +37,7 @@ from learner.updates.groves import Grove
 from learner.updates.kl_control import steered
 from learner.updates.lesson import Demonstration, Lesson, Prompt
 from learner.updates.passes import Passes
-from learner.updates.rollouts import RewardScale, Rollout, sample_rollouts
+from learner.updates.rollouts import RewardScale, Rollout, sample_rollouts, step_seed
 from learner.updates.tuning import AdapterTuning, Alone, Team, new_adamw
 from learner.updates.value_head import ValueHead
 from storage.records import PolicyVersion, PolicyVersionId
@@ -112,13 +112,18 @@ class Ppo:
         self.begin(parent, seed)
         metrics: dict[str, float] = {}
         for number in range(self._config.iterations):
-            metrics = self.step(lesson.prompts, lesson.demonstrations, seed * 1009 + number)
+            metrics = self.step(lesson.prompts, lesson.demonstrations, step_seed(seed, number))
         return metrics | {"prompts": float(len(lesson.prompts))}
 
     def save(self, folder: Path) -> None:
-        """Write the adapter, its moments, the value head, the reward's scale and beta."""
+        """Write the adapter, its moments and beta.
+
+        Not the reward's scale, nor the value head, whose returns are in its units: who goes on from
+        here is paid by another reward, and so is the next round, whose ensemble is a refitted one.
+        """
         self._tuning.save(folder)
-        save_file(self._own_tensors(), folder / STATE_FILE)
+        kept = {"kl_weight": torch.tensor(self._kl_weight, dtype=torch.float64)}
+        save_file(kept, folder / STATE_FILE)
 
     def close(self) -> None:
         """Forget the adapter in training and the value head."""
@@ -135,7 +140,7 @@ class Ppo:
         self._tuning.open(parent, seed)
         self._kl_weight = self._config.kl_weight
         if parent.adapter_path is not None and (parent.adapter_path / STATE_FILE).is_file():
-            self._take_up(load_file(parent.adapter_path / STATE_FILE), seed)
+            self._kl_weight = float(load_file(parent.adapter_path / STATE_FILE)["kl_weight"])
 
     def step(
         self, prompts: Sequence[Prompt], demonstrations: Sequence[Demonstration], seed: int

@@ -32,6 +32,12 @@ class Rollout:
     """What each member gives it, logits."""
 
 
+def step_seed(seed: int, number: int) -> int:
+    """For ``sample_rollouts`` in step ``number`` of a run: each reply takes a seed of its own from
+    there on, and up to 1009 of them none that another step, or the next run, gives one of its."""
+    return seed * 1_000_003 + number * 1009
+
+
 def sample_rollouts(
     engine: LocalEngine,
     reward: RewardModel,

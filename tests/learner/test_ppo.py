@@ -77,7 +77,7 @@ def version(folder, number=7) -> PolicyVersion:
     )
 
 
-def test_an_interrupted_run_goes_on_to_the_same_weights(engine, base, tmp_path):
+def test_an_interrupted_run_goes_on_to_the_same_weights(engine, base):
     prompts = (user("Say a"), user("And now?"))
 
     def weights():
@@ -88,31 +88,43 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(engine, base, tmp_path):
     for number in range(3):
         expected_metrics = whole.step(prompts, (), seed=number)
     expected = weights()
+    whole.close()
+    again = Ppo(engine, Letters(), LETTERS, max_prompt_tokens=256)
+    again.begin(base, seed=1)
+    again.step(prompts, (), seed=0)
+    kept = again.tensors()
+    again.step(prompts, (), seed=99)
+    again.restore(kept, seed=1)
+    again.step(prompts, (), seed=1)
+    assert again.step(prompts, (), seed=2) == pytest.approx(expected_metrics, rel=1e-4, abs=1e-5)
+    for one, other in zip(weights(), expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-7, rtol=1e-6)
+    again.close()
 
-    first = Ppo(engine, Letters(), LETTERS, max_prompt_tokens=256)
-    first.begin(base, seed=1)
-    for number in range(2):
-        first.step(prompts, (), seed=number)
+
+class Refitted:
+    """Likes what ``Letters`` likes, and is far surer of it."""
+
+    def __init__(self, members: int) -> None:
+        self._members = members
+
+    def score(self, prompt, completions):
+        return (100.0 + 40.0 * Letters().score(prompt, completions)[:1]).expand(self._members, -1)
+
+
+@pytest.mark.parametrize("members", [2, 5])
+def test_a_round_takes_the_scale_of_its_own_ensemble(engine, base, tmp_path, members):
+    said = Lesson(prompts=(user("Say a"), user("And now?")))
+    config = replace(LETTERS, iterations=1, kl_adapts=True)
+    first = Ppo(engine, Letters(), config, max_prompt_tokens=256)
+    first.update(base, said, seed=1)
     first.save(tmp_path)
     first.close()
-    second = Ppo(engine, Letters(), LETTERS, max_prompt_tokens=256)
-    second.begin(version(tmp_path), seed=1)
-    metrics = second.step(prompts, (), seed=2)
-    for one, other in zip(weights(), expected, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-7, rtol=1e-6)
-    assert metrics == pytest.approx(expected_metrics, rel=1e-4, abs=1e-5)
+    second = Ppo(engine, Refitted(members), config, max_prompt_tokens=256)
+    metrics = second.update(version(tmp_path), said, seed=2)
     second.close()
-    third = Ppo(engine, Letters(), LETTERS, max_prompt_tokens=256)  # and so from a checkpoint
-    third.begin(base, seed=1)
-    third.step(prompts, (), seed=0)
-    kept = third.tensors()
-    third.step(prompts, (), seed=99)
-    third.restore(kept, seed=1)
-    third.step(prompts, (), seed=1)
-    assert third.step(prompts, (), seed=2) == pytest.approx(expected_metrics, rel=1e-4, abs=1e-5)
-    for one, other in zip(weights(), expected, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-7, rtol=1e-6)
-    third.close()
+    assert metrics["score"] == pytest.approx(0.0, abs=1e-4)  # the old scale gives all of them 5
+    assert metrics["kl_weight"] < config.kl_weight  # that is steered on
 
 
 def test_demonstrations_are_learned_beside(engine, base):

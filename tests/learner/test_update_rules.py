@@ -130,6 +130,26 @@ def test_what_was_chosen_rises_over_what_was_not(name, engine, base, tmp_path):
     assert (margin_now(engine.backbone, said.pairs) > before + 0.5).all()
 
 
+@pytest.mark.parametrize("name", SAMPLING)
+def test_no_two_replies_of_a_rule_are_drawn_from_one_seed(name, engine, base):
+    """Two that are begin alike, and where a group compares them, they say little."""
+
+    class Seen(SmallLetters):
+        def __init__(self):
+            self.seeds = []
+
+        def score(self, prompt, completions):
+            self.seeds += [c.seed for c in completions]
+            return super().score(prompt, completions)
+
+    reward = Seen()
+    rule = make(name, engine, reward)
+    for round_seed in (1, 2):
+        rule.update(base, Lesson(prompts=(user("Question 0?"), user("Question 1?"))), round_seed)
+        rule.close()
+    assert len(set(reward.seeds)) == len(reward.seeds) == 2 * 2 * 2 * ROLLOUT.samples
+
+
 @pytest.mark.parametrize("rule_class", [Rloo, Grpo])
 def test_a_group_finds_the_optimum_of_a_bandit(rule_class, engine, base):
     """RLOO goes to the optimum itself.
