@@ -16,13 +16,15 @@ def moments_of(optimizer: torch.optim.AdamW) -> dict[str, Tensor]:
 
 
 def set_moments(optimizer: torch.optim.AdamW, moments: Mapping[str, Tensor]) -> None:
-    """Take up what ``moments_of`` gave."""
+    """Take up what ``moments_of`` gave, each on its parameter's device.
+
+    The step count too: fused AdamW looks for it there, and moves nothing.
+    """
     parameters = _parameters(optimizer)
     for name, value in moments.items():
         place, key = name.split(".")
         parameter = parameters[int(place)]
-        device = "cpu" if key == "step" else parameter.device
-        optimizer.state[parameter][key] = value.to(device, copy=True)
+        optimizer.state[parameter][key] = value.to(parameter.device, copy=True)
 
 
 def _parameters(optimizer: torch.optim.AdamW) -> list[Tensor]:
