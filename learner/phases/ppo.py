@@ -82,7 +82,7 @@ class PpoTrainConfig:
     """Rows of these sets only."""
     demonstrations_per_step: int = 4
     max_prompt_tokens: int = 256
-    """Longer prompts are left out."""
+    """Longer prompts are left out, and so are demonstrations behind them."""
     prompts_per_step: int = 16
     max_steps: int = 100
     held_out_prompts: int = 32
@@ -271,8 +271,9 @@ def _demonstrations(place: Place, config: PpoTrainConfig) -> list[Demonstration]
             continue
         reply = one.messages[one.learned[-1]].content
         ids = backbone.tokenizer(reply, add_special_tokens=False)["input_ids"]
-        size = len(prompt_ids(backbone.tokenizer, one.prompt)) + len(ids)
-        if size <= 2 * config.max_prompt_tokens:
+        prompt_tokens = len(prompt_ids(backbone.tokenizer, one.prompt))
+        fits = prompt_tokens + len(ids) <= 2 * config.max_prompt_tokens
+        if fits and prompt_tokens <= config.max_prompt_tokens:
             found.append(Demonstration(prompt=one.prompt, reply_ids=(*ids, backbone.pad_id)))
     return found
 

@@ -290,6 +290,24 @@ def test_an_interrupted_ppo_run_ends_in_the_same_weights(place, pairs, prompts, 
     second.close()
 
 
+def test_demonstrations_behind_long_prompts_are_left_out(place, prompts, tmp_path, monkeypatch):
+    from learner.phases import ppo as module
+    from learner.phases.reward_source import RewardSource
+
+    def read(*_, **__):
+        return RewardSource(reward=Capitals(), sha256="c" * 64)
+
+    monkeypatch.setattr(module, "read_reward", read)
+    path = tmp_path / "demonstrations.jsonl"
+    rows = [{"prompt": "long " * 20, "response": "Yes."}, {"prompt": "Short?", "response": "No."}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = ppo_config(prompts, demonstrations=(path,), max_prompt_tokens=64)
+    phase = PpoTraining(place, config)
+    assert phase.step(0)["ptx_loss"] > 0.0
+    assert [one.prompt for one in phase._demonstrations] == [user("Short?")]
+    phase.close()
+
+
 def test_what_is_missing_is_said(place, prompts, tmp_path):
     with pytest.raises(PhaseError, match="too few"):
         RewardTraining(place, RewardTrainConfig())
