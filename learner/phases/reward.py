@@ -104,6 +104,16 @@ class RewardTraining:
             )
         judged = {c for item in self._training for c in item.ranks}
         self.criteria = tuple(criterion for criterion in Criterion if criterion in judged)
+        if not any(
+            max(ranks) > 1
+            for item in self._held_out
+            for criterion, ranks in item.ranks.items()
+            if criterion in self.criteria
+        ):
+            raise PhaseError(
+                f"Of the {len(self._held_out)} answers to measure on, none prefers one reply to "
+                "another: pick and rank some more, or name a file of pairs with --files."
+            )
         self.data_sha256 = digest_of([*self._training, *self._held_out])
         epochs = 1.0 if config.kind is RewardKind.HEAD else config.epochs
         self.steps = ceil(epochs * len(self._training) / config.answers_per_step)

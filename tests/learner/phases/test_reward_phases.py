@@ -315,3 +315,11 @@ def test_what_is_missing_is_said(place, prompts, tmp_path):
         PpoTraining(place, ppo_config(prompts))
     with pytest.raises(ModelError, match="no reward model"):
         PpoTraining(place, ppo_config(prompts, reward=(tmp_path,)))
+
+
+def test_ties_alone_measure_nothing_and_that_is_said(place, tmp_path):
+    path = tmp_path / "ties.jsonl"
+    rows = [{"prompt": f"Say {i}", "replies": ["Yes.", "No."], "ranks": [1, 1]} for i in range(40)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(PhaseError, match="none prefers one reply"):
+        RewardTraining(place, training(path, RewardKind.HEAD))
