@@ -181,7 +181,7 @@ class LearnerBuild:
                 OpinionReader(reader),
                 RankingReader(reader),
                 self.online,
-                eos_id=engine.backbone.pad_id,
+                end_ids=engine.backbone.end_ids,
             ),
             check=self._lesson_check(engine, rule),
             gate=Gate(engine, self.online.gate, seed=self.online.seed),

@@ -152,7 +152,7 @@ def replay(
     reward = BayesianRewardHead(online.reward, seed=online.seed, taste=load_taste(model.sha256))
     rule = make_rule(engine, reward, online, max_prompt_tokens=settings.max_prompt_tokens)
     rankings, backbone = RankingReader(reader), engine.backbone
-    teacher = Teacher(until, OpinionReader(reader), rankings, online, eos_id=backbone.pad_id)
+    teacher = Teacher(until, OpinionReader(reader), rankings, online, end_ids=backbone.end_ids)
     gate = Gate(engine, online.gate, seed=online.seed)
     parent = version(BASE_VERSION, None)
     found: list[dict[str, float]] = []

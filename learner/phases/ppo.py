@@ -270,11 +270,11 @@ def _demonstrations(place: Place, config: PpoTrainConfig) -> list[Demonstration]
         if one.held_out:
             continue
         reply = one.messages[one.learned[-1]].content
-        ids = backbone.tokenizer(reply, add_special_tokens=False)["input_ids"]
+        ids = backbone.reply_ids(reply)
         prompt_tokens = len(prompt_ids(backbone.tokenizer, one.prompt))
         fits = prompt_tokens + len(ids) <= 2 * config.max_prompt_tokens
         if fits and prompt_tokens <= config.max_prompt_tokens:
-            found.append(Demonstration(prompt=one.prompt, reply_ids=(*ids, backbone.pad_id)))
+            found.append(Demonstration(prompt=one.prompt, reply_ids=(*ids, *backbone.end_ids)))
     return found
 
 

@@ -23,7 +23,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demonstration:
-    """What the assistant ought to say: its tokens, with the end-of-sequence token if it ends."""
+    """What the assistant ought to say: its tokens, with those that end a reply if it ends."""
 
     prompt: Prompt
     reply_ids: tuple[int, ...]
@@ -38,11 +38,13 @@ class Lesson:
     demonstrations: tuple[Demonstration, ...] = ()
 
 
-def written_by_people(preferences: Sequence[Preference], eos_id: int) -> tuple[Demonstration, ...]:
+def written_by_people(
+    preferences: Sequence[Preference], end_ids: Sequence[int]
+) -> tuple[Demonstration, ...]:
     """Replies that a person wrote or rewrote, which were picked over what the policy said."""
     return tuple(
         Demonstration(
-            prompt=p.comparison.prompt, reply_ids=(*p.chosen.completion.token_ids, eos_id)
+            prompt=p.comparison.prompt, reply_ids=(*p.chosen.completion.token_ids, *end_ids)
         )
         for p in preferences
         if p.chosen is not None

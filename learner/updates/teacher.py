@@ -1,5 +1,7 @@
 """Makes a round's lesson of what the log holds: which rule wants what is written here alone."""
 
+from collections.abc import Sequence
+
 import torch
 
 from learner.config import OnlineConfig
@@ -31,13 +33,13 @@ class Teacher:
         rankings: RankingReader,
         config: OnlineConfig,
         *,
-        eos_id: int,
+        end_ids: Sequence[int],
     ) -> None:
         self._feedback = feedback
         self._opinions = opinions
         self._rankings = rankings
         self._config = config
-        self._eos_id = eos_id
+        self._end_ids = end_ids
 
     def signals(self) -> list[Signal]:
         """What was said beside picks, for the reward ensemble: thumbs and rankings."""
@@ -67,7 +69,7 @@ class Teacher:
             pairs=tuple(pairs),
             verdicts=tuple(verdicts),
             prompts=tuple(prompts)[:PROMPTS],
-            demonstrations=written_by_people(picks, self._eos_id),
+            demonstrations=written_by_people(picks, self._end_ids),
         )
 
     def teaches(self, lesson: Lesson) -> bool:

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from learner.config import RewardConfig
+from learner.config import Prompting, RewardConfig
 from learner.model_folder import ModelError
 from learner.phases.optimiser import OptimiserConfig
-from learner.phases.ppo import CriteriaSettings, PpoTrainConfig, PpoTraining
+from learner.phases.ppo import CriteriaSettings, PpoTrainConfig, PpoTraining, _demonstrations
 from learner.phases.protocol import LoopConfig, PhaseError
 from learner.phases.reward import RewardKind, RewardTrainConfig, RewardTraining
 from learner.phases.reward_data import read_answers
@@ -25,7 +25,7 @@ from storage.records import BASE_VERSION, Sampling
 from storage.slates import Criterion
 from tests.learner.conftest import user
 from tests.learner.phases.test_text_phases import EASY
-from tests.learner.phases.toy import open_place
+from tests.learner.phases.toy import CPU, open_place
 from tests.learner.test_online_dpo import candidate
 
 WORDS = ("stone", "river", "cloud", "grass", "light", "shade", "maple", "ocean")
@@ -306,6 +306,18 @@ def test_demonstrations_behind_long_prompts_are_left_out(place, prompts, tmp_pat
     assert phase.step(0)["ptx_loss"] > 0.0
     assert [one.prompt for one in phase._demonstrations] == [user("Short?")]
     phase.close()
+
+
+def test_a_demonstration_reads_as_the_model_would_write_it(tmp_path, tiny_folder):
+    path = tmp_path / "demonstrations.jsonl"
+    path.write_text(json.dumps({"prompt": "Short?", "response": "Yes."}) + "\n")
+    config = PpoTrainConfig(demonstrations=(path,), max_prompt_tokens=4096)
+    by_example = replace(CPU, prompting=Prompting.FEW_SHOT)
+    for settings, told in ((CPU, "Yes.<|im_end|>"), (by_example, " Yes.\nUser:")):
+        place = open_place(tmp_path / settings.prompting, tiny_folder, settings)
+        [one] = _demonstrations(place, config)
+        assert place.engine.backbone.tokenizer.decode(one.reply_ids) == told
+        place.store.close()
 
 
 def test_what_is_missing_is_said(place, prompts, tmp_path):
