@@ -78,7 +78,8 @@ Budget = Annotated[
     ),
 ]
 MinPicks = Annotated[
-    int, typer.Option(envvar="TWOFOLD_MIN_PICKS", min=1, help="New picks that start a lesson.")
+    int,
+    typer.Option(envvar="TWOFOLD_MIN_PICKS", min=1, max=32, help="New picks that start a lesson."),
 ]
 Port = Annotated[
     int,

@@ -16,14 +16,14 @@ def status_now(
     counts = feedback.counts()
     live = policies.current()
     attempted = policies.attempted_through()  # a refused lesson waits for new picks, too
-    fresh = feedback.unlearned_after(attempted)
+    due = feedback.due(attempted)
     return Status(
         model_name=config.model_name,
         live=live.id,
         live_created_at=live.created_at,
         picks=counts.decided,
         waiting=counts.waiting,
-        missing=max(config.min_preferences - fresh, 0),
+        missing=max(config.min_preferences - due, 0),
         replies=counts.replies,
         asked=counts.asked,
         learner=learner,

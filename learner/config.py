@@ -234,6 +234,9 @@ class OnlineConfig:
 
     min_preferences: int = 4
     """New decided picks that start a round."""
+    max_preferences: int = 32
+    """Most picks in one round, which is one step of the optimizer; what waits beyond them, as after
+    an import, is learned in further rounds. At least ``min_preferences``."""
     poll_s: float = 0.5
     """Pause between two looks at the log."""
     max_failures: int = 3
@@ -249,7 +252,8 @@ class OnlineConfig:
     gate: GateConfig = field(default_factory=GateConfig)
 
     def __post_init__(self) -> None:
-        check_whole("min_preferences", self.min_preferences, 1)
+        check_whole("max_preferences", self.max_preferences, 1)
+        check_whole("min_preferences", self.min_preferences, 1, self.max_preferences)
 
 
 class Prompting(StrEnum):

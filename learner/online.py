@@ -73,16 +73,21 @@ class OnlineLearner:
         self._refer_to = refer_to
 
     def step(self, at_least: int | None = None) -> RoundReport | None:
-        """One round if enough new picks wait, or ``at_least`` so many, else None."""
+        """One round if enough new picks wait, or ``at_least`` so many, else None.
+
+        It takes no more than ``max_preferences``; the others are the next rounds'.
+        """
         if self._policies.waiting():
             return None  # its picks are not booked yet; they would be learned twice
-        parent = self._policies.current()
-        forgotten = self._policies.forgotten()  # first: what is forgotten from here on is in it
-        picks = self._feedback.unlearned()
         attempted = self._policies.attempted_through()
         enough = self._config.min_preferences if at_least is None else at_least
-        if sum(pick.id > attempted for pick in picks) < enough:
-            return None
+        if self._feedback.due(attempted) < enough:
+            return None  # said twice a second: so it is counted, not read
+        parent = self._policies.current()
+        forgotten = self._policies.forgotten()  # first: what is forgotten from here on is in it
+        picks = self._feedback.next_picks(attempted, self._config.max_preferences)
+        if not picks:
+            return None  # taken back this moment
 
         began = time.perf_counter()
         number = self._policies.next_round()
@@ -100,7 +105,7 @@ class OnlineLearner:
                 parent=parent.id,
                 status=RoundStatus.ACCEPTED if verdict.accepted else RoundStatus.REFUSED,
                 preference_ids=tuple(pick.id for pick in picks),
-                attempted_through=picks[-1].id,
+                attempted_through=max(attempted, picks[-1].id),
                 update_rule=self._rule.name,
                 seed=seed,
                 reason=verdict.reason,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sqlite_utils import Database
 
-from storage import chain
+from storage import chain, next_picks
 from storage.database import Reader, Store
 from storage.errors import UnansweredError, UnknownComparisonError
 from storage.inserts import insert, show_candidate
@@ -73,10 +73,16 @@ class FeedbackReader:
         """Return the picks that may train and that the serving version has not learned, by id."""
         return self._preferences("SELECT * FROM eligible ORDER BY seq")
 
-    def unlearned_after(self, preference_id: PreferenceId) -> int:
-        """Return how many of ``unlearned()`` are newer than this one."""
-        sql = "SELECT count(*) AS n FROM eligible WHERE seq > ?"
-        return fetch(self._reader.read(), sql, [preference_id])[0]["n"]
+    def due(self, attempted: PreferenceId) -> int:
+        """Return how many of ``unlearned()`` start a round (storage/next_picks.py says which).
+
+        ``attempted`` is the newest pick that a round has tried.
+        """
+        return next_picks.count_due(self._reader.read(), attempted)
+
+    def next_picks(self, attempted: PreferenceId, limit: int) -> list[Preference]:
+        """Return those of ``unlearned()`` that a round of at most ``limit`` takes, by id."""
+        return next_picks.next_picks(self._reader.read(), attempted, limit)
 
     def open_question(self, conversation_id: ConversationId) -> Comparison | None:
         """Return the newest unanswered comparison about the message at the head, if any."""

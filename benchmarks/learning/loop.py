@@ -49,6 +49,8 @@ from storage.records import Choice
 from storage.rounds import collect
 
 TURNS = 100
+MANY = 10_000
+"""More picks than a run has."""
 ALONE = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 """One thread a run, and none that spins while it waits."""
 RESULTS = Path(__file__).parents[2] / "docs" / "learning" / "loop"
@@ -204,7 +206,8 @@ def run(job: Job, threads: int, *, keep: bool = False) -> None:
     )
     during = settings
     if arm.offline:
-        during = replace(settings, online=replace(settings.online, min_preferences=10_000))
+        never = replace(settings.online, min_preferences=MANY, max_preferences=MANY)
+        during = replace(settings, online=never)
     commits = noted(work / "commits")
     simulate_into(plan, during, resolve_model(), print)
     summary = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
@@ -238,6 +241,7 @@ def noted(path: Path) -> str:
 def after_a_lesson(plan: SimulationPlan, settings: Settings, asked: int) -> dict[str, Any]:
     """The last checkpoint anew, with a version made of all picks of a finished simulation."""
     began = time.perf_counter()
+    settings = replace(settings, online=replace(settings.online, max_preferences=MANY))
     folder, model = DataFolder(settings.data), resolve_model()
     replies = build_replies(
         model, engine=settings.engine, ask=settings.ask, reward=settings.online.reward

@@ -119,7 +119,7 @@ def picked_by(person: Person, settings: Settings) -> None:
         seed=person.seed,
         out=out / "run",
     )
-    never = replace(settings.online, min_preferences=10_000)
+    never = replace(settings.online, min_preferences=10_000, max_preferences=10_000)
     simulate_into(plan, replace(settings, online=never), resolve_model(), print)
 
 

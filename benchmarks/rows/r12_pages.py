@@ -15,7 +15,7 @@ QUERIES = {
     "data_versions_s": "Data, the list of versions",
     "data_detail_s": "Data, one pick in full",
     "chats_s": "the list of chats",
-    "unlearned_s": "picks not learned yet, as the learner polls them",
+    "unlearned_s": "picks not learned yet, each in full",
 }
 
 

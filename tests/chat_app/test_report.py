@@ -33,6 +33,15 @@ def test_after_a_refused_round_new_picks_are_missing_though_old_ones_wait(serve,
     assert (status.waiting, status.missing) == (5, 3)
 
 
+def test_what_only_a_banned_version_had_learned_starts_a_lesson_as_new_picks_do(serve, world):
+    service = serve(scripted())
+    world.learn([world.pick() for _ in range(3)])
+    assert service.status().missing == 4
+    world.policies.taint(1, reason="broken")
+    status = service.status()
+    assert (status.waiting, status.missing) == (3, 1)
+
+
 def test_a_finished_round_is_live_once_collected(serve, world):
     picks = [world.pick() for _ in range(4)]
     service = serve(scripted())

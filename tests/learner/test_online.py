@@ -129,15 +129,15 @@ def test_picks_become_a_version_that_speaks(world):
 def test_what_is_forgotten_right_after_a_lesson_read_it_is_not_learned(world, monkeypatch):
     world.pick(3)
     learner = world.build()
-    read = learner._feedback.unlearned
+    read = learner._feedback.next_picks
 
-    def forgotten_then():
-        picks = read()
+    def forgotten_then(attempted, limit):
+        picks = read(attempted, limit)
         forgetting = Forgetting(world.store, world.policies, world.conversations)
         forgetting.forget([picks[0].comparison.id], reason="the person asked")
         return picks
 
-    monkeypatch.setattr(learner._feedback, "unlearned", forgotten_then)
+    monkeypatch.setattr(learner._feedback, "next_picks", forgotten_then)
     assert learner.step().status is RoundStatus.ACCEPTED
     [report] = collect(world.policies)
     assert report.status is RoundStatus.FAILED and "forgotten" in report.reason
@@ -282,6 +282,49 @@ def test_rolling_back_frees_the_picks_for_the_next_round(world):
     report = learner.step()
     assert report.parent == 0
     assert list(report.preference_ids) == first + second
+
+
+def test_a_round_takes_only_so_many_and_the_next_one_goes_on(world):
+    picks = world.pick(7)
+    learner = replace(world.build, online=replace(ONLINE, max_preferences=3))()
+    for taken in (picks[:3], picks[3:6]):
+        report = learner.step()
+        assert (list(report.preference_ids), report.attempted_through) == (taken, taken[-1])
+        collect(world.policies)
+    assert learner.step() is None  # one is left
+
+
+def test_what_forgetting_set_free_is_learned_round_after_round_without_new_picks(world):
+    picks = world.pick(6)
+    few = replace(world.build, online=replace(ONLINE, min_preferences=2, max_preferences=3))()
+    for _ in range(2):
+        few.step()
+        collect(world.policies)
+    one = world.feedback.preferences()[0].comparison.id
+    Forgetting(world.store, world.policies, world.conversations).forget([one], reason="test")
+    assert world.policies.current().id == 0
+    for freed in (picks[1:4], picks[4:]):
+        report = few.step()
+        assert (list(report.preference_ids), report.attempted_through) == (freed, picks[-1])
+        collect(world.policies)
+    assert few.step() is None
+
+
+def test_a_look_at_the_log_reads_no_pick_before_a_round_begins(world, monkeypatch):
+    world.pick(3)
+    learner = world.build()
+    learner.step()
+    collect(world.policies)
+    world.policies.activate(0, reason="test")
+    monkeypatch.setattr("storage.next_picks.preferences_of", None)
+    monkeypatch.setattr("storage.feedback.preferences_of", None)
+    assert learner.step() is None  # what was rolled back waits for a new pick
+
+
+@pytest.mark.parametrize("least", [0, 33])
+def test_a_round_that_could_never_begin_is_no_setting(least):
+    with pytest.raises(ValueError, match="min_preferences must be 1 to max_preferences"):
+        OnlineConfig(min_preferences=least)
 
 
 def test_the_same_picks_and_seed_make_the_same_weights(tmp_path, tiny_folder, engine_config):

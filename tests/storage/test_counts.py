@@ -46,10 +46,15 @@ def check(world: World) -> None:
     unlearned = [row["seq"] for row in fetch(db, UNLEARNED)]
     assert [pick.id for pick in world.feedback.unlearned()] == unlearned
     assert counts.waiting == len(unlearned)
-    for after in (0, *unlearned):
-        expected = sum(seq > after for seq in unlearned)
-        assert world.feedback.unlearned_after(after) == expected
     lineage = world.policies.lineage()
+    last = {pick: r for r in world.policies.rounds_log() for pick in r.preference_ids}
+    for after in (0, *unlearned):
+        expected = sum(
+            seq > after
+            or (seq in last and last[seq].version is not None and last[seq].number < lineage[0])
+            for seq in unlearned
+        )
+        assert world.feedback.due(after) == expected
     learned = {p for r in world.policies.rounds_log() if r.version in lineage
                for p in r.preference_ids}  # fmt: skip
     assert world.policies.learned() == len(learned)
