@@ -323,7 +323,7 @@ def test_a_look_at_the_log_reads_no_pick_before_a_round_begins(world, monkeypatc
 
 @pytest.mark.parametrize("least", [0, 33])
 def test_a_round_that_could_never_begin_is_no_setting(least):
-    with pytest.raises(ValueError, match="min_preferences must be 1 to max_preferences"):
+    with pytest.raises(ValueError, match="min_preferences must be a whole number from 1 to"):
         OnlineConfig(min_preferences=least)
 
 
