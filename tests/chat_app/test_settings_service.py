@@ -68,7 +68,7 @@ def test_a_value_that_is_not_allowed_changes_nothing(settings, applied, world) -
         ("top_k", 7.5, "a whole number"),
         ("max_new_tokens", 100.5, "a whole number"),
         ("min_picks", 2.5, "a whole number"),
-        ("min_picks", 0, "a whole number of at least 1"),
+        ("min_picks", 0, "a whole number from 1 to 32"),
         ("temperature", None, "a number"),
         ("temperature", "hot", "a number"),
         ("budget", [], "a number"),
