@@ -34,7 +34,7 @@ CRITERIA_ASK = Words(
 
 INTRO = N_(
     "Write a message, let me answer it several times, and put the answers in order. "
-    "One order of four answers says as much as six choices between two."
+    "One order of four answers compares six pairs at once."
 )
 NOTHING_YET = N_(
     "## No rankings yet\n\nWhat you put in order appears here; you can change it later."
