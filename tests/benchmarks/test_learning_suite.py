@@ -182,6 +182,39 @@ def test_picks_after_a_change_are_counted_where_the_new_taste_is_followed(monkey
     assert cells[-3:-1] == ["not reached", ">= 40 (50 %)"]  # 20 picks and 60, all there were
 
 
+def test_each_direction_of_a_change_has_its_line(monkeypatch):
+    def episode(wins: list[float], before: float) -> dict:
+        unused = [0.0] * 3
+        rows = [[149, 40, 40, *unused, before, 0.0]]
+        rows += [[150 + 10 * i, 40 + 4 * i, 0, *unused, win, 0.0] for i, win in enumerate(wins)]
+        return {"marks": rows}
+
+    found = {
+        "a-to-b": {"0": episode([0.3] * 5 + [0.67] * 11, 0.9)},  # the level of b is 0.68
+        "b-to-a": {"0": episode([0.2] * 16, 0.68)},  # the level of a is 0.9, and it never is back
+    }
+    monkeypatch.setattr(summary, "read_results", lambda *_: {"people": found})
+    back, never = summary.direction_table()[2:4]
+    assert back == "| a to b | 0.680 | 0.300 | 0.670 | 0.670 | 0.670 | 20 |"
+    assert never == "| b to a | 0.900 | 0.200 | 0.200 | 0.200 | 0.200 | never |"
+    assert summary.direction_table()[-1].endswith("resampled: never to never.")
+
+
+def test_what_a_factor_hangs_on_is_told_rater_by_rater(monkeypatch):
+    """Ours is ten times as fast for one rater, and as fast for the other two."""
+    rising = np.linspace(0.0, 1.0, len(summary.LABELS))
+    theirs = np.tile(rising, (3, 1, 1)).reshape(3, 1, -1)
+    ours = theirs.copy()
+    ours[0, 0] = np.where(summary.LABELS >= 10, 1.0, summary.LABELS / 10)
+    arms = {"ours-always": ours, "passive": theirs}
+    monkeypatch.setattr(summary, "curves", lambda _experiment, arm, _measure: arms[arm])
+    for line in summary.spread_table()[2:]:
+        cells = [cell.strip() for cell in line.split("|")]
+        assert cells[2:6] == ["1.0", "1.0", "1.0", "1.0"]  # the slow ones hold the mean back
+    arms["ours-always"] = np.tile(ours[0], (3, 1, 1))
+    assert summary.spread_table()[2].split("|")[2:6] == [" 10.0 "] * 4
+
+
 def test_an_overoptimisation_curve_runs_from_the_start_to_the_hardest_choice(world, monkeypatch):
     from benchmarks.learning import overoptimisation
 
