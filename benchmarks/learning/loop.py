@@ -36,7 +36,15 @@ from chat_app.simulate.prompts import shipped_eval_prompts
 from chat_app.simulate.rater import load_rater
 from chat_app.simulate.summary import SUMMARY
 from learner.build import LearnerBuild, build_replies
-from learner.config import AskConfig, AskMode, DpoConfig, EngineConfig, OnlineConfig, QueryRule
+from learner.config import (
+    AskConfig,
+    AskMode,
+    DpoConfig,
+    EngineConfig,
+    GateConfig,
+    OnlineConfig,
+    QueryRule,
+)
 from learner.evaluation.examiner import Examiner
 from learner.model_source import resolve_model
 from learner.update_config import UpdateConfig, UpdateRuleName
@@ -95,6 +103,10 @@ HONEST = Behaviour(first_pull=0.2)
 
 _PASSIVE = AskConfig(mode=AskMode.ALWAYS, query=QueryRule.RANDOM, styled=0)
 
+_OFFLINE_GATE = GateConfig(lesson_pairs=0, pull_ins=8)
+"""An offline method has no second round for what our own check refuses: a refused lesson would
+leave the base, which is no baseline. How far it may drift is limited as in every arm."""
+
 
 RULES = tuple(rule.value for rule in UpdateRuleName if rule is not UpdateRuleName.DPO)
 """The update rules beside ours."""
@@ -127,7 +139,7 @@ ARMS: dict[str, LoopArm] = {
     "offline": LoopArm(
         about="plain samples, random pairs; after the last turn eight steps on all picks",
         ask=_PASSIVE,
-        online=OnlineConfig(dpo=DpoConfig(steps=8)),
+        online=OnlineConfig(dpo=DpoConfig(steps=8), gate=_OFFLINE_GATE),
         offline=True,
     ),
 } | {
