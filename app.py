@@ -136,6 +136,7 @@ def _running(settings: Settings, *, demo: bool, in_terminal: bool = False) -> Ge
             ServiceConfig(
                 model_name="a script" if model is None else model.name,
                 min_preferences=settings.online.min_preferences,
+                keep_versions=settings.keep_versions,
                 candidates=settings.ask.candidates,
                 seed=settings.engine.seed,
             ),

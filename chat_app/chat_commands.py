@@ -56,6 +56,7 @@ def serve(
     learn: o.Learn = Learning.ON,
     update: o.Update = UpdateRuleName.DPO,
     min_picks: o.MinPicks = o.ONLINE.min_preferences,
+    keep_versions: o.KeepVersions = False,
     candidates: o.Candidates = o.ASKING.candidates,
     temperature: o.Temperature = o.SAMPLING.temperature,
     top_k: o.TopK = o.SAMPLING.top_k,
@@ -89,6 +90,7 @@ def chat(
     budget: o.Budget = o.ASKING.budget_share,
     learn: o.Learn = Learning.ON,
     min_picks: o.MinPicks = o.ONLINE.min_preferences,
+    keep_versions: o.KeepVersions = False,
     candidates: o.Candidates = o.ASKING.candidates,
     temperature: o.Temperature = o.SAMPLING.temperature,
     top_k: o.TopK = o.SAMPLING.top_k,
@@ -142,7 +144,7 @@ def _settings_of(ctx: typer.Context) -> Settings:
                 min_preferences=given["min_picks"],
                 update=UpdateConfig(rule=given.get("update", UpdateRuleName.DPO)),
             ),
-            **_given(given, "model", "language", "api", "api_log"),
+            **_given(given, "model", "language", "api", "api_log", "keep_versions"),
         )
         return settings if given["demo"] else with_saved(settings, _unspoken(ctx, settings.data))
 

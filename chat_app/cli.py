@@ -170,11 +170,13 @@ def learn(
     model: o.Model = None,
     seed: o.Seed = 0,
     update: o.Update = UpdateRuleName.DPO,
+    keep_versions: o.KeepVersions = False,
 ) -> None:
     """Learn from the picks of a data folder that no twofold is using."""
     settings = Settings(
         data=data or DataFolder.default_root(),
         model=model,
+        keep_versions=keep_versions,
         engine=EngineConfig(seed=seed),
         # A person who asks for a lesson wants it from whatever there is.
         online=OnlineConfig(seed=seed, min_preferences=1, update=UpdateConfig(rule=update)),
@@ -199,12 +201,13 @@ def list_versions(data: o.Data = None, as_json: o.AsJson = False) -> None:
     folder = DataFolder(data or DataFolder.default_root())
     with Reader(folder.database) as reader:
         policies = PolicyReader(reader, folder.rounds)
-        live, known = policies.current().id, policies.versions()
+        live, known, pruned = policies.current().id, policies.versions(), policies.pruned()
     rows = [
         {
             "version": version.id,
             "parent": version.parent,
             "live": version.id == live,
+            "kept": version.id not in set(pruned),
             "created_at": version.created_at.isoformat(timespec="seconds"),
         }
         for version in known
@@ -214,7 +217,7 @@ def list_versions(data: o.Data = None, as_json: o.AsJson = False) -> None:
         return
     for row in rows:
         origin = "base model" if row["parent"] is None else f"from v{row['parent']}"
-        mark = "live" if row["live"] else ""
+        mark = "live" if row["live"] else "" if row["kept"] else "not kept"
         typer.echo(f"v{row['version']:<5}{origin:12}{row['created_at']}  {mark}".rstrip())
 
 

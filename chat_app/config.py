@@ -16,6 +16,8 @@ class ServiceConfig:
     harm_threshold: float = 50.0
     """Evidence against the live version at which an earlier one speaks again by itself: without
     harm it would be reached once in at least so many blind comparisons."""
+    keep_versions: bool = False
+    """Whether old versions stay on disk; else fewer and fewer of them (storage/pruning.py)."""
     seed: int = 0
     """All replies follow from it, from the user message and from the number of the attempt."""
     collect_every_s: float = 1.0

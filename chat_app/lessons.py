@@ -8,6 +8,7 @@ from learner.model_folder import ModelFolder
 from storage.database import Store
 from storage.folder import DataFolder
 from storage.policy_registry import PolicyRegistry
+from storage.pruning import prune
 from storage.rounds import collect, sweep
 
 
@@ -32,6 +33,8 @@ def learn_from_folder(
             report = learner.step()
             if report is not None:
                 collect(policies)
+                if not settings.keep_versions:
+                    prune(policies)
                 say(f"Round {report.number} was {report.status}: {report.reason}")
             elif once:
                 say("There is no new pick to learn from.")

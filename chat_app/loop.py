@@ -15,6 +15,7 @@ from chat_app.progress import LearnerStatus
 from chat_app.report import status_now
 from chat_app.views import Status
 from learner.rollback import detect_harm
+from storage.pruning import prune
 from storage.records import BASE_VERSION, PolicyVersionId, RoundReport, RoundStatus
 from storage.rounds import collect
 
@@ -65,7 +66,8 @@ class Loop:
         harm = detect_harm(self._logs.duels.of_live_line(), self._core.config.harm_threshold)
         if harm is None:
             return
-        back = self._logs.policies.get(harm.since).parent or BASE_VERSION
+        before = self._logs.policies.get(harm.since).parent or BASE_VERSION
+        back = self._logs.policies.nearest_servable(before).id
         reason = f"lost {harm.lost} of {harm.of} blind comparisons with earlier versions"
         log.warning("Version %d %s; version %d speaks again", harm.since, reason, back)
         with self._core.lock:
@@ -83,6 +85,8 @@ class Loop:
         if rounds:
             self._core.revisions.status_changed()
         if any(one.status is RoundStatus.ACCEPTED for one in rounds):
+            if not self._core.config.keep_versions:
+                prune(self._logs.policies)
             self._prepare_soon()
         return rounds
 

@@ -27,13 +27,17 @@ LISTED = 100
 class VersionCard:
     id: PolicyVersionId
     parent: PolicyVersionId | None
+    above: PolicyVersionId | None
+    """Its nearest ancestor on the list; None for the base, and where a card stands alone."""
     created_at: datetime
     live: bool
     on_live_line: bool
     """Live, or an ancestor of the live one."""
     servable: bool
+    kept: bool
+    """Whether its files are there; fewer and fewer are of the older ones."""
     why_not: str
-    """Why it may not speak, where it may not."""
+    """Why it may not speak, where it may not and is kept."""
     picks: int
     """Choices its own lesson trained on."""
     note: str
@@ -73,10 +77,13 @@ class ModelsService:
         self._merging = Lock()
         self.model_name = model_name
 
-    def versions(self) -> list[VersionCard]:
-        """The newest versions, newest first; the live one and the base are always among them."""
+    def versions(self, *, also: PolicyVersionId | None = None) -> list[VersionCard]:
+        """The newest versions that are kept, newest first, with the live one and the base.
+
+        ``also``, which somebody looks at, is among them if there is such a version.
+        """
         with sentences():
-            return self._cards(self._policies.versions(limit=LISTED))
+            return self._cards(self._policies.versions(limit=LISTED, kept=True, also=also))
 
     def detail(self, version: PolicyVersionId) -> VersionDetail:
         with sentences():
@@ -159,15 +166,18 @@ class ModelsService:
         live, line = self._policies.current().id, set(self._policies.lineage())
         servable = self._policies.servable_among(version.id for version in versions)
         states, duels = self._policies.last_states(), self._duels.all()
-        notes = self._policies.notes()
+        notes, pruned = self._policies.notes(), set(self._policies.pruned())
+        above = self._policies.nearest_among(version.id for version in versions)
         return [
             VersionCard(
                 id=version.id,
                 parent=version.parent,
+                above=above.get(version.id),
                 created_at=version.created_at,
                 live=version.id == live,
                 on_live_line=version.id in line,
                 servable=version.id in servable,
+                kept=version.id not in pruned,
                 why_not="" if version.id in servable else states.get(version.id, ("", ""))[1],
                 picks=self._policies.picks_in(version.id),
                 note=notes.get(version.id, ""),
@@ -192,12 +202,12 @@ def lanes(cards: Sequence[VersionCard]) -> list[str]:
             waiting.append(card.id)
         mine = waiting.index(card.id)
         rows.append(["●" if lane == mine else "│" for lane in range(len(waiting))])
-        if card.parent is None:
+        if card.above is None:
             del waiting[mine]
-        elif card.parent in waiting:
-            del waiting[mine]  # its parent's line stands already: the branch ends in it
+        elif card.above in waiting:
+            del waiting[mine]  # that one's line stands already: the branch ends in it
         else:
-            waiting[mine] = card.parent
+            waiting[mine] = card.above
     if all(len(row) == 1 for row in rows):
         return ["" for _ in rows]
     return [" ".join(row) for row in rows]

@@ -112,6 +112,15 @@ ApiLog = Annotated[
         help="Keep what those programs say, as chats that are not learned from.",
     ),
 ]
+KeepVersions = Annotated[
+    bool,
+    typer.Option(
+        "--keep-versions/--no-keep-versions",
+        envvar="TWOFOLD_KEEP_VERSIONS",
+        help="Keep every version on disk, some 60 MB each with the built-in model, instead of "
+        "fewer and fewer of the older ones.",
+    ),
+]
 Demo = Annotated[
     bool,
     typer.Option("--demo", help="Canned replies without a model, nothing is kept."),

@@ -59,18 +59,23 @@ class ReplyWriter:
             self._conversations.add_candidates(job.prompt_turn_id, others)
 
     def _plan(self, job: ReplyJob, prompt: Sequence[Message]) -> tuple[ReplyPlan, tuple[str, ...]]:
-        """The reply by the live version, or by its nearest ancestor that can be loaded."""
+        """The reply by the live version, or by its nearest ancestor that can be loaded.
+
+        What cannot be loaded may also be the live version's rival: then that one is put away.
+        """
         notices: tuple[str, ...] = ()
         while True:
             version = self._policies.current()
             try:
                 plan = self._written(job, prompt, version)
             except AdapterLoadError as error:
-                if version.id == BASE_VERSION:
-                    raise
-                log.warning("Version %d cannot be loaded: %s", version.id, error)
-                self._policies.taint(version.id, reason=f"could not be loaded: {error}")
-                notices = (*notices, _went_back(version.id, self._policies.current().id))
+                broken = version.id if error.version is None else PolicyVersionId(error.version)
+                if broken == BASE_VERSION or self._policies.nearest_servable(broken).id != broken:
+                    raise  # the base, or put away already: another try would end here, too
+                log.warning("Version %d cannot be loaded: %s", broken, error)
+                self._policies.taint(broken, reason=f"could not be loaded: {error}")
+                if broken == version.id:
+                    notices = (*notices, _went_back(version.id, self._policies.current().id))
             else:
                 return plan, notices
 
@@ -91,10 +96,13 @@ class ReplyWriter:
         )
 
     def _rival(self, version: PolicyVersion, seed: int) -> PolicyVersion | None:
-        """Whom a shadow duel is against: the version before the live one or the base, by turns."""
+        """Whom a shadow duel is against: the version before the live one or the base, by turns.
+
+        The version before it is the nearest that may still speak.
+        """
         if version.parent is None:
             return None
-        return self._policies.get(version.parent if seed % 2 else BASE_VERSION)
+        return self._policies.nearest_servable(version.parent if seed % 2 else BASE_VERSION)
 
     def _comparison(
         self, job: ReplyJob, prompt: Sequence[Message]

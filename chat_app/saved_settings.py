@@ -28,6 +28,7 @@ class SavedSettings:
     ask: str | None = None
     budget: float | None = None
     min_picks: int | None = None
+    keep_versions: bool | None = None
     candidates: int | None = None
     temperature: float | None = None
     top_k: int | None = None
@@ -40,7 +41,7 @@ class SavedSettings:
         return {name: value for name, value in values.items() if value is not None}
 
 
-AT_NEXT_START = frozenset({"model", "language", "learn", "min_picks"})
+AT_NEXT_START = frozenset({"model", "language", "learn", "min_picks", "keep_versions"})
 """Read by what is built once; all else takes effect with the next reply."""
 KINDS = {field.name: get_args(field.type)[0] for field in fields(SavedSettings)}
 SPOKEN = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
@@ -91,7 +92,7 @@ def with_saved(settings: Settings, values: Mapping[str, Any]) -> Settings:
         ask=ask,
         engine=replace(settings.engine, sampling=sampling),
         online=replace(settings.online, **_some(values, {"min_picks": "min_preferences"})),
-        **_some(values, {name: name for name in ("model", "api", "api_log")}),
+        **_some(values, {name: name for name in ("model", "api", "api_log", "keep_versions")}),
         **({"learning": _one_of(Learning, values, "learn")} if "learn" in values else {}),
         **({"language": _one_of(Language, values, "language")} if "language" in values else {}),
     )

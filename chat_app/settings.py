@@ -40,6 +40,8 @@ class Settings:
     api_log: bool = False
     """Whether what they say is kept as chats."""
     learning: Learning = Learning.ON
+    keep_versions: bool = False
+    """Whether every version stays on disk, instead of fewer and fewer of the older ones."""
     ask: AskConfig = field(default_factory=AskConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     online: OnlineConfig = field(default_factory=OnlineConfig)

@@ -179,6 +179,7 @@ def _started(settings: Settings) -> dict[str, Any]:
         "ask": settings.ask.mode.value,
         "budget": settings.ask.budget_share,
         "min_picks": settings.online.min_preferences,
+        "keep_versions": settings.keep_versions,
         "candidates": settings.ask.candidates,
         "temperature": sampling.temperature,
         "top_k": sampling.top_k,

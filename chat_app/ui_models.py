@@ -132,7 +132,8 @@ class ModelsPage:
 
     def refresh(self, chosen: int | None) -> Update:
         """The list as it is now; what is looked at stays, and at first it is the live version."""
-        cards = self._models.versions()
+        looked_at = None if chosen is None else PolicyVersionId(chosen)
+        cards = self._models.versions(also=looked_at)
         live = next(card for card in cards if card.live)
         now = datetime.now(UTC)
         beside = lanes(cards)

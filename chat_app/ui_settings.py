@@ -38,6 +38,10 @@ KEYS = N_(
     "better (with Alt also inside the box) |\n| 0, 9 | about the same, both are bad "
     "|\n| S, U | skip, undo |\n"
 )
+KEPT = N_(
+    "Otherwise, of older versions fewer and fewer: the newest six, then every second, every "
+    "fourth and so on. Those with a note of yours stay, and those that `twofold train` made."
+)
 MODES = (
     (N_("When it is unsure"), AskMode.AUTO.value),
     (N_("Always"), AskMode.ALWAYS.value),
@@ -59,6 +63,7 @@ LABELS = Words(
         "learn": N_("learning"),
         "language": N_("the language"),
         "min_picks": N_("choices per lesson"),
+        "keep_versions": N_("what is kept"),
     }
 )
 
@@ -160,6 +165,11 @@ class SettingsPage:
         self._api.body()
         with gr.Accordion(tr("Your data"), open=False, elem_id="settings-data"):
             self.privacy = gr.HTML(elem_id="privacy")
+            self.keep = gr.Checkbox(
+                label=tr("Keep every version (at the next start)"),
+                info=tr(KEPT),
+                elem_id="keep-versions",
+            )
             with gr.Row(elem_id="backup-row"):
                 self.backup = gr.Button(tr("Back up now"), elem_id="backup", size="md")
             self.backup_said = gr.Markdown(visible=False, elem_id="backup-said")
@@ -208,6 +218,7 @@ class SettingsPage:
             self.learn,
             self.language,
             self.model,
+            self.keep,
             self.privacy,
             self.backup_said,
             *self._api.parts,
@@ -216,9 +227,14 @@ class SettingsPage:
         tab.select(self.open, None, shown, **QUIET)
         for name, slider in self.sliders.items():
             slider.release(partial(self.slide, name), [slider], [slider, *said], **SLID)
-        choices = {"ask": self.ask, "learn": self.learn, "language": self.language}
-        for name, radio in choices.items():
-            radio.input(partial(self.save, name), [radio], said, **LAST)
+        choices = {
+            "ask": self.ask,
+            "learn": self.learn,
+            "language": self.language,
+            "keep_versions": self.keep,
+        }
+        for name, part in choices.items():
+            part.input(partial(self.save, name), [part], said, **LAST)
         gr.on(
             [self.model.submit, self.model_save.click],
             partial(self.save, "model"),
@@ -247,6 +263,7 @@ class SettingsPage:
             self.learn: saved.learn or now.learning.value,
             self.language: saved.language or now.language.value,
             self.model: saved.model or now.model or "",
+            self.keep: now.keep_versions if saved.keep_versions is None else saved.keep_versions,
             self.privacy: self._privacy_html(),
             self.backup_said: line(""),
             self.note: line(""),

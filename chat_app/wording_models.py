@@ -14,8 +14,8 @@ from storage.records import BASE_VERSION, PolicyVersionId
 RULE = N_(
     "A new version goes live by itself when it has learned its lesson and holds the "
     "gate: its language, its distance from the base model, the length of its replies, "
-    "how often they repeat and what it refuses stay within limits. Every version is "
-    "kept, and any of them can speak again."
+    "how often they repeat and what it refuses stay within limits. Of older versions "
+    "fewer and fewer are kept (Settings, Your data); any that stands here can speak again."
 )
 COMPARE = N_(
     "Both reply to your message in a new chat, side by side and without a name. "
@@ -75,7 +75,9 @@ def card_label(card: VersionCard, lane: str, now: datetime) -> str:
         tr_n("{n} choice", "{n} choices", card.picks),
         age(card.created_at, now),
     ]
-    if not card.servable:
+    if not card.kept:
+        about.append(tr("not kept any more"))
+    elif not card.servable:
         about.append(tr("never speaks again"))
     if card.note:
         start = " ".join(card.note.split())
@@ -91,6 +93,8 @@ def title(card: VersionCard) -> str:
 def standing(card: VersionCard) -> str:
     if card.live:
         return tr("It writes the replies now.")
+    if not card.kept:
+        return tr("It is not kept any more, to save space.")
     if not card.servable:
         return tr("It never speaks again: {why_not}.", why_not=tr_told(card.why_not))
     if card.on_live_line:

@@ -16,4 +16,12 @@ class PromptTooLongError(LearnerError):
 
 
 class AdapterLoadError(LearnerError):
-    """A version's adapter folder is broken; the version served before still speaks."""
+    """A version's adapter folder is broken; the version served before still speaks.
+
+    ``version`` is the number of the broken one, where it is known: the live version, or another
+    that was to speak beside it.
+    """
+
+    def __init__(self, message: str, *, version: int | None = None) -> None:
+        super().__init__(message)
+        self.version = version

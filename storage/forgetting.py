@@ -106,7 +106,9 @@ class Forgetting:
         for version in seen:
             db.execute("INSERT OR IGNORE INTO forgotten_rounds VALUES (?, ?)", [version, now_ms])
         ended = _servable(db, seen)
-        live = self._policies.ban(db, ended, "tainted", reason)
+        pruned = [version for version in seen if version in set(self._policies.pruned())]
+        # Also those without files, which speak no more: by this their picks are learned anew.
+        live = self._policies.ban(db, [*ended, *pruned], "tainted", reason)
         return Forgotten(versions=tuple(ended), live=live)
 
     def _mark_chat(self, db: Database, conversation_id: ConversationId) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
-SCHEMA_VERSION = 11
+SCHEMA_VERSION = 12
 
 migrations = Migrations("twofold")
 
@@ -91,3 +91,9 @@ def m010(db: Database) -> None:
 def m011(db: Database) -> None:
     """What stays learned though it was switched off or forgotten."""
     db.executescript((_SCHEMA / "m011.sql").read_text(encoding="utf-8"))
+
+
+@migrations()
+def m012(db: Database) -> None:
+    """Of older versions fewer and fewer are kept."""
+    db.executescript((_SCHEMA / "m012.sql").read_text(encoding="utf-8"))

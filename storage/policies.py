@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from sqlite_utils import Database
 
-from storage.errors import UnknownVersionError
+from storage.errors import AdapterError, UnknownVersionError
 from storage.manifest import adapter_folder, round_folder, verify
 from storage.records import BASE_VERSION, PolicyVersion, PolicyVersionId
 from storage.round_log import RoundReader
@@ -33,23 +33,44 @@ class PolicyReader(RoundReader):
             raise UnknownVersionError(f"There is no policy version {version}.")
         return self._version(found[0])
 
-    def versions(self, *, limit: int | None = None) -> list[PolicyVersion]:
+    def versions(
+        self, *, limit: int | None = None, kept: bool = False, also: PolicyVersionId | None = None
+    ) -> list[PolicyVersion]:
         """Return the versions, oldest first, whether or not they may serve; the newest if limited.
 
-        The base and the serving version are always among them.
+        With ``kept`` only those whose files are there, or should be. The base, the serving version
+        and ``also`` are always among them.
         """
         found = fetch(
             self._reader.read(),
             f"""
             SELECT * FROM (
-              SELECT * FROM ({_VERSIONS} ORDER BY version DESC LIMIT ?)
+              SELECT * FROM ({_VERSIONS}
+                     WHERE NOT ? OR version NOT IN (SELECT version FROM pruned_versions)
+                     ORDER BY version DESC LIMIT ?)
               UNION SELECT * FROM ({_VERSIONS}
-                     WHERE version IN (SELECT 0 UNION SELECT version FROM active_pointer)))
+                     WHERE version IN (SELECT ? UNION SELECT 0
+                                       UNION SELECT version FROM active_pointer)))
              ORDER BY version
             """,  # noqa: S608 - a constant
-            [-1 if limit is None else limit],
+            [kept, -1 if limit is None else limit, also],
         )
         return [self._version(row) for row in found]
+
+    def nearest_among(
+        self, versions: Iterable[PolicyVersionId]
+    ) -> dict[PolicyVersionId, PolicyVersionId]:
+        """Return for each of these versions its nearest ancestor among them, if it has one."""
+        found = fetch(self._reader.read(), "SELECT version, parent FROM policy_versions")
+        parent, among = {row["version"]: row["parent"] for row in found}, set(versions)
+        nearest: dict[int, int] = {}
+        for version in sorted(parent):  # a parent has the smaller number
+            above = parent[version]
+            if above is not None:
+                known = above if above in among else nearest.get(above)
+                if known is not None:
+                    nearest[version] = known
+        return {version: PolicyVersionId(nearest[version]) for version in among & nearest.keys()}
 
     def servable(self) -> list[PolicyVersionId]:
         """Return the versions that may be activated, the base first."""
@@ -66,10 +87,20 @@ class PolicyReader(RoundReader):
                AND NOT EXISTS (SELECT 1 FROM version_states s
                                 WHERE s.version = one.value
                                   AND s.state IN ('rejected', 'tainted'))
+               AND one.value NOT IN (SELECT version FROM pruned_versions)
             """,
             [json.dumps(list(versions))],
         )
         return {PolicyVersionId(row["version"]) for row in found}
+
+    def nearest_servable(self, version: PolicyVersionId) -> PolicyVersion:
+        """Return this version if it may be activated, else its nearest ancestor that may."""
+        return self.get(nearest_servable_in(self._reader.read(), version))
+
+    def pruned(self) -> list[PolicyVersionId]:
+        """Return the versions whose files are not kept any more (storage/pruning.py)."""
+        found = fetch(self._reader.read(), "SELECT version FROM pruned_versions ORDER BY version")
+        return [PolicyVersionId(row["version"]) for row in found]
 
     def reference_of(self, version: PolicyVersion) -> PolicyVersion:
         """Return the version that lessons on ``version`` are held near.
@@ -136,11 +167,19 @@ class PolicyReader(RoundReader):
         """
         found = fetch(
             self._reader.read(),
-            "SELECT manifest_sha256 FROM policy_versions WHERE version = ? AND version > 0",
+            """
+            SELECT manifest_sha256, version IN (SELECT version FROM pruned_versions) AS pruned
+              FROM policy_versions WHERE version = ? AND version > 0
+            """,
             [version],
         )
         if not found:
             raise UnknownVersionError(f"There is no policy version {version} with a folder.")
+        if found[0]["pruned"]:
+            raise AdapterError(
+                f"Version {version} is not kept any more, to save space: "
+                "choose one that may still speak."
+            )
         folder = round_folder(self.rounds, version)
         verify(folder, contents=contents, sha256=found[0]["manifest_sha256"])
 
@@ -159,3 +198,19 @@ def servable_in(db: Database) -> list[PolicyVersionId]:
     """Return the versions that may be activated, the base first."""
     found = fetch(db, "SELECT version FROM servable ORDER BY version")
     return [PolicyVersionId(row["version"]) for row in found]
+
+
+def nearest_servable_in(db: Database, version: PolicyVersionId) -> PolicyVersionId:
+    """Return this version if it may be activated, else its nearest ancestor that may."""
+    found = fetch(
+        db,
+        """
+        WITH RECURSIVE l (version) AS (
+          SELECT ?
+          UNION ALL
+          SELECT v.parent FROM policy_versions v JOIN l USING (version) WHERE v.parent IS NOT NULL)
+        SELECT max(version) AS version FROM l WHERE version IN (SELECT version FROM servable)
+        """,
+        [version],
+    )
+    return PolicyVersionId(found[0]["version"])

@@ -13,7 +13,7 @@ from sqlite_utils import Database
 from storage.database import Store
 from storage.errors import AdapterError, NoteTooLongError, NotServableError
 from storage.inserts import insert
-from storage.policies import PolicyReader, servable_in
+from storage.policies import PolicyReader, nearest_servable_in, servable_in
 from storage.records import BASE_VERSION, PolicyVersionId, RoundReport
 from storage.round_log import forgotten_in, insert_round
 from storage.sqlite import fetch
@@ -27,7 +27,7 @@ class PolicyRegistry(PolicyReader):
 
     def __init__(self, store: Store, rounds: Path) -> None:
         super().__init__(store, rounds)
-        self._store = store
+        self.store = store
 
     def record(
         self,
@@ -45,8 +45,8 @@ class PolicyRegistry(PolicyReader):
         One transaction. Raises InvariantError where the report contradicts what is stored, and
         AdapterError where more is forgotten by now than when the round began.
         """
-        with self._store.write() as db:
-            now_ms = self._store.now_ms()
+        with self.store.write() as db:
+            now_ms = self.store.now_ms()
             if report.version is not None and forgotten is not None:
                 _check_nothing_forgotten(db, forgotten)
             insert_round(db, report, manifest_sha256, config_json, now_ms)
@@ -76,7 +76,7 @@ class PolicyRegistry(PolicyReader):
         """
         if version != BASE_VERSION:
             self.verify(version)
-        with self._store.write() as db:
+        with self.store.write() as db:
             if version not in servable_in(db):
                 raise NotServableError(f"Version {version} was rejected: choose another one.")
             if version != _active(db):
@@ -90,8 +90,8 @@ class PolicyRegistry(PolicyReader):
                 f"A note has at most {MAX_NOTE_CHARS:,} characters; this one has {len(body):,}."
             )
         self.get(version)
-        with self._store.write() as db:
-            row = {"version": version, "body": body, "created_ms": self._store.now_ms()}
+        with self.store.write() as db:
+            row = {"version": version, "body": body, "created_ms": self.store.now_ms()}
             insert(db, "version_notes", row)
 
     def reject(self, version: PolicyVersionId, *, reason: str) -> None:
@@ -113,16 +113,14 @@ class PolicyRegistry(PolicyReader):
             self._log(db, version, state, reason)
         active = _active(db)
         if active in versions:
-            servable = servable_in(db)
-            line = fetch(db, "SELECT version FROM lineage ORDER BY version DESC")
-            active = next(row["version"] for row in line if row["version"] in servable)
+            active = nearest_servable_in(db, active)
             self._point_to(db, active, reason)
         return PolicyVersionId(active)
 
     def _ban(self, version: PolicyVersionId, state: str, reason: str) -> None:
         if self.get(version).id == BASE_VERSION:
             raise ValueError("the base model cannot be rejected: everything falls back to it")
-        with self._store.write() as db:
+        with self.store.write() as db:
             self.ban(db, [version], state, reason)
 
     def _point_to(self, db: Database, version: PolicyVersionId, reason: str) -> None:
@@ -130,13 +128,13 @@ class PolicyRegistry(PolicyReader):
         rolled_back = before not in _ancestors(db, version)
         db.execute(
             "UPDATE active_pointer SET version = ?, epoch = epoch + 1, changed_ms = ?",
-            [version, self._store.now_ms()],
+            [version, self.store.now_ms()],
         )
         self._log(db, before, "rolled_back" if rolled_back else "retired", reason)
         self._log(db, version, "active", reason)
 
     def _log(self, db: Database, version: PolicyVersionId, state: str, reason: str) -> None:
-        now_ms = self._store.now_ms()
+        now_ms = self.store.now_ms()
         insert(
             db,
             "version_states",

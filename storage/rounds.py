@@ -37,6 +37,7 @@ from storage.manifest import (
     verify,
 )
 from storage.policy_registry import PolicyRegistry
+from storage.pruning import delete_pruned
 from storage.records import BASE_VERSION, PolicyVersionId, RoundReport, RoundStatus
 
 __all__ = ["Manifest", "collect", "delete_forgotten", "leave", "read", "sweep", "verify"]
@@ -116,14 +117,16 @@ def sweep(registry: PolicyRegistry) -> None:
     """Put the rounds folder in order; at start, while no learner runs.
 
     Empties the trash, moves what was never finished there, collects the rest, and deletes what a
-    forgetting was kept from deleting. Versions whose folder is broken are tainted: the one that
-    serves is read in full, of the others names and sizes are compared (``activate`` reads them).
+    forgetting or a pruning was kept from deleting. Versions whose folder is broken are tainted: the
+    one that serves is read in full, of the others names and sizes are compared (``activate`` reads
+    them).
     """
     shutil.rmtree(registry.rounds / TRASH, ignore_errors=True)
     for path in registry.rounds.glob(f"{_TEMPORARY}*"):
         _discard(registry.rounds, path)
     collect(registry)
     delete_forgotten(registry)
+    delete_pruned(registry)
     for version in registry.servable():
         _taint_if_broken(registry, version, contents=False)
     while (current := registry.current()).id != BASE_VERSION:

@@ -93,6 +93,7 @@ def _loop(
             max_message_chars=1_000_000,  # a prompt that is too long for the model says so itself
             seed=settings.engine.seed,
             collect_every_s=0,
+            keep_versions=settings.keep_versions,
         ),
         no_learner,
     )

@@ -187,7 +187,8 @@ class Backbone:
                 adapter = self._load(version.adapter_path, self.dtype)
             except (OSError, ValueError, KeyError, SafetensorError) as error:
                 raise AdapterLoadError(
-                    f"Version {version.id} can't be loaded from its folder: {error}"
+                    f"Version {version.id} can't be loaded from its folder: {error}",
+                    version=version.id,
                 ) from error
         self._resident[version.id] = adapter
         while len(self._resident) > RESIDENT_ADAPTERS:

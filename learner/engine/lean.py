@@ -146,7 +146,8 @@ class LeanEngine:
                 weights = self._arranged(read_adapter(version.adapter_path))
             except (OSError, ValueError, KeyError, SafetensorError) as error:
                 raise AdapterLoadError(
-                    f"Version {version.id} can't be loaded from its folder: {error}"
+                    f"Version {version.id} can't be loaded from its folder: {error}",
+                    version=version.id,
                 ) from error
             adapter = _Adapter(weights, CompiledLora(weights))
         self._adapters[version.id] = adapter

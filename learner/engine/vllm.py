@@ -110,7 +110,8 @@ class VllmEngine:
                 self.core.touch(lora)
         except (OSError, ValueError, KeyError, SafetensorError, AdapterLoadError) as error:
             raise AdapterLoadError(
-                f"Version {version.id} can't be loaded from its folder: {error}"
+                f"Version {version.id} can't be loaded from its folder: {error}",
+                version=version.id,
             ) from error
         self._loras[version.id] = lora
         while len(self._loras) > RESIDENT_ADAPTERS:  # running batches keep what they hold

@@ -3,11 +3,27 @@
 from dataclasses import replace
 
 from learner.engine.scripted import ScriptedReplyMaker
+from learner.errors import AdapterLoadError
 from storage.duels import DuelReader
 from storage.records import AskReason, Choice, Comparison, PolicyVersionId
 from tests.storage.builders import QUESTION, World, completion
 
 DUEL = replace(QUESTION, reason=AskReason.DUEL)
+
+
+class BrokenRival(ScriptedReplyMaker):
+    """Cannot load ``broken`` where it is a rival."""
+
+    def __init__(self, *, broken: int) -> None:
+        super().__init__(words_per_s=0.0)
+        self.broken = broken
+        self.rivals: list[int] = []
+
+    def reply(self, prompt, version, seed, emit, cancel, *, rival=None, **wishes):
+        self.rivals.append(rival.id)
+        if rival.id == self.broken:
+            raise AdapterLoadError("no weights", version=rival.id)
+        return super().reply(prompt, version, seed, emit, cancel, rival=rival, **wishes)
 
 
 def duel(world: World, live: int, rival: int, *, live_first: bool) -> Comparison:
@@ -50,6 +66,34 @@ def test_a_version_that_keeps_losing_is_gone_back_from_to_what_was_before_it(ser
         DuelReader(world.store).of_live_line() == []
     )  # version 2 is off the line, and what was said of it too
     assert "blind comparisons" in world.policies.last_states()[PolicyVersionId(2)][1]
+
+
+def test_going_back_passes_over_a_version_that_may_not_speak(serve, world) -> None:
+    service = serve(ScriptedReplyMaker())
+    for _ in range(3):
+        world.learn([world.pick()])
+    world.policies.taint(PolicyVersionId(2), reason="broken")
+    lose(service, world, live=3, rival=0, times=8)
+    assert world.policies.current().id == 1
+
+
+def test_a_rival_that_cannot_be_loaded_is_put_away_and_the_live_version_speaks(
+    serve, world
+) -> None:
+    world.learn([world.pick()])
+    world.learn([world.pick()])
+    maker = BrokenRival(broken=1)
+    service = serve(maker)
+    chat = service.new_conversation()
+    for number in range(6):
+        service.say(chat.id, f"Hello {number}")
+        service.drain()
+    assert world.policies.current().id == 2
+    assert world.policies.servable() == [0, 2]
+    assert maker.rivals[0] in (0, 1) and 1 in maker.rivals
+    assert set(maker.rivals[maker.rivals.index(1) + 1 :]) == {0}
+    said = service.view(chat.id).turns
+    assert len([turn for turn in said if turn.message.role == "assistant"]) == 6
 
 
 def test_undoing_an_answer_takes_its_evidence_back(serve, world) -> None:

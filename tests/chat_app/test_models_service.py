@@ -5,6 +5,7 @@ import json
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from chat_app.errors import ChatError
 from chat_app.interval import wilson
 from chat_app.merged_model import sweep_downloads, write_merged
 from chat_app.models_service import ModelsService, VersionCard, lanes
-from chat_app.wording_models import gate_rows, won
+from chat_app.wording_models import card_label, gate_rows, standing, won
 from storage import rounds
 from storage.duels import Duel, DuelReader
+from storage.pruning import prune
 from storage.records import Choice, PolicyVersionId, RoundStatus
 from tests.storage.builders import BASE_SHA256, QUESTION, World, completion, leave
 from tests.tiny import write_tiny_adapter, write_tiny_model
@@ -75,6 +77,8 @@ def test_branches_end_in_the_lane_of_their_parent() -> None:
         return VersionCard(
             id=PolicyVersionId(id_),
             parent=None if parent is None else PolicyVersionId(parent),
+            above=None if parent is None else PolicyVersionId(parent),
+            kept=True,
             created_at=None,
             live=False,
             on_live_line=False,
@@ -87,6 +91,24 @@ def test_branches_end_in_the_lane_of_their_parent() -> None:
 
     tree = [card(5, 3), card(4, 2), card(3, 2), card(2, 0), card(1, 0), card(0, None)]
     assert lanes(tree) == ["●", "│ ●", "● │", "●", "│ ●", "●"]
+
+
+def test_what_is_not_kept_is_not_listed_unless_somebody_looks_at_it(world, models) -> None:
+    for _ in range(12):
+        learn(world)
+    dropped = prune(world.policies)
+    listed = [card.id for card in models.versions()]
+    assert dropped and not set(dropped) & set(listed) and {0, 12} <= set(listed)
+    assert set(lanes(models.versions())) == {""}  # one line, though some of it is gone
+    [card] = [card for card in models.versions(also=dropped[0]) if card.id == dropped[0]]
+    assert not card.kept and not card.servable
+    assert standing(card) == "It is not kept any more, to save space."
+    assert "not kept any more" in card_label(card, "", datetime.now(UTC))
+    assert models.detail(dropped[0]).size_bytes == 0
+    with pytest.raises(ChatError, match="not kept any more"):
+        models.make_live(dropped[0])
+    with pytest.raises(ChatError, match="not kept any more"):
+        models.adapter(dropped[0])
 
 
 def test_a_version_tells_its_lesson_and_its_size(world, models) -> None:

@@ -51,6 +51,18 @@ def test_a_finished_round_is_live_once_collected(serve, world):
     assert (status.live, status.waiting) == (1, 0)
 
 
+@pytest.mark.parametrize("keep", [False, True])
+def test_old_versions_make_room_for_new_ones_unless_all_are_to_be_kept(serve, world, keep):
+    service = serve(
+        scripted(), ServiceConfig(model_name="a script", collect_every_s=0, keep_versions=keep)
+    )
+    for _ in range(9):
+        world.leave(world.report([world.pick()]))
+        service.collect_now()
+    assert world.policies.pruned() == ([] if keep else [1])
+    assert (world.folder.rounds / "r000001").exists() == keep
+
+
 def test_a_new_version_is_prepared_for_the_chat_that_is_open(serve, world):
     maker = PreparedReplyMaker()
     service = serve(maker)

@@ -111,6 +111,22 @@ def test_a_backup_is_made_and_downloaded(quick, person, tmp_path):
         assert restored.read().table("turns").count == 2
 
 
+def test_every_version_can_be_kept_from_the_next_start_on(quick, person):
+    person.visit(quick.address)
+    person.open_tab("Settings")
+    unfold(person, "Your data")
+    box = person.page.get_by_label("Keep every version")
+    expect(box).not_to_be_checked()
+    box.check()
+    expect(person.part("settings-note")).to_contain_text("for what is kept, at the next start")
+    unfold(person, "The same from the command line")
+    expect(person.part("command-line")).to_contain_text("--keep-versions")
+    person.page.reload()
+    person.open_tab("Settings")
+    unfold(person, "Your data")
+    expect(box).to_be_checked()
+
+
 def test_a_program_is_answered_as_soon_as_the_switch_is_on(quick, person):
     def ask(key):
         return httpx.post(
