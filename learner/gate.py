@@ -7,9 +7,11 @@ reason. docs/how-it-learns.md section 5.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
+from statistics import fmean
 
 from learner.config import GateConfig
 from learner.engine.backbone import Backbone
@@ -40,8 +42,25 @@ _BASE = PolicyVersion(
     id=BASE_VERSION, parent=None, adapter_path=None, created_at=datetime.fromtimestamp(0, UTC)
 )
 
+OWN_SHARE = 0.25
+"""How much the few replies just sampled count in what is believed of an adapter's KL."""
 NEUTRAL_TOKENS = 320
 """Neutral text measured; more says little and costs time on a small machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Spoken:
+    """What a version said to the guard prompts, and how far from the reference that was."""
+
+    version: PolicyVersionId
+    reference: PolicyVersionId
+    mean_length: float
+    """Tokens, at least 1."""
+    texts: list[ScoredText]
+    kl: float
+    """Nats a token, of these very texts under it."""
+    level: float
+    """Nats a token, what is believed of its replies."""
 
 
 class Gate:
@@ -62,8 +81,10 @@ class Gate:
         self._reference_perplexity()
         # Known before the first round waits for it.
         engine.load(_BASE)
-        self._base_length = max(1.0, _mean_length(self._sample()))
-        self._length_of: dict[PolicyVersionId, float] = {}
+        self._said_by_base = self._sample()
+        self._parent: _Spoken | None = None
+        self._judged: tuple[list[ScoredText], float] = ([], 0.0)
+        """Texts of the adapter judged last, and their KL under it."""
         self._probes = shipped_probes(config.probes)
         self._base_rates = self._rates()
 
@@ -71,12 +92,13 @@ class Gate:
         """Measure the adapter in training against the reference policy and its parent."""
         if not self._engine.backbone.training_is_finite():
             return Verdict(accepted=False, reason="its weights are not finite", metrics={})
+        before = self._spoken(parent)
         self._engine.load_training()
         completions = self._sample()
-        metrics = self._measure(completions)
+        metrics = self._measure(completions, before)
         rates = self._rates()
         metrics["compliance"], metrics["over_refusal"] = rates.compliance, rates.over_refusal
-        metrics["length_ratio"] = metrics["mean_length_tokens"] / self._mean_length(parent)
+        metrics["length_ratio"] = metrics["mean_length_tokens"] / before.mean_length
         failed = [reason for holds, reason in self._checks(metrics) if not holds]
         reason = failed[0] if failed else "all checks held"
         return Verdict(
@@ -101,7 +123,15 @@ class Gate:
 
     def remember(self, version: PolicyVersionId, verdict: Verdict) -> None:
         """The adapter just judged went live as ``version``: the next round's parent is known."""
-        self._length_of = {version: max(1.0, verdict.metrics["mean_length_tokens"])}
+        texts, kl = self._judged
+        self._parent = _Spoken(
+            version=version,
+            reference=self._engine.backbone.reference_id,
+            mean_length=max(1.0, verdict.metrics["mean_length_tokens"]),
+            texts=texts,
+            kl=kl,
+            level=verdict.metrics["kl_per_token"],
+        )
 
     def _checks(self, m: dict[str, float]) -> list[tuple[bool, str]]:
         c = self._config
@@ -142,21 +172,26 @@ class Gate:
             ),
         ]
 
-    def _measure(self, completions: list[Completion]) -> dict[str, float]:
-        """Figures of the version that speaks now, the one that wrote ``completions``."""
+    def _measure(self, completions: list[Completion], before: "_Spoken") -> dict[str, float]:
+        """Figures of the version that speaks now, the one that wrote ``completions``.
+
+        A few short replies say little of the KL: its standard error is a quarter of it. So what is
+        believed of the parent counts, too, and the change from it, which is measured on equal texts
+        and hardly errs:
+
+            kl_per_token = 3/4 (parent's + KL(parent's texts) - the same under it) + 1/4 kl_sampled
+        """
         backbone = self._engine.backbone
-        sampling = self._sampling()
-        texts = [
-            ScoredText(
-                prompt_ids=self._engine.render(prompt, sampling).token_ids,
-                reply_ids=supervised_ids(backbone, completion),
-            )
-            for prompt, completion in zip(self._prompts, completions, strict=True)
-        ]
+        texts = self._texts(completions)
+        sampled = fmean(kl_to_reference(backbone, texts))
+        self._judged = texts, sampled
+        moved = fmean(kl_to_reference(backbone, before.texts)) - before.kl
+        level = OWN_SHARE * sampled + (1.0 - OWN_SHARE) * (before.level + moved)
         n = len(completions)
         return {
             "perplexity_ratio": perplexity(backbone, self._neutral) / self._reference_perplexity(),
-            "kl_per_token": sum(kl_to_reference(backbone, texts)) / n,
+            "kl_per_token": max(0.0, level),
+            "kl_sampled": sampled,
             "mean_length_tokens": _mean_length(completions),
             "empty_share": sum(not c.text.strip() for c in completions) / n,
             "repetition": sum(repetition(c.token_ids) for c in completions) / n,
@@ -171,14 +206,42 @@ class Gate:
             self._perplexity_of[backbone.reference_id] = found
         return self._perplexity_of[backbone.reference_id]
 
-    def _mean_length(self, parent: PolicyVersion) -> float:
-        """The parent's mean length on the same prompts and seeds, in tokens, at least 1."""
+    def _spoken(self, parent: PolicyVersion) -> "_Spoken":
+        """What the parent says to the same prompts under the same seeds."""
+        backbone, known = self._engine.backbone, self._parent
+        if known and (known.version, known.reference) == (parent.id, backbone.reference_id):
+            return known
         if parent.id == BASE_VERSION:
-            return self._base_length
-        if parent.id not in self._length_of:
+            completions = self._said_by_base
+        else:
             self._engine.load(parent)
-            self._length_of = {parent.id: max(1.0, _mean_length(self._sample()))}
-        return self._length_of[parent.id]
+            completions = self._sample()
+        texts = self._texts(completions)
+        kl = 0.0
+        if parent.id != backbone.reference_id:
+            backbone.ensure_resident(parent)
+            with backbone.speaking(parent.id):
+                kl = fmean(kl_to_reference(backbone, texts))
+        self._parent = _Spoken(
+            version=parent.id,
+            reference=backbone.reference_id,
+            mean_length=max(1.0, _mean_length(completions)),
+            texts=texts,
+            kl=kl,
+            level=kl if kl == 0.0 else parent.metrics.get("kl_per_token", kl),
+        )
+        return self._parent
+
+    def _texts(self, completions: Sequence[Completion]) -> list[ScoredText]:
+        """Prompts and replies as tokens."""
+        sampling, backbone = self._sampling(), self._engine.backbone
+        return [
+            ScoredText(
+                prompt_ids=self._engine.render(prompt, sampling).token_ids,
+                reply_ids=supervised_ids(backbone, completion),
+            )
+            for prompt, completion in zip(self._prompts, completions, strict=True)
+        ]
 
     def _sample(self) -> list[Completion]:
         seeds = [self._seed + i for i in range(len(self._prompts))]

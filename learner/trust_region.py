@@ -12,9 +12,9 @@ from typing import Protocol, runtime_checkable
 from learner.protocols import Verdict
 
 POWER = 3.0
-ROOM = 0.85
+ROOM = 0.9
 """Drift aimed at: below one, so that the next update is not at the limit at once."""
-SHORTEST = 0.2
+SHORTEST = 0.1
 """Least share of a step that is kept, whatever has to give way of what is there already."""
 
 
