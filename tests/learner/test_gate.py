@@ -1,11 +1,17 @@
 """The gate on a real, tiny model: what it lets through and what it refuses, with the reason."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
+from statistics import fmean, stdev
+
 import pytest
 import torch
 
 from learner.config import GateConfig
 from learner.gate import Gate
+from learner.measures import ScoredText, kl_to_reference
 from learner.update_config import LoraSpec
+from storage.records import BASE_VERSION, PolicyVersion, PolicyVersionId
 
 # A random model's replies repeat nothing and mean nothing; these limits fit it.
 CONFIG = GateConfig(
@@ -77,3 +83,82 @@ def test_each_limit_refuses_by_itself(engine, base, limit, reason):
 def test_a_judgement_repeats(engine, gate, base):
     train(engine, base, 0.05)
     assert gate.judge(base) == gate.judge(base)
+
+
+def saved(engine, folder, number: int) -> PolicyVersion:
+    """The adapter in training as a version."""
+    engine.backbone.save_training(folder)
+    return PolicyVersion(
+        id=PolicyVersionId(number),
+        parent=BASE_VERSION,
+        adapter_path=folder,
+        created_at=datetime.now(UTC),
+    )
+
+
+def said(gate, engine, version=None) -> list[ScoredText]:
+    """What a version, or the adapter in training, says to the guard prompts."""
+    engine.load(version) if version else engine.load_training()
+    return gate._texts(gate._sample())
+
+
+def test_the_kl_is_the_parents_and_the_change_on_its_texts_and_a_little_of_its_own(
+    engine, gate, base, tmp_path
+):
+    train(engine, base, 0.03)
+    parent = saved(engine, tmp_path, 1)
+    parent = replace(parent, metrics={"kl_per_token": 0.07})
+    engine.backbone.close_training()
+    texts = said(gate, engine, parent)
+    with engine.backbone.speaking(parent.id):
+        before = fmean(kl_to_reference(engine.backbone, texts))
+    train(engine, parent, 0.01)
+    own = said(gate, engine)
+    moved = fmean(kl_to_reference(engine.backbone, texts)) - before
+    sampled = fmean(kl_to_reference(engine.backbone, own))
+    metrics = gate.judge(parent).metrics
+    assert moved != pytest.approx(0.0, abs=1e-4)
+    assert metrics["kl_sampled"] == pytest.approx(sampled, rel=1e-4)
+    assert metrics["kl_per_token"] == pytest.approx(
+        0.75 * (0.07 + moved) + 0.25 * sampled, rel=1e-3
+    )
+
+
+def test_a_parent_that_the_gate_has_just_judged_needs_no_new_sample(
+    engine, gate, base, tmp_path, monkeypatch
+):
+    train(engine, base, 0.03)
+    first = gate.judge(base)
+    parent = replace(saved(engine, tmp_path, 1), metrics=first.metrics)
+    gate.remember(parent.id, first)
+    engine.backbone.close_training()
+    train(engine, parent, 0.01)
+    samples = []
+    sample = gate._sample
+    monkeypatch.setattr(gate, "_sample", lambda: samples.append(1) or sample())
+    remembered = gate.judge(parent)
+    assert samples == [1]
+    after_a_restart = Gate(engine, CONFIG, seed=0).judge(parent)
+    for name, value in after_a_restart.metrics.items():
+        assert value == pytest.approx(remembered.metrics[name], rel=1e-4), name
+
+
+def test_what_is_believed_of_the_kl_errs_less_than_one_sample(engine, base, tmp_path):
+    train(engine, base, 0.03)
+    parent = replace(saved(engine, tmp_path, 1), metrics={"kl_per_token": 0.2})
+    engine.backbone.close_training()
+    train(engine, parent, 0.001)
+    found = [Gate(engine, CONFIG, seed=seed * 100).judge(parent).metrics for seed in range(8)]
+    believed, sampled = (
+        stdev(one[name] for one in found) for name in ("kl_per_token", "kl_sampled")
+    )
+    assert believed < 0.4 * sampled
+
+
+def test_a_parent_that_is_the_reference_has_no_distance(engine, gate, base, tmp_path):
+    train(engine, base, 0.03)
+    tuned = replace(saved(engine, tmp_path, 1), metrics={"kl_per_token": 0.9})
+    engine.backbone.close_training()
+    engine.backbone.refer_to(tuned)
+    train(engine, tuned, 0.0)
+    assert gate.judge(tuned).metrics["kl_per_token"] == pytest.approx(0.0, abs=1e-6)
