@@ -58,15 +58,15 @@ class RoundReader:
             raise UnknownVersionError(f"There is no round {number}.")
         return json.loads(found[0]["config_json"])
 
-    def version_of_run(self, run_key: str) -> PolicyVersionId | None:
-        """Return the newest version that a training phase of this run key made."""
+    def version_of_run(self, run_id: int) -> PolicyVersionId | None:
+        """Return the version that this run of a training phase made."""
         found = fetch(
             self._reader.read(),
             """
             SELECT max(number) AS version FROM rounds
-             WHERE status = 'accepted' AND json_extract(config_json, '$.run_key') = ?
+             WHERE status = 'accepted' AND json_extract(config_json, '$.run_id') = ?
             """,
-            [run_key],
+            [run_id],
         )
         version = found[0]["version"]
         return None if version is None else PolicyVersionId(version)

@@ -17,8 +17,8 @@ What a phase must hold, so that an interrupted run ends in exactly what an unint
    by the runner.
 3. ``measure()`` draws from generators of its own, made anew each time, and leaves the state as it
    was. It is called before the first step, every ``loop.evaluate_every`` steps and after the last.
-4. ``publish`` may be called again after a kill: it looks first whether the product of this run key
-   is there already (``publish.py`` does).
+4. ``publish`` may be called again after a kill: it looks first whether the product of this run is
+   there already (``publish.py`` does).
 5. Weights are read from ``place.engine`` and left in training on its backbone: parent's adapter
    copied by ``Backbone.open_training``, or all weights (``trainee.py``).
 

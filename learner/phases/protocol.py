@@ -78,9 +78,11 @@ class Product:
 class RunFacts:
     """What a phase is told of its run when it publishes."""
 
+    run_id: int
+    """Of this very run; one of the same key that was begun afresh has another."""
     run_key: str
     config_json: str
-    """For ``rounds.config_json``: run key, kind, settings, and the gate's under ``gate``."""
+    """For ``rounds.config_json``: kind, run, run key, settings, and the gate's under ``gate``."""
     seconds: float
     """Spent training, interruptions left out."""
     metrics: Mapping[str, float]

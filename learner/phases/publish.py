@@ -32,7 +32,7 @@ def publish_adapter(
     saves the adapter in training. Called again after a kill it finds what it left.
     """
     rounds.collect(place.policies)
-    known = place.policies.version_of_run(run.run_key)
+    known = place.policies.version_of_run(run.run_id)
     if known is not None:
         return Product(accepted=True, reason=_told(known, place), version=known)
     verdict = Gate(place.engine, gate, seed=seed).judge(place.parent)
@@ -87,7 +87,7 @@ def publish_model(
     none of it (a model from scratch has nothing to lose) is not refused. It cannot go live by
     itself: adapters fit one base only, so it is served from a data folder of its own.
     """
-    final = place.folder.models / f"{kind}-{run.run_key[:8]}"
+    final = model_folder(place, run, kind)
     told = f"a model in {final}: `twofold serve --model {final} --data ANOTHER_FOLDER` runs it"
     if make_live:
         told += "; it cannot go live here, since this folder's versions fit another base"
@@ -112,6 +112,22 @@ def publish_model(
         shutil.rmtree(draft, ignore_errors=True)
         raise
     return Product(accepted=True, reason=told, folder=final)
+
+
+def model_folder(place: Place, run: RunFacts, kind: str) -> Path:
+    """Where this run's product is, or goes: an earlier one of the same key keeps its place."""
+    final = place.folder.models / f"{kind}-{run.run_key[:8]}"
+    if final.is_dir() and _run_of(final) != run.run_id:
+        return final.with_name(f"{final.name}-{run.run_id}")
+    return final
+
+
+def _run_of(folder: Path) -> object:
+    try:
+        said = json.loads((folder / LINEAGE).read_text(encoding="utf-8"))
+        return said["run"].get("run_id")
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None  # not ours, or from before runs were named
 
 
 def lineage_of(place: Place, run: RunFacts) -> str:

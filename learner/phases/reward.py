@@ -22,7 +22,7 @@ from learner.phases.optimiser import OptimiserConfig
 from learner.phases.order import batch
 from learner.phases.place import Place
 from learner.phases.protocol import Aim, LoopConfig, PhaseError, PhaseState, Product, RunFacts
-from learner.phases.publish import LINEAGE, lineage_of
+from learner.phases.publish import LINEAGE, lineage_of, model_folder
 from learner.phases.reward_data import read_answers, stored_answers
 from learner.phases.reward_head import HeadTrainee
 from learner.phases.reward_measure import measure_rewards
@@ -142,7 +142,7 @@ class RewardTraining:
 
     def publish(self, run: RunFacts) -> Product:
         """A folder under ``DataFolder.models``; it is not a version, since it says nothing."""
-        final = self._place.folder.models / f"reward-{run.run_key[:8]}"
+        final = model_folder(self._place, run, "reward")
         told = f"a reward model in {final}: `twofold train ppo --reward {final}` trains against it"
         if final.is_dir():
             return Product(accepted=True, reason=told, folder=final)

@@ -197,6 +197,7 @@ class PhaseRun:
     def _publish(self) -> Product:
         return self._phase.publish(
             RunFacts(
+                run_id=self._record.id or 0,
                 run_key=self.key,
                 config_json=json.dumps(self._published_config()),
                 seconds=self._seconds,
@@ -207,7 +208,13 @@ class PhaseRun:
     def _published_config(self) -> dict[str, Any]:
         settings = plain(self._phase.config)
         gate = settings.get("gate", {})
-        return {"phase": self._phase.kind, "run_key": self.key, "settings": settings, "gate": gate}
+        return {
+            "phase": self._phase.kind,
+            "run_id": self._record.id,
+            "run_key": self.key,
+            "settings": settings,
+            "gate": gate,
+        }
 
     def _end(self, product: Product) -> PhaseOutcome:
         if self._main and product.accepted:

@@ -38,14 +38,25 @@ class RunRecord:
         self._unwritten: dict[int, dict[str, float]] = {}
 
     def find(self, *, fresh: bool) -> PhaseRecord | None:
-        """The run of this key, finished or not; ``fresh`` abandons it and finds none."""
+        """The run of this key, finished or not; ``fresh`` abandons it and finds none.
+
+        One whose product is gone, since it was forgotten or deleted, is as if it had not been.
+        """
         found = self._place.phases.find(self.key)
-        if found is None or not fresh:
+        if found is None or not (fresh or self._is_gone(found)):
             return found
         if found.end is None:
             end = PhaseEnd(status=PhaseStatus.ABANDONED, reason="begun afresh", seconds=0.0)
             self._place.phases.end(found.id, end)
         return None
+
+    def _is_gone(self, found: PhaseRecord) -> bool:
+        end = found.end
+        if end is None:
+            return False
+        if end.product is not None and not Path(end.product).exists():
+            return True
+        return end.version in self._place.policies.forgotten_rounds()
 
     def begin(self) -> None:
         """Open a new one."""

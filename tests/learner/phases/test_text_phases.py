@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -159,6 +160,33 @@ def test_a_version_that_the_gate_refuses_is_not_kept_but_can_be_judged_again(pla
     accepted = PhaseRun(Counted(place, fine_tuning(talks)), place)()
     assert accepted.accepted and steps == []  # trained before, only judged anew
     assert accepted.run_id == refused.run_id
+
+
+def test_what_is_begun_afresh_is_kept_beside_what_was_made_before(place, talks):
+    first = PhaseRun(FineTuning(place, fine_tuning(talks, max_steps=1)), place)()
+    again = PhaseRun(FineTuning(place, fine_tuning(talks, max_steps=1)), place, fresh=True)()
+    assert (first.version, again.version) == (1, 2)
+    known = PhaseRun(FineTuning(place, fine_tuning(talks, max_steps=1)), place)()
+    assert known.version == 2 and "done before" in known.reason
+
+
+def test_what_was_forgotten_is_made_again(place, talks):
+    first = PhaseRun(FineTuning(place, fine_tuning(talks, max_steps=1)), place)()
+    with place.store.write() as db:
+        db.execute("INSERT INTO forgotten_rounds VALUES (?, 0)", [first.version])
+    again = PhaseRun(FineTuning(place, fine_tuning(talks, max_steps=1)), place)()
+    assert again.version == 2 and "done before" not in again.reason
+
+
+def test_a_whole_model_that_is_begun_afresh_has_a_folder_of_its_own(place, texts):
+    config = pretraining(texts, max_steps=1, lora=None)
+    first = PhaseRun(Pretraining(place, config), place)()
+    again = PhaseRun(Pretraining(place, config), place, fresh=True)()
+    assert first.folder != again.folder
+    assert first.folder.is_dir() and again.folder.is_dir()
+    shutil.rmtree(again.folder)
+    third = PhaseRun(Pretraining(place, config), place)()  # it is gone: so it is made anew
+    assert third.folder.is_dir() and "done before" not in third.reason
 
 
 def test_how_a_batch_is_split_into_rows_leaves_the_step_alone(place, talks):
