@@ -13,14 +13,18 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from statistics import fmean
 
+import torch
+
 from learner.config import GateConfig
 from learner.engine.backbone import Backbone
 from learner.engine.local import LocalEngine
 from learner.measures import (
+    ReplyStates,
     ScoredText,
-    kl_to_reference,
+    kl_to_states,
     perplexity,
     repetition,
+    reply_states,
     supervised_ids,
 )
 from learner.protocols import Verdict
@@ -49,6 +53,18 @@ NEUTRAL_TOKENS = 320
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """Prompts and replies as tokens, and their states under the reference: run once."""
+
+    texts: list[ScoredText]
+    reference: ReplyStates
+
+    def kl(self, backbone: Backbone) -> float:
+        """KL(who speaks || reference) on these texts, in nats a token."""
+        return fmean(kl_to_states(backbone, self.texts, self.reference))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Spoken:
     """What a version said to the guard prompts, and how far from the reference that was."""
 
@@ -56,7 +72,7 @@ class _Spoken:
     reference: PolicyVersionId
     mean_length: float
     """Tokens, at least 1."""
-    texts: list[ScoredText]
+    said: "_Said"
     kl: float
     """Nats a token, of these very texts under it."""
     level: float
@@ -83,8 +99,8 @@ class Gate:
         engine.load(_BASE)
         self._said_by_base = self._sample()
         self._parent: _Spoken | None = None
-        self._judged: tuple[list[ScoredText], float] = ([], 0.0)
-        """Texts of the adapter judged last, and their KL under it."""
+        self._judged: tuple[_Said, float] | None = None
+        """What the adapter judged last said, and its KL."""
         self._probes = shipped_probes(config.probes)
         self._base_rates = self._rates()
 
@@ -123,12 +139,14 @@ class Gate:
 
     def remember(self, version: PolicyVersionId, verdict: Verdict) -> None:
         """The adapter just judged went live as ``version``: the next round's parent is known."""
-        texts, kl = self._judged
+        if self._judged is None:
+            raise RuntimeError("no adapter was judged yet")
+        said, kl = self._judged
         self._parent = _Spoken(
             version=version,
             reference=self._engine.backbone.reference_id,
             mean_length=max(1.0, verdict.metrics["mean_length_tokens"]),
-            texts=texts,
+            said=said,
             kl=kl,
             level=verdict.metrics["kl_per_token"],
         )
@@ -182,10 +200,10 @@ class Gate:
             kl_per_token = 3/4 (parent's + KL(parent's texts) - the same under it) + 1/4 kl_sampled
         """
         backbone = self._engine.backbone
-        texts = self._texts(completions)
-        sampled = fmean(kl_to_reference(backbone, texts))
-        self._judged = texts, sampled
-        moved = fmean(kl_to_reference(backbone, before.texts)) - before.kl
+        said = self._said(completions)
+        sampled = said.kl(backbone)
+        self._judged = said, sampled
+        moved = before.said.kl(backbone) - before.kl
         level = OWN_SHARE * sampled + (1.0 - OWN_SHARE) * (before.level + moved)
         n = len(completions)
         return {
@@ -216,32 +234,32 @@ class Gate:
         else:
             self._engine.load(parent)
             completions = self._sample()
-        texts = self._texts(completions)
-        kl = 0.0
+        said, kl = self._said(completions), 0.0
         if parent.id != backbone.reference_id:
             backbone.ensure_resident(parent)
             with backbone.speaking(parent.id):
-                kl = fmean(kl_to_reference(backbone, texts))
+                kl = said.kl(backbone)
         self._parent = _Spoken(
             version=parent.id,
             reference=backbone.reference_id,
             mean_length=max(1.0, _mean_length(completions)),
-            texts=texts,
+            said=said,
             kl=kl,
             level=kl if kl == 0.0 else parent.metrics.get("kl_per_token", kl),
         )
         return self._parent
 
-    def _texts(self, completions: Sequence[Completion]) -> list[ScoredText]:
-        """Prompts and replies as tokens."""
+    def _said(self, completions: Sequence[Completion]) -> _Said:
         sampling, backbone = self._sampling(), self._engine.backbone
-        return [
+        texts = [
             ScoredText(
                 prompt_ids=self._engine.render(prompt, sampling).token_ids,
                 reply_ids=supervised_ids(backbone, completion),
             )
             for prompt, completion in zip(self._prompts, completions, strict=True)
         ]
+        with torch.no_grad(), backbone.reference():
+            return _Said(texts=texts, reference=reply_states(backbone, texts))
 
     def _sample(self) -> list[Completion]:
         seeds = [self._seed + i for i in range(len(self._prompts))]

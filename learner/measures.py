@@ -187,12 +187,20 @@ def kl_to_reference(
     The texts are to be samples of the version that speaks now; then the mean over them estimates
     the KL per token of its replies. ``reference`` is another version to measure from.
     """
-    hidden = reply_states(backbone, texts).hidden
     with backbone.reference() if reference is None else backbone.speaking(reference):
-        ref_hidden = reply_states(backbone, texts).hidden
-    lengths = [len(text.reply_ids) for text in texts]
-    sums = _sums(token_kl(hidden, ref_hidden, backbone.lm_head), lengths).tolist()
-    return [total / max(1, n) for total, n in zip(sums, lengths, strict=True)]
+        known = reply_states(backbone, texts)
+    return kl_to_states(backbone, texts, known)
+
+
+@torch.no_grad()
+def kl_to_states(
+    backbone: Backbone, texts: Sequence[ScoredText], reference: ReplyStates
+) -> list[float]:
+    """The same where the states of the texts under the reference are known (``reply_states``)."""
+    hidden = reply_states(backbone, texts).hidden
+    kl = token_kl(hidden, reference.hidden, backbone.lm_head)
+    sums = _sums(kl, reference.lengths).tolist()
+    return [total / max(1, n) for total, n in zip(sums, reference.lengths, strict=True)]
 
 
 def token_kl(
