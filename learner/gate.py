@@ -11,22 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
-from statistics import fmean
 
-import torch
-
+from learner.believed_kl import KnownTexts, believed_kl
 from learner.config import GateConfig
 from learner.engine.backbone import Backbone
 from learner.engine.local import LocalEngine
-from learner.measures import (
-    ReplyStates,
-    ScoredText,
-    kl_to_states,
-    perplexity,
-    repetition,
-    reply_states,
-    supervised_ids,
-)
+from learner.measures import ScoredText, perplexity, repetition, supervised_ids
 from learner.protocols import Verdict
 from learner.safety.measure import Rates, probe_version, shipped_probes
 from storage.records import (
@@ -46,37 +36,22 @@ _BASE = PolicyVersion(
     id=BASE_VERSION, parent=None, adapter_path=None, created_at=datetime.fromtimestamp(0, UTC)
 )
 
-OWN_SHARE = 0.25
-"""How much the few replies just sampled count in what is believed of an adapter's KL."""
 NEUTRAL_TOKENS = 320
 """Neutral text measured; more says little and costs time on a small machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Said:
-    """Prompts and replies as tokens, and their states under the reference: run once."""
-
-    texts: list[ScoredText]
-    reference: ReplyStates
-
-    def kl(self, backbone: Backbone) -> float:
-        """KL(who speaks || reference) on these texts, in nats a token."""
-        return fmean(kl_to_states(backbone, self.texts, self.reference))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Spoken:
+class _Known:
     """What a version said to the guard prompts, and how far from the reference that was."""
 
     version: PolicyVersionId
     reference: PolicyVersionId
     mean_length: float
     """Tokens, at least 1."""
-    said: "_Said"
+    replies: KnownTexts
     kl: float
-    """Nats a token, of these very texts under it."""
-    level: float
-    """Nats a token, what is believed of its replies."""
+    """Nats a token, of these very replies."""
+    believed_kl: float
 
 
 class Gate:
@@ -97,9 +72,9 @@ class Gate:
         self._reference_perplexity()
         # Known before the first round waits for it.
         engine.load(_BASE)
-        self._said_by_base = self._sample()
-        self._parent: _Spoken | None = None
-        self._judged: tuple[_Said, float] | None = None
+        self._by_base = self._sample()
+        self._parent: _Known | None = None
+        self._judged: tuple[KnownTexts, float] | None = None
         """What the adapter judged last said, and its KL."""
         self._probes = shipped_probes(config.probes)
         self._base_rates = self._rates()
@@ -108,7 +83,7 @@ class Gate:
         """Measure the adapter in training against the reference policy and its parent."""
         if not self._engine.backbone.training_is_finite():
             return Verdict(accepted=False, reason="its weights are not finite", metrics={})
-        before = self._spoken(parent)
+        before = self._known(parent)
         self._engine.load_training()
         completions = self._sample()
         metrics = self._measure(completions, before)
@@ -141,14 +116,14 @@ class Gate:
         """The adapter just judged went live as ``version``: the next round's parent is known."""
         if self._judged is None:
             raise RuntimeError("no adapter was judged yet")
-        said, kl = self._judged
-        self._parent = _Spoken(
+        replies, kl = self._judged
+        self._parent = _Known(
             version=version,
             reference=self._engine.backbone.reference_id,
             mean_length=max(1.0, verdict.metrics["mean_length_tokens"]),
-            said=said,
+            replies=replies,
             kl=kl,
-            level=verdict.metrics["kl_per_token"],
+            believed_kl=verdict.metrics["kl_per_token"],
         )
 
     def _checks(self, m: dict[str, float]) -> list[tuple[bool, str]]:
@@ -190,25 +165,17 @@ class Gate:
             ),
         ]
 
-    def _measure(self, completions: list[Completion], before: "_Spoken") -> dict[str, float]:
-        """Figures of the version that speaks now, the one that wrote ``completions``.
-
-        A few short replies say little of the KL: its standard error is a quarter of it. So what is
-        believed of the parent counts, too, and the change from it, which is measured on equal texts
-        and hardly errs:
-
-            kl_per_token = 3/4 (parent's + KL(parent's texts) - the same under it) + 1/4 kl_sampled
-        """
+    def _measure(self, completions: list[Completion], before: _Known) -> dict[str, float]:
+        """Figures of the version that speaks now, the one that wrote ``completions``."""
         backbone = self._engine.backbone
-        said = self._said(completions)
-        sampled = said.kl(backbone)
-        self._judged = said, sampled
-        moved = before.said.kl(backbone) - before.kl
-        level = OWN_SHARE * sampled + (1.0 - OWN_SHARE) * (before.level + moved)
+        replies = self._replies(completions)
+        sampled = replies.kl(backbone)
+        self._judged = replies, sampled
+        change = before.replies.kl(backbone) - before.kl
         n = len(completions)
         return {
             "perplexity_ratio": perplexity(backbone, self._neutral) / self._reference_perplexity(),
-            "kl_per_token": max(0.0, level),
+            "kl_per_token": believed_kl(before.believed_kl, change, sampled),
             "kl_sampled": sampled,
             "mean_length_tokens": _mean_length(completions),
             "empty_share": sum(not c.text.strip() for c in completions) / n,
@@ -224,32 +191,32 @@ class Gate:
             self._perplexity_of[backbone.reference_id] = found
         return self._perplexity_of[backbone.reference_id]
 
-    def _spoken(self, parent: PolicyVersion) -> "_Spoken":
+    def _known(self, parent: PolicyVersion) -> _Known:
         """What the parent says to the same prompts under the same seeds."""
         backbone, known = self._engine.backbone, self._parent
         if known and (known.version, known.reference) == (parent.id, backbone.reference_id):
             return known
         if parent.id == BASE_VERSION:
-            completions = self._said_by_base
+            completions = self._by_base
         else:
             self._engine.load(parent)
             completions = self._sample()
-        said, kl = self._said(completions), 0.0
+        replies, kl = self._replies(completions), 0.0
         if parent.id != backbone.reference_id:
             backbone.ensure_resident(parent)
             with backbone.speaking(parent.id):
-                kl = said.kl(backbone)
-        self._parent = _Spoken(
+                kl = replies.kl(backbone)
+        self._parent = _Known(
             version=parent.id,
             reference=backbone.reference_id,
             mean_length=max(1.0, _mean_length(completions)),
-            said=said,
+            replies=replies,
             kl=kl,
-            level=kl if kl == 0.0 else parent.metrics.get("kl_per_token", kl),
+            believed_kl=parent.metrics.get("kl_per_token", kl) if kl else 0.0,
         )
         return self._parent
 
-    def _said(self, completions: Sequence[Completion]) -> _Said:
+    def _replies(self, completions: Sequence[Completion]) -> KnownTexts:
         sampling, backbone = self._sampling(), self._engine.backbone
         texts = [
             ScoredText(
@@ -258,8 +225,7 @@ class Gate:
             )
             for prompt, completion in zip(self._prompts, completions, strict=True)
         ]
-        with torch.no_grad(), backbone.reference():
-            return _Said(texts=texts, reference=reply_states(backbone, texts))
+        return KnownTexts.of(backbone, texts)
 
     def _sample(self) -> list[Completion]:
         seeds = [self._seed + i for i in range(len(self._prompts))]

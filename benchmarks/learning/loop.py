@@ -91,6 +91,7 @@ SIX = ("brevity", "enthusiasm", "lists", "plain_words", "formality", "busy_but_p
 GATE_METRICS = (
     "perplexity_ratio",
     "kl_per_token",
+    "kl_sampled",
     "mean_length_tokens",
     "repetition",
     "lesson_lift",

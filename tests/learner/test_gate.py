@@ -99,7 +99,7 @@ def saved(engine, folder, number: int) -> PolicyVersion:
 def said(gate, engine, version=None) -> list[ScoredText]:
     """What a version, or the adapter in training, says to the guard prompts."""
     engine.load(version) if version else engine.load_training()
-    return gate._said(gate._sample()).texts
+    return gate._replies(gate._sample()).texts
 
 
 def test_the_kl_is_the_parents_and_the_change_on_its_texts_and_a_little_of_its_own(
