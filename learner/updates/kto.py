@@ -1,9 +1,10 @@
 """Kahneman-Tversky optimisation on single verdicts (arXiv 2402.01306).
 
-A thumb up is desirable, a thumb down is not; a pick is taken apart into one of each. Loss aversion
-is seen from a reference point, an estimate of KL(policy || reference) made of mismatched texts:
-the reply to another prompt behind this one (section 4.1). The rarer kind may weigh more, so that
-both kinds count alike.
+A thumb up is desirable, a thumb down is not; a pair is taken apart into one of each, which weigh as
+much as its label is sure, 2p - 1: half a chance says nothing of either reply. Loss aversion is seen
+from a reference point, an estimate of KL(policy || reference) made of mismatched texts: the reply
+to another prompt behind this one (section 4.1). The rarer kind may weigh more, so that both kinds
+count alike.
 """
 
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ from storage.records import Completion, PolicyVersion
 class _Example:
     reply: Reply
     desirable: bool
+    sure: float
+    """Its weight beside the others, 0 to 1."""
 
 
 class Kto:
@@ -76,7 +79,8 @@ class Kto:
         self, examples: Sequence[_Example], ref_logp: Float[Tensor, " B"], kl: Float[Tensor, ""]
     ) -> dict[str, float]:
         desirable = torch.tensor([one.desirable for one in examples], device=ref_logp.device)
-        weight = self._weights(desirable).to(ref_logp)
+        sure = torch.tensor([one.sure for one in examples]).to(ref_logp)
+        weight = sure * self._weights(desirable).to(ref_logp)
         self._tuning.clear()
         total = 0.0
         for grove in self._passes.rows([one.reply for one in examples]):
@@ -105,12 +109,15 @@ class Kto:
         return torch.where(desirable, up, down)
 
     def _examples(self, lesson: Lesson) -> list[_Example]:
-        judged: list[tuple[Prompt, Completion, bool]] = [
-            (v.prompt, v.completion, v.desirable) for v in lesson.verdicts
+        judged: list[tuple[Prompt, Completion, bool, float]] = [
+            (v.prompt, v.completion, v.desirable, 1.0) for v in lesson.verdicts
         ]
         for pair in lesson.pairs:
-            both = ((pair.chosen.completion, True), (pair.rejected.completion, False))
-            judged += [(pair.prompt, completion, desirable) for completion, desirable in both]
+            sure = max(0.0, 2.0 * pair.chosen_prob - 1.0)
+            judged += [
+                (pair.prompt, pair.chosen.completion, True, sure),
+                (pair.prompt, pair.rejected.completion, False, sure),
+            ]
         return [
             _Example(
                 Reply(
@@ -119,8 +126,9 @@ class Kto:
                     reply_ids=supervised_ids(self._backbone, completion),
                 ),
                 desirable,
+                sure,
             )
-            for i, (prompt, completion, desirable) in enumerate(judged)
+            for i, (prompt, completion, desirable, sure) in enumerate(judged)
         ]
 
     @torch.no_grad()

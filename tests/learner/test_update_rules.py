@@ -247,6 +247,23 @@ def test_a_thumb_alone_teaches_kto(engine, base):
     rule.close()
 
 
+def test_kto_learns_nothing_from_a_label_of_one_half(engine, base):
+    backbone = engine.backbone
+    pairs = make_pairs(backbone.tokenizer, 2)
+    doubted = tuple(replace(pair, chosen_prob=0.5) for pair in pairs)
+    rule = make("kto", engine)
+    metrics = rule.update(base, Lesson(pairs=doubted), seed=1)
+    assert metrics["verdicts"] == 4.0 and metrics["grad_norm"] == 0.0
+    rule.close()
+    half = tuple(replace(pair, chosen_prob=0.75) for pair in pairs)
+    whole = tuple(replace(pair, chosen_prob=1.0) for pair in pairs)
+    norms = []
+    for some in (half, whole):
+        norms.append(rule.update(base, Lesson(pairs=some), seed=1)["grad_norm"])
+        rule.close()
+    assert norms[0] == pytest.approx(norms[1] / 2)
+
+
 def test_kto_counts_both_kinds_alike():
     weights = Kto._weights
     rule = Kto.__new__(Kto)
