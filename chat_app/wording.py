@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from chat_app.language import N_, Words, tr, tr_n
 from chat_app.views import ConversationView, DeletionView, Status
+from learner.config import OnlineConfig
 from learner.progress import LearnerState
 from learner.protocols import Draft, Stage
 from storage.receipts import Answered, Attempt
@@ -200,7 +201,8 @@ def lesson_line(status: Status) -> str:
                 waiting,
             )
         case LearnerState.LEARNING:
-            return tr_n("learning from {n} choice", "learning from {n} choices", waiting)
+            taken = min(waiting, OnlineConfig().max_preferences)  # the others are the next lesson's
+            return tr_n("learning from {n} choice", "learning from {n} choices", taken)
         case LearnerState.IDLE | LearnerState.FAILED if status.missing:
             return tr_n(
                 "{n} more choice until the next lesson",

@@ -286,7 +286,9 @@ def import_progress_line(progress: ImportProgress) -> str:
             total=progress.total,
         )
     line = tr(
-        "{name}: {n:,} imported. They teach from now on.", name=progress.name, n=progress.added
+        "{name}: {n:,} imported. What is not left out teaches from now on.",
+        name=progress.name,
+        n=progress.added,
     )
     if progress.failed:
         line += " " + tr(

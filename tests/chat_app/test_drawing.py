@@ -105,6 +105,7 @@ def test_every_reason_to_ask_has_a_sentence(reason):
         (status(missing=1), "1 more choice until the next lesson"),
         (status(waiting=4, missing=0), "the next lesson is about to start"),
         (status(LearnerState.LEARNING, waiting=4), "learning from 4 choices"),
+        (status(LearnerState.LEARNING, waiting=400), "learning from 32 choices"),
         (status(LearnerState.PAUSED, waiting=1), "learning is paused, 1 choice waiting"),
         (status(None, waiting=1), "1 choice saved, learning is off"),
     ],
