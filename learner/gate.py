@@ -72,7 +72,7 @@ class Gate:
         self._reference_perplexity()
         # Known before the first round waits for it.
         engine.load(_BASE)
-        self._by_base = self._sample()
+        self._by_base = self._sample(None)
         self._parent: _Known | None = None
         self._judged: tuple[KnownTexts, float] | None = None
         """What the adapter judged last said, and its KL."""
@@ -85,7 +85,7 @@ class Gate:
             return Verdict(accepted=False, reason="its weights are not finite", metrics={})
         before = self._known(parent)
         self._engine.load_training()
-        completions = self._sample()
+        completions = self._sample(parent.id)
         metrics = self._measure(completions, before)
         rates = self._rates()
         metrics["compliance"], metrics["over_refusal"] = rates.compliance, rates.over_refusal
@@ -192,7 +192,7 @@ class Gate:
         return self._perplexity_of[backbone.reference_id]
 
     def _known(self, parent: PolicyVersion) -> _Known:
-        """What the parent says to the same prompts under the same seeds."""
+        """What the parent says to the same prompts, under the seeds that it was judged with."""
         backbone, known = self._engine.backbone, self._parent
         if known and (known.version, known.reference) == (parent.id, backbone.reference_id):
             return known
@@ -200,7 +200,7 @@ class Gate:
             completions = self._by_base
         else:
             self._engine.load(parent)
-            completions = self._sample()
+            completions = self._sample(parent.parent)
         replies, kl = self._replies(completions), 0.0
         if parent.id != backbone.reference_id:
             backbone.ensure_resident(parent)
@@ -227,8 +227,15 @@ class Gate:
         ]
         return KnownTexts.of(backbone, texts)
 
-    def _sample(self) -> list[Completion]:
-        seeds = [self._seed + i for i in range(len(self._prompts))]
+    def _sample(self, parent: PolicyVersionId | None) -> list[Completion]:
+        """Replies of the version that is loaded, a child of ``parent``.
+
+        Each generation has seeds of its own: versions are so alike that under the same ones they
+        would say nearly the same, and one odd reply would count against all of them.
+        """
+        n = len(self._prompts)
+        first = self._seed + (0 if parent is None else n * (1 + parent))
+        seeds = [first + i for i in range(n)]
         batch = self._engine.start_many(self._prompts, 1, self._sampling(), seeds)
         while batch.running:
             batch.step()

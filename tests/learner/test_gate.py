@@ -96,10 +96,10 @@ def saved(engine, folder, number: int) -> PolicyVersion:
     )
 
 
-def said(gate, engine, version=None) -> list[ScoredText]:
+def said(gate, engine, parent, version=None) -> list[ScoredText]:
     """What a version, or the adapter in training, says to the guard prompts."""
     engine.load(version) if version else engine.load_training()
-    return gate._replies(gate._sample()).texts
+    return gate._replies(gate._sample(parent.id)).texts
 
 
 def test_the_kl_is_the_parents_and_the_change_on_its_texts_and_a_little_of_its_own(
@@ -109,11 +109,11 @@ def test_the_kl_is_the_parents_and_the_change_on_its_texts_and_a_little_of_its_o
     parent = saved(engine, tmp_path, 1)
     parent = replace(parent, metrics={"kl_per_token": 0.07})
     engine.backbone.close_training()
-    texts = said(gate, engine, parent)
+    texts = said(gate, engine, base, parent)
     with engine.backbone.speaking(parent.id):
         before = fmean(kl_to_reference(engine.backbone, texts))
     train(engine, parent, 0.01)
-    own = said(gate, engine)
+    own = said(gate, engine, parent)
     moved = fmean(kl_to_reference(engine.backbone, texts)) - before
     sampled = fmean(kl_to_reference(engine.backbone, own))
     metrics = gate.judge(parent).metrics
@@ -135,9 +135,9 @@ def test_a_parent_that_the_gate_has_just_judged_needs_no_new_sample(
     train(engine, parent, 0.01)
     samples = []
     sample = gate._sample
-    monkeypatch.setattr(gate, "_sample", lambda: samples.append(1) or sample())
+    monkeypatch.setattr(gate, "_sample", lambda of: samples.append(of) or sample(of))
     remembered = gate.judge(parent)
-    assert samples == [1]
+    assert samples == [parent.id]
     after_a_restart = Gate(engine, CONFIG, seed=0).judge(parent)
     for name, value in after_a_restart.metrics.items():
         assert value == pytest.approx(remembered.metrics[name], rel=1e-4), name
@@ -162,3 +162,15 @@ def test_a_parent_that_is_the_reference_has_no_distance(engine, gate, base, tmp_
     engine.backbone.refer_to(tuned)
     train(engine, tuned, 0.0)
     assert gate.judge(tuned).metrics["kl_per_token"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_child_is_not_judged_by_what_its_parent_happened_to_say(engine, gate, base, tmp_path):
+    """Were the seeds the same, a version like its parent would say the same again."""
+    train(engine, base, 0.03)
+    parent = replace(saved(engine, tmp_path, 1), metrics=gate.judge(base).metrics)
+    engine.backbone.close_training()
+    train(engine, parent, 0.0)
+    by_parent = said(gate, engine, base, parent)
+    assert said(gate, engine, base) == by_parent
+    own = said(gate, engine, parent)
+    assert all(one != other for one, other in zip(own, by_parent, strict=True))
