@@ -277,7 +277,7 @@ def test_lessons_are_held_near_what_fine_tuning_made(place, talks):
     gate = Gate(place.engine, EASY, seed=0)
     backbone.open_training(live, LORA, 0)
     far = gate.judge(live).metrics
-    assert far["kl_sampled"] == pytest.approx(outcome.metrics["kl_sampled"], rel=1e-3)
+    assert far["kl_per_token"] == pytest.approx(outcome.metrics["kl_per_token"], rel=0.2)
     backbone.refer_to(live)
     near = gate.judge(live).metrics
     assert near["kl_per_token"] == pytest.approx(0.0, abs=1e-5)
