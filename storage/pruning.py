@@ -32,8 +32,9 @@ _UNPINNED = """
                             WHERE note_id IN (SELECT max(note_id) FROM version_notes
                                                GROUP BY version)
                               AND body <> '')
-       AND version NOT IN (SELECT number FROM rounds
-                            WHERE json_extract(config_json, '$.run_key') IS NOT NULL)
+       AND NOT EXISTS (SELECT 1 FROM rounds
+                        WHERE number = version
+                          AND json_extract(config_json, '$.run_key') IS NOT NULL)
      ORDER BY version
 """
 
