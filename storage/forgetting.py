@@ -106,9 +106,9 @@ class Forgetting:
         for version in seen:
             db.execute("INSERT OR IGNORE INTO forgotten_rounds VALUES (?, ?)", [version, now_ms])
         ended = _servable(db, seen)
-        pruned = [version for version in seen if version in set(self._policies.pruned())]
-        # Also those without files, which speak no more: by this their picks are learned anew.
-        live = self._policies.ban(db, [*ended, *pruned], "tainted", reason)
+        # Those whose files are gone speak no more in any case: by this their picks are learned anew.
+        pruned = set(self._policies.pruned()) & set(seen)
+        live = self._policies.ban(db, [*ended, *sorted(pruned)], "tainted", reason)
         return Forgotten(versions=tuple(ended), live=live)
 
     def _mark_chat(self, db: Database, conversation_id: ConversationId) -> None:
