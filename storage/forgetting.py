@@ -106,7 +106,7 @@ class Forgetting:
         for version in seen:
             db.execute("INSERT OR IGNORE INTO forgotten_rounds VALUES (?, ?)", [version, now_ms])
         ended = _servable(db, seen)
-        # Those whose files are gone speak no more in any case: by this their picks are learned anew.
+        # Those without files speak no more in any case: by this their picks are learned anew.
         pruned = set(self._policies.pruned()) & set(seen)
         live = self._policies.ban(db, [*ended, *sorted(pruned)], "tainted", reason)
         return Forgotten(versions=tuple(ended), live=live)

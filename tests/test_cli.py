@@ -19,8 +19,10 @@ from storage.database import Store
 from storage.feedback import FeedbackReader
 from storage.folder import DataFolder
 from storage.policy_registry import PolicyRegistry
+from storage.pruning import prune
 from storage.records import BASE_VERSION
 from tests.simulate.small import simulated, write_files
+from tests.storage.builders import World
 from tests.tiny import write_tiny_model
 
 PAIRS = ("--pairs", "x", "--query", "random", "--seeds", 2, "--out", "y")
@@ -239,6 +241,7 @@ def test_versions_are_listed_and_rolled_back(twofold, learned: Path):
         "parent": None,
         "live": False,
         "created_at": "",
+        "kept": True,
     }
     assert [row["live"] for row in before].count(True) == 1
 
@@ -279,6 +282,21 @@ def test_an_unknown_version_is_told(twofold, learned: Path):
     answer = twofold("versions", "rollback", 999, "--data", learned)
     assert answer.status == 2
     assert answer.err.startswith("twofold: There is no policy version 999")
+
+
+def test_versions_that_are_not_kept_are_told_so(twofold, tmp_path: Path):
+    world = World.open(tmp_path / "data")
+    for _ in range(9):
+        world.learn([world.pick()])
+    [dropped] = prune(world.policies)
+    world.store.close()
+    there = ("--data", tmp_path / "data")
+    rows = json.loads(twofold("versions", "list", "--json", *there).out)
+    assert [row["version"] for row in rows if not row["kept"]] == [dropped]
+    lines = twofold("versions", "list", *there).out.splitlines()
+    assert [line.endswith("not kept") for line in lines].index(True) == dropped
+    refused = twofold("versions", "rollback", dropped, *there)
+    assert refused.status == 2 and "not kept any more" in refused.err
 
 
 def test_a_folder_without_a_chat_has_no_versions(twofold, tmp_path: Path):
