@@ -52,6 +52,7 @@ class _Known:
     kl: float
     """Nats a token, of these very replies."""
     believed_kl: float
+    """Nats a token, of all that it may say."""
 
 
 class Gate:
@@ -113,7 +114,10 @@ class Gate:
         )
 
     def remember(self, version: PolicyVersionId, verdict: Verdict) -> None:
-        """The adapter just judged went live as ``version``: the next round's parent is known."""
+        """The adapter just judged went live as ``version``: the next round's parent is known.
+
+        Raises RuntimeError where none was judged.
+        """
         if self._judged is None:
             raise RuntimeError("no adapter was judged yet")
         replies, kl = self._judged
@@ -201,18 +205,20 @@ class Gate:
         else:
             self._engine.load(parent)
             completions = self._sample(parent.parent)
-        replies, kl = self._replies(completions), 0.0
+        replies = self._replies(completions)
+        kl = believed = 0.0  # of the reference itself
         if parent.id != backbone.reference_id:
             backbone.ensure_resident(parent)
             with backbone.speaking(parent.id):
                 kl = replies.kl(backbone)
+            believed = parent.metrics.get("kl_per_token", kl)
         self._parent = _Known(
             version=parent.id,
             reference=backbone.reference_id,
             mean_length=max(1.0, _mean_length(completions)),
             replies=replies,
             kl=kl,
-            believed_kl=parent.metrics.get("kl_per_token", kl) if kl else 0.0,
+            believed_kl=believed,
         )
         return self._parent
 

@@ -1,12 +1,14 @@
 """The tables of the full loop, as they stand in docs/learning-results.md.
 
-    python -m benchmarks.learning.loop_summary
+    python -m benchmarks.learning.loop_summary [--compare ARM ARM]
 
-Means over people, each the mean of its seeds, so that nobody counts twice who has more of them;
-intervals are 95 % percentiles of 2,000 resamples of people. Needs only
+``--compare`` sets two arms side by side, by the runs that both have; ``drawn-kl`` is ours as it was
+before decision 0021. Else means are over people, each the mean of its seeds, so that nobody counts
+twice who has more of them; intervals are 95 % percentiles of 2,000 resamples of people. Needs only
 ``docs/learning/loop/*.json``.
 """
 
+import argparse
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -202,7 +204,49 @@ def long_runs() -> list[str]:
     return lines
 
 
+def side_by_side(one: str, other: str) -> list[str]:
+    """Means of the runs that both arms have, and what became of their rounds."""
+    found = [{(run["rater"], run["seed"]): run for run in read_runs(arm)} for arm in (one, other)]
+    both = sorted(found[0].keys() & found[1].keys())
+    columns = [_figures([runs[who] for who in both]) for runs in found]
+    return [
+        f"| {len(both)} runs each | {one} | {other} |",
+        "|---|---|---|",
+        *(f"| {name} | {columns[0][name]} | {columns[1][name]} |" for name in columns[0]),
+    ]
+
+
+def _figures(runs: Sequence[dict[str, Any]]) -> dict[str, str]:
+    def after(measure: str) -> str:
+        marks = ([at_turn(run, turn) for run in runs] for turn in (20, 50, 100))
+        means = [np.mean([c[measure] for c in of if c is not None]) for of in marks]
+        return " / ".join(f"{100 * mean:.0f}" for mean in means) + " %"
+
+    made = [one for run in runs for one in run["rounds"]]
+    live = [one for one in made if one["status"] == "accepted"]
+    last = [
+        [one for one in run["rounds"] if one["status"] == "accepted"][-1]["perplexity_ratio"]
+        for run in runs
+    ]
+    kl = [run["checkpoints"][-1]["kl_to_base"] for run in runs]
+    return {
+        "shown after 20 / 50 / 100 turns": after("win_rate_vs_base"),
+        "weights alone after 20 / 50 / 100 turns": after("win_rate_weights_only"),
+        "rounds refused": f"{len(made) - len(live)} of {len(made)}",
+        "accepted rounds that scaled the whole adapter by less than .9": (
+            f"{sum(one.get('pulled_in', 1.0) < 0.9 for one in live)} of {len(live)}"
+        ),
+        "KL at the end, lowest to highest": f"{min(kl):.2f} to {max(kl):.2f}",
+        "perplexity at the end": f"{100 * (np.mean(last) - 1):+.1f} %",
+    }
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--compare", nargs=2, metavar="ARM")
+    if (arms := parser.parse_args().compare) is not None:
+        print("\n".join(side_by_side(*arms)))
+        return
     for arm, about in ARMS.items():
         runs = read_runs(arm)
         if not runs or arm in RULES:

@@ -115,6 +115,23 @@ def test_a_person_with_more_seeds_counts_once(kept):
     assert "2 people, 4 runs each" in first
 
 
+def test_two_arms_stand_side_by_side_by_the_runs_that_both_have(kept):
+    turns = (20, 50, 100)
+    kept(Job("drawn-kl", "lists", 0), [checkpoint(t, 0.5, 0.25) for t in turns])
+    kept(Job("drawn-kl", "lists", 1), [checkpoint(t, 1.0, 1.0) for t in turns])
+    kept(Job("ours", "lists", 0), [checkpoint(t, 0.75, 0.5) for t in turns])
+    lines = loop_summary.side_by_side("drawn-kl", "ours")
+    assert lines[0] == "| 1 runs each | drawn-kl | ours |"
+    assert lines[2:] == [
+        "| shown after 20 / 50 / 100 turns | 50 / 50 / 50 % | 75 / 75 / 75 % |",
+        "| weights alone after 20 / 50 / 100 turns | 25 / 25 / 25 % | 50 / 50 / 50 % |",
+        "| rounds refused | 1 of 2 | 1 of 2 |",
+        "| accepted rounds that scaled the whole adapter by less than .9 | 0 of 1 | 0 of 1 |",
+        "| KL at the end, lowest to highest | 0.10 to 0.10 | 0.10 to 0.10 |",
+        "| perplexity at the end | +1.0 % | +1.0 % |",
+    ]
+
+
 def test_update_rules_stand_beside_ours_for_who_tried_them(kept):
     points = [checkpoint(t, 0.9, 0.5 + t / 400) for t in (0, 10, 20, 50, 100)]
     for job in (Job("ours", "lists", 0), Job("ours", "brevity", 0), Job("npg", "lists", 0)):
