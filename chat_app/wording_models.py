@@ -15,7 +15,8 @@ RULE = N_(
     "A new version goes live by itself when it has learned its lesson and holds the "
     "gate: its language, its distance from the base model, the length of its replies, "
     "how often they repeat and what it refuses stay within limits. Of older versions "
-    "fewer and fewer are kept (Settings, Your data); any that stands here can speak again."
+    "fewer and fewer are kept (Settings, Your data); those that stand here can speak "
+    "again, unless they are marked."
 )
 COMPARE = N_(
     "Both reply to your message in a new chat, side by side and without a name. "
