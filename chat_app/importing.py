@@ -12,14 +12,14 @@ from pathlib import Path
 from threading import Lock
 
 from chat_app.errors import ChatError, sentences
-from chat_app.import_file import (
+from chat_app.file_records import (
     FileDialogue,
     FilePair,
     FileProblem,
     FileRanking,
     FileRecord,
-    read_records,
 )
+from chat_app.import_file import read_records
 from chat_app.language import tr, tr_told
 from learner.errors import LearnerError
 from learner.protocols import ReplyMaker

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from chat_app.data_service import ExportPreview
 from chat_app.exports import BESIDE_PICKS, ExportFormat
-from chat_app.import_file import FileDialogue, FilePair, FileRanking
+from chat_app.file_records import FileDialogue, FilePair, FileRanking
 from chat_app.importing import ImportPreview, ImportProgress
 from chat_app.language import N_, Words, tr, tr_n
 from chat_app.wording import CHOICE_NAMES, age, version_name

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from chat_app.import_file import FilePair, FileProblem, read_records
+from chat_app.file_records import FilePair, FileProblem
+from chat_app.import_file import read_records
 from storage.records import Choice, Role
 
 USER = {"role": "user", "content": "why?"}

@@ -7,7 +7,8 @@ import pytest
 
 from chat_app.data_service import DataService
 from chat_app.exports import ExportFormat, ExportOptions, json_lines
-from chat_app.import_file import FileProblem, read_records
+from chat_app.file_records import FileProblem
+from chat_app.import_file import read_records
 from chat_app.settings import Settings
 from chat_app.tabs import build_tabs
 from chat_app.wording_data import import_line
