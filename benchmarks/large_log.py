@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from storage import chain
-from storage.conversations import is_held_out
+from storage.conversation_rows import is_held_out
 from storage.database import Store
 from storage.folder import DataFolder
 from storage.inserts import text_digest

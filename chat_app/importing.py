@@ -23,7 +23,7 @@ from chat_app.import_file import read_records
 from chat_app.language import tr, tr_told
 from learner.errors import LearnerError
 from learner.protocols import ReplyMaker
-from storage.conversations import random_key
+from storage.conversation_rows import random_key
 from storage.errors import StorageError
 from storage.imports import (
     Imported,

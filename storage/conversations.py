@@ -5,15 +5,22 @@ and the path from the root to it is what the person reads. Whether a conversatio
 follows from its random key, so it is fixed before the first word.
 """
 
-import hashlib
 import re
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 
 from sqlite_utils import Database
 
+from storage.conversation_rows import (
+    conversation_row,
+    is_held_out,
+    leave_other_reply,
+    owner_of,
+    random_key,
+    turn_in,
+)
 from storage.database import Reader, Store
-from storage.errors import UnknownConversationError, UnknownTurnError
+from storage.errors import UnknownTurnError
 from storage.inserts import add_candidates, add_text, add_turn, insert, show_candidate
 from storage.records import (
     LOCAL_USER,
@@ -42,10 +49,8 @@ from storage.rows import (
     messages_to,
     turn_of,
 )
-from storage.sqlite import Row, fetch
+from storage.sqlite import fetch
 from storage.text import clean_text, title_of
-
-HELD_OUT_SHARE = 0.1
 
 _A_CHAT = "imported = 0 AND purpose <> 'ranking'"
 _LIKE, _ESCAPED = re.compile(r"([%_\\])"), r"\\\1"
@@ -53,17 +58,6 @@ _HAS_WORD = r"""
     (title LIKE ? ESCAPE '\' OR conversation_id IN (
       SELECT conversation_id FROM turns JOIN texts USING (text_id) WHERE body LIKE ? ESCAPE '\'))
 """
-
-
-def random_key() -> str:
-    """Return 43 url-safe characters that nobody can guess."""
-    return secrets.token_urlsafe(32)
-
-
-def is_held_out(key: str) -> bool:
-    """Return whether the conversation of this key only measures: true for a tenth of the keys."""
-    first_8_bytes = hashlib.sha256(key.encode()).digest()[:8]
-    return int.from_bytes(first_8_bytes, "big") < HELD_OUT_SHARE * 2**64
 
 
 class ConversationReader:
@@ -98,7 +92,7 @@ class ConversationReader:
         return [conversation_of(row) for row in found]
 
     def get(self, conversation_id: ConversationId) -> Conversation:
-        return conversation_of(_conversation(self._reader.read(), conversation_id))
+        return conversation_of(conversation_row(self._reader.read(), conversation_id))
 
     def by_key(self, key: str) -> Conversation | None:
         """Return the conversation of the page's address, None if there is none."""
@@ -108,7 +102,7 @@ class ConversationReader:
     def path(self, conversation_id: ConversationId) -> "list[Turn]":
         """Return the turns now shown, from the root to the head; empty before the first."""
         db = self._reader.read()
-        _conversation(db, conversation_id)
+        conversation_row(db, conversation_id)
         found = fetch(
             db,
             f"""
@@ -126,7 +120,7 @@ class ConversationReader:
     def all_turns(self, conversation_id: ConversationId) -> "list[Turn]":
         """Return every turn of every branch, oldest first."""
         db = self._reader.read()
-        _conversation(db, conversation_id)
+        conversation_row(db, conversation_id)
         found = fetch(db, f"{TURNS} WHERE conversation_id = ? ORDER BY turn_id", [conversation_id])
         return [turn_of(row) for row in found]
 
@@ -137,13 +131,13 @@ class ConversationReader:
     def messages(self, turn_id: TurnId) -> tuple[Message, ...]:
         """Return what was said from the root to this turn, itself included."""
         db = self._reader.read()
-        _turn(db, turn_id)
+        turn_in(db, turn_id)
         return messages_to(db, [turn_id])[turn_id]
 
     def siblings(self, turn_id: TurnId) -> "list[Turn]":
         """Return the turns that stand where this one stands, itself included, oldest first."""
         db = self._reader.read()
-        turn = _turn(db, turn_id)
+        turn = turn_in(db, turn_id)
         found = fetch(
             db,
             f"{TURNS} WHERE conversation_id = ? AND parent_id IS ? ORDER BY turn_id",
@@ -203,7 +197,7 @@ class ConversationLog(ConversationReader):
                     text_id=add_text(db, user_id, body),
                     now_ms=self._store.now_ms(),
                 )
-            return conversation_of(_conversation(db, ConversationId(conversation_id)))
+            return conversation_of(conversation_row(db, ConversationId(conversation_id)))
 
     def erase_temporary(self) -> None:
         """Erase every temporary conversation that is left; a killed server leaves them behind."""
@@ -218,7 +212,7 @@ class ConversationLog(ConversationReader):
     def rename(self, conversation_id: ConversationId, title: str) -> None:
         """Set the title; an empty one lets the next message title the conversation."""
         with self._store.write() as db:
-            _conversation(db, conversation_id)
+            conversation_row(db, conversation_id)
             db.execute(
                 "UPDATE conversations SET title = ? WHERE conversation_id = ?",
                 [title_of(clean_text(title)), conversation_id],
@@ -227,7 +221,7 @@ class ConversationLog(ConversationReader):
     def set_learn(self, conversation_id: ConversationId, learn: bool) -> None:
         """Let the conversation's answers, past ones included, teach or not from the next round."""
         with self._store.write() as db:
-            _conversation(db, conversation_id)
+            conversation_row(db, conversation_id)
             db.execute(
                 "UPDATE conversations SET learn = ? WHERE conversation_id = ?",
                 [learn, conversation_id],
@@ -237,7 +231,7 @@ class ConversationLog(ConversationReader):
         """Add a person's message under the head; the first one titles the conversation."""
         body = clean_text(text)
         with self._store.write() as db:
-            row = _conversation(db, conversation_id)
+            row = conversation_row(db, conversation_id)
             if not row["title"]:
                 db.execute(
                     "UPDATE conversations SET title = ? WHERE conversation_id = ?",
@@ -248,7 +242,7 @@ class ConversationLog(ConversationReader):
                 conversation_id=conversation_id,
                 parent_id=row["head_turn_id"],
                 role=Role.USER,
-                text_id=add_text(db, _owner(db, conversation_id), body),
+                text_id=add_text(db, owner_of(db, conversation_id), body),
                 now_ms=self._store.now_ms(),
             )
 
@@ -256,7 +250,7 @@ class ConversationLog(ConversationReader):
         """Keep a reply and show it: the head moves to it from the prompt or another reply to it."""
         with self._store.write() as db:
             candidate = self._add(db, prompt_turn_id, [completion])[0]
-            _leave_other_reply(db, prompt_turn_id)
+            leave_other_reply(db, prompt_turn_id)
             return show_candidate(db, candidate.id, self._store.now_ms())
 
     def ask(
@@ -268,13 +262,13 @@ class ConversationLog(ConversationReader):
         """
         with self._store.write() as db:
             candidates = self._add(db, prompt_turn_id, [first, second])
-            _leave_other_reply(db, prompt_turn_id)
+            leave_other_reply(db, prompt_turn_id)
             comparison_id = insert(
                 db,
                 "comparisons",
                 {
                     "token": self._new_key(),
-                    "user_id": _owner(db, _turn(db, prompt_turn_id).conversation_id),
+                    "user_id": owner_of(db, turn_in(db, prompt_turn_id).conversation_id),
                     "first_id": candidates[0].id,
                     "second_id": candidates[1].id,
                     "reason": question.reason,
@@ -299,8 +293,8 @@ class ConversationLog(ConversationReader):
         The next message or reply becomes a sibling of what followed.
         """
         with self._store.write() as db:
-            _conversation(db, conversation_id)
-            if turn_id is not None and _turn(db, turn_id).conversation_id != conversation_id:
+            conversation_row(db, conversation_id)
+            if turn_id is not None and turn_in(db, turn_id).conversation_id != conversation_id:
                 raise UnknownTurnError(f"Message {turn_id} belongs to another conversation.")
             db.execute(
                 "UPDATE conversations SET head_turn_id = ? WHERE conversation_id = ?",
@@ -318,7 +312,7 @@ class ConversationLog(ConversationReader):
 
     def erase_in(self, db: Database, conversation_id: ConversationId) -> None:
         """The same in the caller's transaction; the caller has the store make a checkpoint."""
-        owner = _conversation(db, conversation_id)["user_id"]
+        owner = conversation_row(db, conversation_id)["user_id"]
         now_ms = self._store.now_ms()
         db.execute(
             """
@@ -358,42 +352,3 @@ class ConversationLog(ConversationReader):
         self, db: Database, prompt_turn_id: TurnId, completions: Sequence[Completion]
     ) -> "list[Candidate]":
         return add_candidates(db, prompt_turn_id, completions, self._store.now_ms())
-
-
-def _conversation(db: Database, conversation_id: ConversationId) -> Row:
-    found = fetch(db, f"{CONVERSATIONS} AND conversation_id = ?", [conversation_id])
-    if not found:
-        raise UnknownConversationError(f"There is no conversation {conversation_id} (any more).")
-    return found[0]
-
-
-def _leave_other_reply(db: Database, prompt_turn_id: TurnId) -> None:
-    """Move the head to the prompt where it is a reply to it, for what is written in its place."""
-    db.execute(
-        """
-        UPDATE conversations SET head_turn_id = :prompt
-         WHERE conversation_id = (SELECT conversation_id FROM turns WHERE turn_id = :prompt)
-           AND head_turn_id IN (SELECT turn_id FROM turns
-                                 WHERE parent_id = :prompt AND role = 'assistant')
-        """,
-        {"prompt": prompt_turn_id},
-    )
-
-
-def _turn(db: Database, turn_id: TurnId) -> Turn:
-    found = fetch(
-        db,
-        f"""
-        {TURNS} JOIN conversations v USING (conversation_id)
-         WHERE turn_id = ? AND v.erased_ms IS NULL
-        """,
-        [turn_id],
-    )
-    if not found:
-        raise UnknownTurnError(f"There is no message {turn_id} (any more).")
-    return turn_of(found[0])
-
-
-def _owner(db: Database, conversation_id: ConversationId) -> UserId:
-    sql = "SELECT user_id FROM conversations WHERE conversation_id = ?"
-    return UserId(fetch(db, sql, [conversation_id])[0]["user_id"])

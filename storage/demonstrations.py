@@ -12,10 +12,10 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from storage.conversations import random_key
+from storage.answer_rows import append_answer, newest_answer, question_of, receipt_of
+from storage.conversation_rows import random_key
 from storage.database import Reader, Store
 from storage.errors import StorageError, UnknownTurnError
-from storage.feedback import append_answer, newest_answer, question_of, receipt_of
 from storage.inserts import add_cache, add_written, insert, show_candidate
 from storage.records import (
     LOCAL_USER,

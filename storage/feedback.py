@@ -11,8 +11,18 @@ from dataclasses import dataclass
 from sqlite_utils import Database
 
 from storage import chain, next_picks
+from storage.answer_rows import (
+    EXCLUDED,
+    RELEASED,
+    append_answer,
+    flag_of,
+    newest_answer,
+    question_of,
+    receipt_of,
+    stored_with,
+)
 from storage.database import Reader, Store
-from storage.errors import UnansweredError, UnknownComparisonError
+from storage.errors import UnansweredError
 from storage.inserts import insert, show_candidate
 from storage.records import (
     LOCAL_USER,
@@ -30,11 +40,6 @@ from storage.records import (
 )
 from storage.rows import candidates_by_id, comparisons_by_id, messages_to, preferences_of
 from storage.sqlite import Row, fetch
-
-EXCLUDED = "admin"
-"""The flag of an answer that the person took out of learning."""
-RELEASED = "released"
-"""The flag, or the lack of one, of an answer that counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +237,7 @@ class FeedbackLog(FeedbackReader):
         with self._store.write() as db:
             question = question_of(db, token, user_id)
             receipt = self._replace(db, question, Choice.WITHDRAWN, 0)
-            for other in _stored_with(db, question):
+            for other in stored_with(db, question):
                 self._replace(db, other, Choice.WITHDRAWN, 0)
             return receipt
 
@@ -253,7 +258,7 @@ class FeedbackLog(FeedbackReader):
             newest = newest_answer(db, question_of(db, token, user_id)["comparison_id"])
             if newest is None:
                 raise UnansweredError("This pair was not answered yet: pick a reply first.")
-            if _flag(db, newest["seq"]) != flag:
+            if flag_of(db, newest["seq"]) != flag:
                 self._flag(db, newest["seq"], flag)
 
     def _supersede(self, token: str, choice: Choice, decision_ms: int, user_id: UserId) -> Receipt:
@@ -267,7 +272,7 @@ class FeedbackLog(FeedbackReader):
         if newest["choice"] == choice:
             return receipt_of(newest, already_saved=True)
         receipt = self._append(db, question, choice, decision_ms, superseded=newest["seq"])
-        flag = _flag(db, newest["seq"])
+        flag = flag_of(db, newest["seq"])
         if flag != RELEASED:  # what was excluded stays excluded, whatever it says now
             self._flag(db, receipt.preference_id, flag)
         return receipt
@@ -298,93 +303,6 @@ class FeedbackLog(FeedbackReader):
         )
 
 
-def append_answer(
-    db: Database,
-    question: Row,
-    choice: Choice,
-    *,
-    decision_ms: int,
-    superseded: int | None = None,
-    now_ms: int,
-) -> Receipt:
-    """Add an answer at the end of the chain. The caller holds the transaction."""
-    row = {
-        "idem_key": f"{question['token']}:{superseded or 0}",
-        "comparison_id": question["comparison_id"],
-        "user_id": question["user_id"],
-        "choice": choice,
-        "supersedes": superseded,
-        "decide_ms": decision_ms,
-        "created_ms": now_ms,
-        "prev_hash": chain.last_hash(db),
-    }
-    seq = insert(db, "preferences", row | {"row_hash": chain.row_hash(db, row)})
-    return Receipt(preference_id=PreferenceId(seq), choice=choice, already_saved=False)
-
-
 def _check_answer(choice: Choice) -> None:
     if choice is Choice.WITHDRAWN:
         raise ValueError("an answer is withdrawn by withdraw()")
-
-
-def question_of(db: Database, token: str, user_id: UserId | None = None) -> Row:
-    found = fetch(
-        db,
-        """
-        SELECT c.*, a.prompt_turn_id, v.head_turn_id
-          FROM comparisons c
-          JOIN candidates a ON a.candidate_id = c.first_id
-          JOIN turns t ON t.turn_id = a.prompt_turn_id
-          JOIN conversations v ON v.conversation_id = t.conversation_id
-         WHERE c.token = :token AND (:user IS NULL OR c.user_id = :user)
-           AND v.erased_ms IS NULL
-        """,
-        {"token": token, "user": user_id},
-    )
-    if not found:
-        raise UnknownComparisonError("This pair is not known here: reload the page.")
-    return found[0]
-
-
-def newest_answer(db: Database, comparison_id: int) -> Row | None:
-    sql = "SELECT * FROM newest WHERE comparison_id = ?"
-    return next(iter(fetch(db, sql, [comparison_id])), None)
-
-
-def _stored_with(db: Database, question: Row) -> list[Row]:
-    """Return the other pairs of the act that made or answered this one.
-
-    A policy's reply is asked about once and a person's is new, so of a question and the two pairs
-    of the reply written in its place each two share a reply, and no other act shares one.
-    """
-    return fetch(
-        db,
-        """
-        SELECT c.* FROM comparisons c JOIN newest n USING (comparison_id)
-         WHERE (c.first_id IN (:first, :second) OR c.second_id IN (:first, :second))
-           AND c.comparison_id <> :id AND 'edited' NOT IN (c.reason, :reason)
-           AND (c.reason = 'written' OR (:reason = 'written' AND n.choice = 'skip'))
-         ORDER BY c.comparison_id
-        """,
-        {
-            "id": question["comparison_id"],
-            "reason": question["reason"],
-            "first": question["first_id"],
-            "second": question["second_id"],
-        },
-    )
-
-
-def _flag(db: Database, seq: int) -> str:
-    """Return the flag that decides, RELEASED where there is none."""
-    sql = "SELECT flag FROM preference_flags WHERE seq = ? ORDER BY flag_id DESC LIMIT 1"
-    found = fetch(db, sql, [seq])
-    return found[0]["flag"] if found else RELEASED
-
-
-def receipt_of(row: Row, *, already_saved: bool) -> Receipt:
-    return Receipt(
-        preference_id=PreferenceId(row["seq"]),
-        choice=Choice(row["choice"]),
-        already_saved=already_saved,
-    )

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from sqlite_utils import Database
 
-from storage.conversations import is_held_out, random_key
+from storage.answer_rows import EXCLUDED, append_answer
+from storage.conversation_rows import is_held_out, random_key
 from storage.database import Store
 from storage.dialogues import append_demonstration
-from storage.feedback import EXCLUDED, append_answer
 from storage.inserts import (
     add_cache,
     add_candidates,

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Self
 
 from storage.branches import BranchLog
-from storage.conversations import ConversationLog, random_key
+from storage.conversation_rows import random_key
+from storage.conversations import ConversationLog
 from storage.database import Store
 from storage.demonstrations import DemonstrationLog
 from storage.dialogues import DialogueLog

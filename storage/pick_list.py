@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from storage.answer_rows import RELEASED
 from storage.database import Reader
 from storage.errors import UnknownComparisonError
-from storage.feedback import RELEASED
 from storage.labels import labels_of
 from storage.opinions import notes_of
 from storage.records import (

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from storage.conversations import random_key
+from storage.conversation_rows import random_key
 from storage.database import Reader, Store
 from storage.errors import UnansweredError
 from storage.ranking_rows import (

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage import rounds
-from storage.conversations import ConversationLog, is_held_out
+from storage.conversation_rows import is_held_out
+from storage.conversations import ConversationLog
 from storage.database import Store
 from storage.feedback import FeedbackLog
 from storage.folder import DataFolder

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from storage.conversations import ConversationLog, is_held_out, random_key
+from storage.conversation_rows import is_held_out, random_key
+from storage.conversations import ConversationLog
 from storage.errors import InvariantError, UnknownConversationError, UnknownTurnError
 from storage.records import (
     Choice,
