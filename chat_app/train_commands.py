@@ -135,7 +135,7 @@ def runs(data: o.Data = None, as_json: o.AsJson = False) -> None:
 
 def speedrun(
     plan: Annotated[
-        str, typer.Option(help="full (under an hour on two cores), short, or a YAML file.")
+        str, typer.Option(help="full (over two hours on two cores), short, or a YAML file.")
     ] = "full",
     shared: Annotated[
         Path, typer.Option(envvar="TWOFOLD_DATA", help="Folder of the shared preference data.")

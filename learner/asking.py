@@ -28,6 +28,7 @@ from learner.protocols import DecodingBatch, Draft, FeatureExtractor, ReplyPlan
 from learner.reward.head import BayesianRewardHead
 from learner.reward.signals import orders_of, thumbs_of
 from learner.scorer import Scorer
+from learner.seeds import generator_for
 from learner.several import write_several
 from learner.style_bandit import StyleBandit
 from learner.viewer import Viewer
@@ -45,8 +46,6 @@ from storage.records import (
 )
 from storage.slates import Ranking
 from storage.trends import AskDecision
-
-_DECISIONS = 1 << 40  # far from the seeds of the candidates' own draws
 
 
 class AskingReplyMaker:
@@ -119,7 +118,7 @@ class AskingReplyMaker:
     ) -> ReplyPlan:
         """Write a reply or a pair. Raises AdapterLoadError and PromptTooLongError."""
         viewer = Viewer(emit=emit, cancel=cancel, early=early or EarlyPick())
-        generator = torch.Generator().manual_seed(_DECISIONS + seed)
+        generator = generator_for("decide", seed)
         self._writer.engine.load(version)
         styles = self._styles.choose(self._ask.styled_candidates, generator)
         batch = self._writer.start(prompt, self._ask.candidates, seed, styles)

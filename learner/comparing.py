@@ -14,6 +14,7 @@ from learner.acquisition import Opening
 from learner.config import AskConfig
 from learner.duplicates import near_duplicates
 from learner.protocols import DecodingBatch, ReplyPlan
+from learner.seeds import generator_for
 from learner.viewer import Viewer
 from learner.writer import Writer
 from storage.records import (
@@ -24,8 +25,6 @@ from storage.records import (
     PolicyVersion,
     Question,
 )
-
-_ORDER = 1 << 41  # far from the seeds of the replies' own draws
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +153,6 @@ def write_both(
 def _shown(
     versions: tuple[PolicyVersion, PolicyVersion], seed: int
 ) -> tuple[PolicyVersion, PolicyVersion]:
-    generator = torch.Generator().manual_seed(_ORDER + seed)
+    generator = generator_for("order", seed)
     swap = bool(torch.randint(2, (), generator=generator))
     return (versions[1], versions[0]) if swap else versions

@@ -193,8 +193,8 @@ class GateConfig:
     """What a version must hold to go live, docs/how-it-learns.md section 5."""
 
     max_kl_per_token: float = 0.2
-    """KL(policy || base) in nats per token, on replies sampled from the policy. A 135M model begins
-    to lose its language at twice this (docs/LOG.md)."""
+    """KL(policy || base) in nats per token, on replies sampled from the policy. A 135M model
+    was seen to have lost its language at .34 (docs/LOG.md)."""
     pull_ins: int = 2
     """How often an update that drifts too far from the base is shortened or pulled in before it is
     refused."""
