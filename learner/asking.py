@@ -35,6 +35,7 @@ from learner.viewer import Viewer
 from learner.writer import Writer
 from learner.written import as_completion
 from storage.records import (
+    Author,
     CandidatePool,
     Choice,
     Completion,
@@ -90,7 +91,7 @@ class AskingReplyMaker:
         styles came to."""
         self._asker.resume(decisions)
         for pool in pools:
-            completions = [one.completion for one in pool.candidates]
+            completions = [c.completion for c in pool.candidates if c.author is Author.POLICY]
             for completion in completions:
                 self._reward.lengths.observe(completion)
             self._styles.observe(pool.prompt, completions)
@@ -159,7 +160,7 @@ class AskingReplyMaker:
         """A person's reply as a completion. Raises AdapterLoadError and PromptTooLongError."""
         self._writer.engine.load(version)
         completion = as_completion(self._writer.engine, prompt, text)
-        return self._scorer.scored(prompt, [completion])[0]
+        return self._scorer.read(prompt, [completion])[0]
 
     def several(
         self,

@@ -68,7 +68,7 @@ class IncrementalFeatures:
         self, prompt: Sequence[Message], completions: Sequence[Sequence[int]]
     ) -> Float[Tensor, "N D"]:
         """Mean hidden state of each completion's tokens, float32; zeros if empty."""
-        past = self._encoded(list(self._engine.render(prompt, Sampling()).token_ids))
+        past = self._encoded(list(self._engine.render(prompt, _beside(completions)).token_ids))
         replies = [self._known(list(ids)) for ids in completions]
         new = [list(ids)[r.cache.length :] for ids, r in zip(completions, replies, strict=True)]
         segments = [
@@ -131,7 +131,7 @@ class FrozenFeatures:
             mask[row, : len(completion)] = 1
         ids, mask = ids.to(backbone.device), mask.to(backbone.device)
         with backbone.bare():
-            cache = self._prompt_cache(prompt)
+            cache = self._prompt_cache(prompt, _beside(completions))
             P = cache.get_seq_length()
             cache.batch_repeat_interleave(N)
             hidden = self._trunk(
@@ -144,9 +144,9 @@ class FrozenFeatures:
         pooled = (hidden.float() * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
         return pooled.cpu()
 
-    def _prompt_cache(self, prompt: Sequence[Message]) -> DynamicCache:
+    def _prompt_cache(self, prompt: Sequence[Message], sampling: Sampling) -> DynamicCache:
         """A fresh copy of the prompt's cache; drafts and finished replies share the work."""
-        ids = self._engine.render(prompt, Sampling()).token_ids
+        ids = self._engine.render(prompt, sampling).token_ids
         if self._prompt is None or self._prompt[0] != ids:
             backbone = self._engine.backbone
             cache = DynamicCache(config=self._trunk.config)
@@ -155,6 +155,11 @@ class FrozenFeatures:
             )
             self._prompt = (ids, cache)
         return copy.deepcopy(self._prompt[1])
+
+
+def _beside(completions: Sequence[Sequence[int]]) -> Sampling:
+    """Room for these replies behind the prompt, where the model's context is small."""
+    return Sampling(max_new_tokens=max(Sampling().max_new_tokens, *map(len, completions)))
 
 
 def lower_layers(decoder: nn.Module, count: int) -> nn.Module:

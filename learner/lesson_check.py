@@ -16,7 +16,7 @@ from torch import Tensor
 
 from learner.config import GateConfig
 from learner.engine.backbone import Backbone
-from learner.measures import supervised_ids, tree_logps
+from learner.measures import reply_room, supervised_ids, tree_logps
 from learner.protocols import Verdict
 from learner.updates.groves import Reply
 from learner.updates.pairs import TrainingPair
@@ -85,7 +85,9 @@ class LessonCheck:
         replies = {
             candidate.id: Reply(
                 name=candidate.id,
-                prompt_ids=self._passes.prompt_ids(pair.prompt),
+                prompt_ids=self._passes.prompt_ids(
+                    pair.prompt, reply_room(pair.chosen.completion, pair.rejected.completion)
+                ),
                 reply_ids=supervised_ids(self._backbone, candidate.completion),
             )
             for pair in pairs

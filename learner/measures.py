@@ -41,6 +41,11 @@ def supervised_ids(backbone: Backbone, completion: Completion) -> tuple[int, ...
     return completion.token_ids + (backbone.end_ids if ended else ())
 
 
+def reply_room(*completions: Completion) -> int:
+    """Tokens that stood free behind the prompt when these replies to it were made."""
+    return max(max(c.sampling.max_new_tokens, len(c.token_ids) + 1) for c in completions)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyStates:
     """Some replies' tokens, reply by reply, and the hidden state before each."""

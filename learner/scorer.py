@@ -29,27 +29,31 @@ class Scorer:
     def scored(
         self, prompt: Sequence[Message], completions: Sequence[Completion]
     ) -> list[Completion]:
-        """The same completions with their features and rewards."""
+        """The policy's completions with their features, and mean and standard deviation of their
+        rewards over the members, as they were when the person looked."""
+        rated = self.read(prompt, completions)
+        for completion in completions:
+            self.reward.lengths.observe(completion)
+        return rated
+
+    def read(
+        self, prompt: Sequence[Message], completions: Sequence[Completion]
+    ) -> list[Completion]:
+        """The same of replies that the policy did not write: how long they are says nothing of how
+        long its own become."""
         finished = self.featured(prompt, completions)
-        return self.with_rewards(finished, self.reward.score(prompt, finished))
+        rewards = self.reward.score(prompt, finished)
+        mean, std = rewards.mean(dim=0).tolist(), rewards.std(dim=0, correction=0).tolist()
+        return [
+            replace(c, reward_mean=m, reward_std=s)
+            for c, m, s in zip(finished, mean, std, strict=True)
+        ]
 
     def featured(
         self, prompt: Sequence[Message], completions: Sequence[Completion]
     ) -> list[Completion]:
         """The same completions with their features."""
         return featured(self.features, prompt, completions)
-
-    def with_rewards(
-        self, completions: Sequence[Completion], rewards: Float[Tensor, "E N"]
-    ) -> list[Completion]:
-        """Mean and standard deviation over the members, as they were when the person looked."""
-        for completion in completions:
-            self.reward.lengths.observe(completion)
-        mean, std = rewards.mean(dim=0).tolist(), rewards.std(dim=0, correction=0).tolist()
-        return [
-            replace(c, reward_mean=m, reward_std=s)
-            for c, m, s in zip(completions, mean, std, strict=True)
-        ]
 
     def question(
         self,

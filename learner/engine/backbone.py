@@ -27,14 +27,16 @@ from learner.engine.adapter import (
     write_adapter,
 )
 from learner.engine.device import pick_device, pick_dtype
+from learner.engine.kv import common_length
 from learner.engine.lora import LoraTensors, read_adapter
 from learner.engine.trees import Row, Tree
 from learner.engine.trees import register as register_trees
 from learner.errors import AdapterLoadError
 from learner.few_shot import STOP, few_shot_template
 from learner.model_folder import ModelError
+from learner.rendering import prompt_ids
 from learner.update_config import LoraSpec
-from storage.records import BASE_VERSION, PolicyVersion, PolicyVersionId
+from storage.records import BASE_VERSION, Message, PolicyVersion, PolicyVersionId, Role
 
 TRAINING_VERSION = PolicyVersionId(-1)
 """Stands for the adapter in training, which has no version yet; never stored."""
@@ -85,7 +87,9 @@ class Backbone:
         self.base = model.to(self.device).eval().requires_grad_(False)
         self.eos_ids = self._eos_ids()
         self.pad_id = self.eos_ids[0]
-        self.end_ids = self.reply_ids(STOP, follows=True) if self.few_shot else (self.pad_id,)
+        self.end_ids = (
+            self.reply_ids(STOP, follows=True) if self.few_shot else (self._end_of_turn(),)
+        )
         """What stands after a reply that is over."""
         self.context_tokens: int = self.base.config.max_position_embeddings
         self._linears = adapt_linear_layers(self.base, self.lm_head)
@@ -99,6 +103,16 @@ class Backbone:
         ids = configured if isinstance(configured, list) else [configured]
         found = dict.fromkeys([self.tokenizer.eos_token_id, *ids])  # ordered, without doubles
         return tuple(i for i in found if i is not None)
+
+    def _end_of_turn(self) -> int:
+        """The token that the chat template writes after a reply: not always the tokenizer's end of
+        sequence (Gemma's ``<end_of_turn>``, Phi's ``<|end|>``)."""
+        asked = Message(role=Role.USER, content="a")
+        opened = prompt_ids(self.tokenizer, [asked])
+        chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+        said = self.tokenizer.apply_chat_template(chat, return_dict=True)["input_ids"]
+        shared = common_length(opened, said)
+        return next((i for i in said[shared:] if i in self.eos_ids), self.eos_ids[0])
 
     def reply_ids(self, text: str, *, follows: bool = False) -> tuple[int, ...]:
         """Tokens of a reply as the model would write it; ``follows``: of what stands after one."""

@@ -117,7 +117,8 @@ class HfEngine:
 
         Raises PromptTooLongError.
         """
-        return render_beside_reply(self.backbone, prompt, sampling, self._max_prompt_tokens)
+        limit = self._max_prompt_tokens
+        return render_beside_reply(self.backbone, prompt, sampling.max_new_tokens, limit)
 
     @torch.inference_mode()
     def logprobs(self, prompt_ids: Sequence[int], reply_ids: Sequence[int]) -> list[float]:

@@ -172,7 +172,8 @@ class LeanEngine:
 
         Raises PromptTooLongError.
         """
-        return render_beside_reply(self.backbone, prompt, sampling, self._max_prompt_tokens)
+        limit = self._max_prompt_tokens
+        return render_beside_reply(self.backbone, prompt, sampling.max_new_tokens, limit)
 
     def start(
         self,

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 from learner.engine.backbone import Backbone
 from learner.protocols import PolicyEngine, RenderedPrompt
 from learner.rendering import render
-from storage.records import Message, Sampling
+from storage.records import Message
 
 
 @runtime_checkable
@@ -36,11 +36,11 @@ class LocalEngine(ServingEngine, Protocol):
 
 
 def render_beside_reply(
-    backbone: Backbone, messages: Sequence[Message], sampling: Sampling, max_tokens: int
+    backbone: Backbone, messages: Sequence[Message], reply_tokens: int, max_tokens: int
 ) -> RenderedPrompt:
-    """As much of the conversation as fits into ``max_tokens`` and beside a reply.
+    """As much of the conversation as fits into ``max_tokens`` and beside ``reply_tokens``.
 
     Raises PromptTooLongError.
     """
-    room = backbone.context_tokens - sampling.max_new_tokens
+    room = backbone.context_tokens - reply_tokens
     return render(backbone.tokenizer, messages, min(max_tokens, room))

@@ -23,6 +23,7 @@ from learner.evaluation.pairs import RecordedPair, content_digest
 from learner.features import frozen_features
 from learner.model_folder import ModelFolder
 from learner.protocols import FeatureExtractor
+from learner.reward.featured import as_half
 from learner.reward.style import style_features
 
 MAX_PROMPT_TOKENS = 768
@@ -98,7 +99,7 @@ def _hidden_states(
             last = pair.prompt[-1]
             short = type(last)(role=last.role, content=last.content[:MAX_PROMPT_TOKENS])
             rows.append(features.extract([short], replies))
-    return torch.stack(rows).half()
+    return as_half(torch.stack(rows))
 
 
 def _keep(hidden: Float[Tensor, "n 2 H"], path: Path) -> None:

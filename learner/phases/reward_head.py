@@ -13,6 +13,7 @@ from learner.config import RewardConfig
 from learner.features import frozen_features
 from learner.phases.place import Place
 from learner.reward.criteria_head import CriteriaHead, Differences, save_differences
+from learner.reward.featured import as_half
 from learner.reward.ranked import RankedReplies
 from learner.reward.style import STYLE_NAMES, style_features
 from learner.reward.taste import load_taste
@@ -123,7 +124,7 @@ class HeadTrainee:
                 self._tokenizer(text, add_special_tokens=False)["input_ids"] for text in item.texts
             ]
             cut = [tokens[: self._max_reply_tokens] for tokens in ids]
-            hidden = self._features.extract(item.prompt, cut).half().float()
+            hidden = as_half(self._features.extract(item.prompt, cut)).float()
             style = torch.tensor([style_features(item.prompt, text) for text in item.texts])
             self._seen[name] = (style, hidden)
         return self._seen[name]

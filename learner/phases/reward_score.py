@@ -6,17 +6,18 @@ members of sigmoid(reward of the new reply - reward of the parent's), both drawn
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from learner.config import RewardConfig
 from learner.features import frozen_features
 from learner.phases.place import Place
+from learner.reward.featured import featured
 from learner.reward.head import BayesianRewardHead
 from learner.reward.taste import load_taste
 from storage.feedback import FeedbackReader
-from storage.records import Completion, Message, Sampling
+from storage.records import Choice, Completion, Message, Sampling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,8 @@ class RewardScore:
         seed: int,
     ) -> "RewardScore | None":
         """By an ensemble fitted to the stored answers; None where there are too few."""
-        answers = FeedbackReader(place.store).preferences()
+        said = FeedbackReader(place.store).preferences()
+        answers = [one for one in said if one.choice is not Choice.SKIP]
         if len(answers) < config.picks or not prompts:
             return None
         taste = load_taste(place.model.sha256)
@@ -104,5 +106,4 @@ class RewardScore:
         ]
 
     def _featured(self, prompt: tuple[Message, ...], one: Completion) -> Completion:
-        pooled = self._features.extract(prompt, [one.token_ids])
-        return replace(one, feature=pooled[0].half().numpy().tobytes())
+        return featured(self._features, prompt, [one])[0]

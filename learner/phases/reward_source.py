@@ -27,7 +27,7 @@ from learner.reward_model.classifier import Classifier
 from storage.feedback import FeedbackReader
 from storage.opinions import OpinionReader
 from storage.rankings import RankingReader
-from storage.records import Completion, Message
+from storage.records import Choice, Completion, Message
 
 ENOUGH = 8
 """Answers below which the live ensemble knows too little to train against."""
@@ -94,9 +94,10 @@ def _live(place: Place, weights: CriteriaWeights, seed: int) -> RewardSource:
     picks = FeedbackReader(place.store).preferences()
     orders = orders_of(RankingReader(place.store).rankings())
     thumbs = thumbs_of(OpinionReader(place.store).rated())
-    if len(picks) + len(orders) < ENOUGH:
+    said = sum(pick.choice is not Choice.SKIP for pick in picks)
+    if said + len(orders) < ENOUGH:
         raise PhaseError(
-            f"{len(picks)} picks and {len(orders)} rankings are too few to train against: answer "
+            f"{said} picks and {len(orders)} rankings are too few to train against: answer "
             "more, or name a reward model with --reward (`twofold train reward` makes one)."
         )
     if weights != CriteriaWeights():

@@ -16,6 +16,7 @@ from torch import Tensor
 from learner.config import RewardConfig
 from learner.protocols import FeatureExtractor
 from learner.reward.criteria import CriteriaWeights, combined
+from learner.reward.featured import as_half
 from learner.reward.head import BayesianRewardHead
 from learner.reward.style import style_features
 from learner.reward.taste import Taste
@@ -143,6 +144,7 @@ class HeadReward:
         self, prompt: Sequence[Message], completions: Sequence[Completion]
     ) -> Float[Tensor, "E N"]:
         """Rewards in logits, the criteria taken together as they are weighed."""
-        hidden = self._features.extract(prompt, [c.token_ids for c in completions]).half().float()
+        ids = [c.token_ids for c in completions]
+        hidden = as_half(self._features.extract(prompt, ids)).float()
         style = torch.tensor([style_features(prompt, c.text) for c in completions])
         return combined(self._head.rewards(style, hidden), self._head.criteria, self._weights)

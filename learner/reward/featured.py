@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from learner.protocols import FeatureExtractor, RewardEnsemble
 from storage.records import Completion, Message
+
+_LARGEST = torch.finfo(torch.float16).max
 
 
 class FeaturedReward:
@@ -29,5 +32,11 @@ def featured(
 ) -> list[Completion]:
     """The same completions with their features, in half precision as the log keeps them."""
     pooled = features.extract(prompt, [c.token_ids for c in completions])
-    rows = pooled.half().numpy()
+    rows = as_half(pooled).numpy()
     return [replace(c, feature=row.tobytes()) for c, row in zip(completions, rows, strict=True)]
+
+
+def as_half(pooled: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
+    """In half precision, where what is too large for it stays finite: some models' residual streams
+    go far beyond 65,504, and one infinity would spoil every fit."""
+    return pooled.clamp(-_LARGEST, _LARGEST).half()

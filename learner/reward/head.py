@@ -248,8 +248,8 @@ class BayesianRewardHead:
 
     def _observe_lengths(self, preferences: Sequence[Preference]) -> None:
         for preference in preferences:
-            if preference.id not in self._measured:
-                self._measured.add(preference.id)
+            if preference.id not in self._measured and preference.comparison.question.reason.asked:
+                self._measured.add(preference.id)  # a file's or a person's reply says nothing of it
                 self.lengths.observe(preference.comparison.first.completion)
                 self.lengths.observe(preference.comparison.second.completion)
 
@@ -287,8 +287,8 @@ class BayesianRewardHead:
         if self._shipped_basis() is not None or of == self._basis_of:
             return
         count = self.config.hidden_components
-        self._basis_of = of
         self._components = principal_components(differences(), count) if of and count else None
+        self._basis_of = of  # last: where the components fail they are tried anew
         self._phis.clear()
         self._writer = self._new_writer()
         self._prior = self._hypotheses()

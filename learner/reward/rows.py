@@ -102,14 +102,14 @@ class RowWriter:
         if pick.choice is Choice.WITHDRAWN:
             return
         shown = (pick.comparison.first.completion, pick.comparison.second.completion)
-        for reply in shown:
+        asked = pick.comparison.question.reason.asked  # else nobody saw them side by side
+        for reply in shown if asked else ():  # nor did the policy write both
             self._lengths.observe(reply)
         first, second = (self._phi(pick.comparison.prompt, reply) for reply in shown)
         if pick.choice in _ANSWERS:
             self._answered.append(len(self._tie))
         if pick.choice in _DECIDED:
             sign, tie = _DECIDED[pick.choice], pick.choice is Choice.TIE
-            asked = pick.comparison.question.reason.asked  # else nobody saw them side by side
             self._add(
                 sign * (first - second),
                 1.0,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from learner.engine.backbone import Backbone
 from learner.losses import kto_loss
-from learner.measures import supervised_ids, tree_logps
+from learner.measures import reply_room, supervised_ids, tree_logps
 from learner.update_config import KtoConfig
 from learner.updates.groves import Reply
 from learner.updates.lesson import Lesson, Prompt
@@ -80,7 +80,7 @@ class Kto:
     ) -> dict[str, float]:
         desirable = torch.tensor([one.desirable for one in examples], device=ref_logp.device)
         sure = torch.tensor([one.sure for one in examples]).to(ref_logp)
-        weight = sure * self._weights(desirable).to(ref_logp)
+        weight = sure * self._weights(desirable, sure)
         self._tuning.clear()
         total = 0.0
         for grove in self._passes.rows([one.reply for one in examples]):
@@ -98,15 +98,15 @@ class Kto:
             "grad_norm": self._tuning.step(),
         }
 
-    def _weights(self, desirable: Tensor) -> Float[Tensor, " B"]:
+    def _weights(self, desirable: Tensor, sure: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
         """Section 4.2: with ``balance`` the rarer kind weighs so much that both count alike."""
         c = self._config
-        good = int(desirable.sum())
-        bad = len(desirable) - good
+        good = float(sure[desirable].sum())
+        bad = float(sure[~desirable].sum())
         up, down = c.desirable_weight, c.undesirable_weight
         if c.balance and good and bad:
             up, down = up * max(1.0, bad / good), down * max(1.0, good / bad)
-        return torch.where(desirable, up, down)
+        return torch.where(desirable, up, down).to(sure)
 
     def _examples(self, lesson: Lesson) -> list[_Example]:
         judged: list[tuple[Prompt, Completion, bool, float]] = [
@@ -122,7 +122,7 @@ class Kto:
             _Example(
                 Reply(
                     name=i,
-                    prompt_ids=self._passes.prompt_ids(prompt),
+                    prompt_ids=self._passes.prompt_ids(prompt, reply_room(completion)),
                     reply_ids=supervised_ids(self._backbone, completion),
                 ),
                 desirable,

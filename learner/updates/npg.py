@@ -27,7 +27,14 @@ from torch import Tensor
 from learner.advantages import doubted
 from learner.engine.backbone import Backbone
 from learner.losses import clipped_policy_loss
-from learner.measures import ReplyStates, supervised_ids, token_kl, token_logprobs, tree_states
+from learner.measures import (
+    ReplyStates,
+    reply_room,
+    supervised_ids,
+    token_kl,
+    token_logprobs,
+    tree_states,
+)
 from learner.update_config import NpgConfig
 from learner.updates.groves import Grove, Reply
 from learner.updates.kl_control import steered
@@ -63,10 +70,9 @@ class Npg:
             backbone, row_tokens=config.row_tokens, max_prompt_tokens=max_prompt_tokens
         )
         self._anchor: list[Tensor] = []
+        self._anchor_began: list[Tensor] = []
         self._reference_kl = config.reference_kl
-        self.shorten = self._tuning.shorten
         self.start_afresh = self._tuning.start_afresh
-        self.pull_in = self._tuning.pull_in
 
     def update(self, parent: PolicyVersion, lesson: Lesson, seed: int) -> dict[str, float]:
         """Train a copy of ``parent`` on the lesson's pairs; returns metrics of the last step.
@@ -76,6 +82,7 @@ class Npg:
         learned = self._learned(lesson.pairs)
         self._tuning.open(parent, seed)
         self._take_up(parent)
+        self._anchor_began = [anchor.clone() for anchor in self._anchor]
         metrics: dict[str, float] = {}
         for _ in range(self._config.steps):
             self._tuning.clear()
@@ -89,6 +96,19 @@ class Npg:
             self._reference_kl = steered(self._reference_kl, metrics["kl"], self._config.kl_target)
         return metrics | {"pairs": float(len(lesson.pairs))}
 
+    @torch.no_grad()
+    def shorten(self, share: float) -> None:
+        """Leave this share of the way from the parent, the anchor's too."""
+        self._tuning.shorten(share)
+        for anchor, began in zip(self._anchor, self._anchor_began, strict=True):
+            torch.lerp(began, anchor, share, out=anchor)
+
+    def pull_in(self, share: float) -> None:
+        """Leave this share of the distance to the reference, or the anchor would pull back out."""
+        self._tuning.pull_in(share)
+        with self._standing_at_anchor():
+            self._tuning.pull_in(share)
+
     def save(self, folder: Path) -> None:
         """Write the adapter, its moments, the anchor and the strength of the pull."""
         self._tuning.save(folder)
@@ -98,7 +118,7 @@ class Npg:
 
     def close(self) -> None:
         """Forget the adapter in training and its anchor."""
-        self._anchor = []
+        self._anchor, self._anchor_began = [], []
         self._tuning.close()
 
     # -- the loss ------------------------------------------------------------------------------
@@ -175,7 +195,7 @@ class Npg:
         old += [float("nan")] * (len(reply_ids) - len(old))
         reply = Reply(
             name=candidate.id,
-            prompt_ids=self._passes.prompt_ids(pair.prompt),
+            prompt_ids=self._passes.prompt_ids(pair.prompt, reply_room(candidate.completion)),
             reply_ids=reply_ids,
         )
         return _Learned(reply, torch.tensor(old), [])

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from learner.engine.backbone import Backbone
+from learner.engine.local import render_beside_reply
 from learner.losses import dpo_loss
-from learner.measures import supervised_ids, tree_logps
-from learner.rendering import render
+from learner.measures import reply_room, supervised_ids, tree_logps
 from learner.update_config import DpoConfig
 from learner.updates.groves import Grove, Reply, groves
 from learner.updates.lesson import Lesson
@@ -116,7 +116,8 @@ class OnlineDpo:
         """Both replies of all pairs in rows; those of one prompt are never apart."""
         replies: list[Reply] = []
         for pair in pairs:
-            prompt = render(self._backbone.tokenizer, pair.prompt, self._max_prompt_tokens)
+            room = reply_room(pair.chosen.completion, pair.rejected.completion)
+            prompt = render_beside_reply(self._backbone, pair.prompt, room, self._max_prompt_tokens)
             replies += [
                 Reply(
                     name=c.id,

@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from learner.engine.backbone import Backbone
+from learner.engine.local import render_beside_reply
 from learner.measures import token_logprobs, tree_logps, tree_states
-from learner.rendering import render
 from learner.updates.groves import Grove, Reply, groves
 from learner.updates.lesson import Demonstration, Prompt
 from learner.updates.rollouts import Rollout
@@ -22,9 +22,13 @@ class Passes:
         self._row_tokens = row_tokens
         self._max_prompt_tokens = max_prompt_tokens
 
-    def prompt_ids(self, prompt: Prompt) -> tuple[int, ...]:
-        """Raises PromptTooLongError."""
-        return render(self._backbone.tokenizer, prompt, self._max_prompt_tokens).token_ids
+    def prompt_ids(self, prompt: Prompt, room: int) -> tuple[int, ...]:
+        """The prompt as a reply of up to ``room`` tokens is written behind it.
+
+        Raises PromptTooLongError.
+        """
+        limit = self._max_prompt_tokens
+        return render_beside_reply(self._backbone, prompt, room, limit).token_ids
 
     def rows(self, replies: Sequence[Reply]) -> list[Grove]:
         return groves(replies, self._row_tokens)
@@ -61,7 +65,11 @@ class Passes:
         ``tokens`` None: as many as these have; else those of a whole that these are a share of.
         """
         replies = [
-            Reply(name=i, prompt_ids=self.prompt_ids(one.prompt), reply_ids=one.reply_ids)
+            Reply(
+                name=i,
+                prompt_ids=self.prompt_ids(one.prompt, len(one.reply_ids)),
+                reply_ids=one.reply_ids,
+            )
             for i, one in enumerate(demonstrations)
         ]
         nll = 0.0

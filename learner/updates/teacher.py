@@ -13,7 +13,7 @@ from learner.updates.pairs import human_pairs, reward_pairs
 from storage.feedback import FeedbackReader
 from storage.opinions import OpinionReader
 from storage.rankings import RankingReader
-from storage.records import Preference, Thumb
+from storage.records import Choice, Preference, Thumb
 
 POOLS = 64
 """Newest prompts whose stored candidates the reward ensemble may label."""
@@ -54,7 +54,8 @@ class Teacher:
         dpo, rule = self._config.dpo, self._config.update.rule
         pairs = human_pairs(picks, reward, dpo.label_smoothing)
         pools = self._feedback.pools(limit=POOLS)
-        if len(self._feedback.preferences()) >= dpo.reward_pairs_after:
+        said = [p for p in self._feedback.preferences() if p.choice is not Choice.SKIP]
+        if len(said) >= dpo.reward_pairs_after:
             generator = torch.Generator().manual_seed(seed)
             depth = 2 if rule is UpdateRuleName.NPG else 1
             pairs += reward_pairs(pools, reward, dpo.reward_pairs, generator, depth=depth)

@@ -1,14 +1,17 @@
 """The policy engine: same draws in any batch, pinned versions, contexts that fit."""
 
+import json
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import torch
 
 from learner.build import load_serving
 from learner.config import Decoder
-from learner.engine.backbone import RESIDENT_ADAPTERS, TRAINING_VERSION
+from learner.engine.backbone import RESIDENT_ADAPTERS, TRAINING_VERSION, Backbone
 from learner.engine.hf import HfEngine
 from learner.engine.lean import LeanEngine
 from learner.errors import AdapterLoadError, PromptTooLongError
@@ -207,3 +210,19 @@ def test_given_replies_have_the_log_probabilities_they_were_drawn_with(engine, t
     for completion in run(engine.start(prompt, 2, SAMPLING, seed=1)):
         given = engine.logprobs(engine.render(prompt, SAMPLING).token_ids, completion.token_ids)
         assert given == pytest.approx(completion.logprobs, abs=1e-3)
+
+
+def test_a_reply_ends_as_the_chat_template_ends_it(tiny_folder, engine_config, tmp_path):
+    """Not with the tokenizer's own end of sequence, where a template has another one for turns."""
+    folder = Path(shutil.copytree(tiny_folder.path, tmp_path / "turns"))
+    said = json.loads((folder / "generation_config.json").read_text())
+    plain = Backbone(tiny_folder.path, engine_config)
+    end_of_turn = plain.tokenizer("~")["input_ids"]
+    said["eos_token_id"] = [257, *end_of_turn]
+    (folder / "generation_config.json").write_text(json.dumps(said))
+    template = (folder / "chat_template.jinja").read_text()
+    (folder / "chat_template.jinja").write_text(template.replace("<|im_end|>", "~"))
+    backbone = Backbone(folder, engine_config)
+    assert backbone.eos_ids == (257, *end_of_turn)
+    assert backbone.end_ids == tuple(end_of_turn)
+    assert plain.end_ids == (257,)

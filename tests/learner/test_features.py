@@ -7,7 +7,9 @@ from learner.engine.hf import HfEngine
 from learner.engine.lean import LeanEngine
 from learner.features import frozen_features
 from learner.rendering import prompt_ids
+from learner.reward.featured import as_half
 from learner.update_config import LoraSpec
+from storage.records import Sampling
 from tests.learner.conftest import needs_native, user
 
 REPLIES = [(5, 6, 7, 8), (9, 10), (20, 21, 22, 23, 24, 25)]
@@ -111,3 +113,21 @@ def test_one_reply_alone_does_not_make_the_others_forget_their_drafts(
     monkeypatch.setattr(engine.weights, "forward", counting)
     features.extract(prompt, REPLIES)
     assert sum(encoded) == sum(len(reply) - 2 for reply in REPLIES[1:])
+
+
+def test_a_long_chat_leaves_room_for_the_reply_where_the_context_is_small(engine):
+    """The tiny model has 512 places: a reply is read behind the prompt it was written behind."""
+    said = [f"{n} " + "word " * 10 for n in range(15)]
+    reply = tuple(5 + n % 200 for n in range(330))
+    pooled = frozen_features(engine, layer=1).extract(user(*said), [reply])
+    room = Sampling(max_new_tokens=len(reply))
+    prompt = engine.render(user(*said), room)
+    assert prompt.dropped_messages and len(prompt.token_ids) + len(reply) <= 512
+    kept = user(*said)[prompt.dropped_messages :]
+    expected = whole_model_features(engine.backbone, kept, reply, layer=1)
+    torch.testing.assert_close(pooled[0], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_states_beyond_half_precision_stay_finite_and_the_order_they_had():
+    pooled = torch.tensor([[1.5, -2.0, 1e6, -float("inf"), 65504.0]])
+    assert as_half(pooled).tolist() == [[1.5, -2.0, 65504.0, -65504.0, 65504.0]]

@@ -6,12 +6,20 @@ from datetime import UTC, datetime
 import pytest
 import torch
 
-from learner.measures import ScoredText, kl_to_reference, perplexity, repetition, reply_logps
+from learner.measures import (
+    ScoredText,
+    kl_to_reference,
+    perplexity,
+    repetition,
+    reply_logps,
+    reply_room,
+)
 from learner.rendering import prompt_ids
 from learner.update_config import DpoConfig, LoraSpec
 from learner.updates.lesson import Lesson
 from learner.updates.online_dpo import OnlineDpo
 from learner.updates.pairs import TrainingPair
+from learner.updates.passes import Passes
 from storage.records import (
     Candidate,
     Completion,
@@ -229,3 +237,21 @@ def adapter_deltas(backbone):
 def test_one_emoji_over_and_over_is_repetition():
     assert repetition([7, 8] * 50) > 0.9
     assert repetition(tuple(range(100))) == 0.0
+
+
+def test_a_pair_is_learned_behind_the_prompt_it_was_drawn_behind(engine, base):
+    """The tiny model has 512 places: beside a long reply less of a long chat fits."""
+    backbone = engine.backbone
+    chat = user(*[f"{n} " + "word " * 6 for n in range(15)])
+    pair = replace(make_pairs(backbone.tokenizer, 1)[0], prompt=chat)
+    sampling = Sampling(max_new_tokens=350)
+    pair = replace(
+        pair,
+        chosen=replace(pair.chosen, completion=replace(pair.chosen.completion, sampling=sampling)),
+    )
+    drawn = engine.render(chat, sampling)
+    assert len(drawn.token_ids) <= 512 - 350
+    learned = make_rule(backbone)._groves([pair])
+    assert [tree.prompt_ids for grove in learned for tree in grove.trees] == [drawn.token_ids]
+    read = Passes(backbone, row_tokens=64, max_prompt_tokens=256)
+    assert read.prompt_ids(chat, reply_room(pair.chosen.completion)) == drawn.token_ids

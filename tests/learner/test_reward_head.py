@@ -315,6 +315,39 @@ def test_a_rewritten_reply_is_better_than_what_it_replaced():
     assert margin(reward, completion(12, 900), completion(70, 901)).mean() > 1.0
 
 
+@pytest.mark.parametrize("reason", [AskReason.IMPORTED, AskReason.EDITED, AskReason.WRITTEN])
+def test_replies_of_files_and_people_do_not_say_how_long_drafts_become(reason):
+    own = [pick(completion(60, 100 + i), completion(61, 200 + i), Choice.TIE) for i in range(30)]
+    foreign = [
+        because(pick(completion(120, 5000 + i), completion(127, 6000 + i), Choice.TIE), reason)
+        for i in range(200)
+    ]
+    draft = completion(40, 1, finish=FinishReason.ABORTED)
+    alone, with_files = head(), head()
+    alone.fit(own)
+    with_files.fit([*own, *foreign])
+    assert with_files.lengths.expected(draft) == alone.lengths.expected(draft)
+    assert with_files._writer._lengths.expected(draft) == alone._writer._lengths.expected(draft)
+
+
+def test_a_basis_that_failed_is_tried_anew(monkeypatch):
+    reward, picks = head(shipped_basis=False), brevity_picks(12)
+
+    def fails(*_):
+        raise torch.linalg.LinAlgError("it did not converge")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("learner.reward.head.principal_components", fails)
+        with pytest.raises(torch.linalg.LinAlgError):
+            reward.fit(picks)
+    reward.fit(picks)
+    fresh = head(shipped_basis=False)
+    fresh.fit(picks)
+    pair = completion(10, 900), completion(70, 901)
+    assert fresh._components is not None
+    assert torch.equal(margin(reward, *pair), margin(fresh, *pair))
+
+
 def test_words_written_later_do_not_change_what_was_said_before():
     picks, late = brevity_picks(30), brevity_picks(10, seed=500)
     bad = [replace(p, choice=Choice.BOTH_BAD) for p in brevity_picks(4, seed=700)]

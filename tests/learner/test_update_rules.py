@@ -268,9 +268,32 @@ def test_kto_counts_both_kinds_alike():
     weights = Kto._weights
     rule = Kto.__new__(Kto)
     rule._config = KtoConfig()
-    assert weights(rule, torch.tensor([True, False, False, False])).tolist() == [3, 1, 1, 1]
+    kinds = torch.tensor([True, False, False, False])
+    assert weights(rule, kinds, torch.ones(4)).tolist() == [3, 1, 1, 1]
+    sure = torch.tensor([1.0, 0.2, 0.2, 0.1])  # three doubtful ones are half of one that is sure
+    assert weights(rule, kinds, sure).tolist() == [1, 2, 2, 2]
     rule._config = KtoConfig(balance=False, undesirable_weight=2.0)
-    assert weights(rule, torch.tensor([True, False])).tolist() == [1, 2]
+    assert weights(rule, kinds[:2], torch.ones(2)).tolist() == [1, 2]
+
+
+def test_what_is_taken_back_of_a_step_is_taken_back_of_the_anchor(engine, base):
+    said = lesson(engine.backbone)
+    rule = make("npg", engine)
+    rule.update(base, said, seed=1)
+    began = [b.clone() for b in rule._anchor_began]
+    anchor = [a.clone() for a in rule._anchor]
+    assert any(not torch.equal(a, b) for a, b in zip(anchor, began, strict=True))
+    rule.shorten(0.25)
+    for now, a, b in zip(rule._anchor, anchor, began, strict=True):
+        torch.testing.assert_close(now, b + 0.25 * (a - b))
+    shortened = [a.clone() for a in rule._anchor]
+    policy = [p.detach().clone() for p in rule._tuning.parameters]
+    rule.pull_in(0.49)
+    for now, a in zip(rule._anchor, shortened, strict=True):
+        torch.testing.assert_close(now, 0.7 * a)
+    for now, p in zip(rule._tuning.parameters, policy, strict=True):
+        torch.testing.assert_close(now.detach(), 0.7 * p)
+    rule.close()
 
 
 def test_the_kto_loss_is_half_at_the_reference_point_and_pushes_the_right_way():
