@@ -74,7 +74,11 @@ class DuelReader:
         ]
 
     def of_live_line(self) -> list[Outcome]:
-        """Return the answered shadow duels of the serving line of versions, oldest first."""
+        """Return the answered shadow duels of the serving line of versions, oldest first.
+
+        Where a version of it speaks again after it had been gone back from, only those since then:
+        who lets it speak again knows what was said before.
+        """
         found = fetch(
             self._reader.read(),
             """
@@ -86,6 +90,12 @@ class DuelReader:
              WHERE reason = 'duel' AND first_version <> second_version
                AND choice IN ('first', 'second', 'tie', 'both_bad')
                AND max(first_version, second_version) IN (SELECT version FROM lineage)
+               AND (SELECT created_ms FROM preferences p WHERE p.seq = pick_list.seq) > (
+                 SELECT coalesce(max(back.created_ms), 0)
+                   FROM version_states back
+                   JOIN version_states away ON away.version = back.version AND away.id < back.id
+                  WHERE back.state = 'active' AND away.state = 'rolled_back'
+                    AND back.version IN (SELECT version FROM lineage))
              ORDER BY seq
             """,
         )

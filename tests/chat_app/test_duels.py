@@ -106,3 +106,16 @@ def test_undoing_an_answer_takes_its_evidence_back(serve, world) -> None:
     service.drain()
     assert len(DuelReader(world.store).of_live_line()) == 5
     assert world.policies.current().id == 1
+
+
+def test_a_version_that_a_person_lets_speak_again_is_judged_anew(serve, world) -> None:
+    service = serve(ScriptedReplyMaker())
+    world.learn([world.pick()])
+    lose(service, world, live=1, rival=0, times=8)
+    assert world.policies.current().id == 0
+    service.roll_back(PolicyVersionId(1))
+    assert DuelReader(world.store).of_live_line() == []
+    lose(service, world, live=1, rival=0, times=1)
+    assert world.policies.current().id == 1, "what it had lost before is no evidence any more"
+    lose(service, world, live=1, rival=0, times=7)
+    assert world.policies.current().id == 0, "and what it loses now is"
