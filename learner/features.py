@@ -18,11 +18,16 @@ from learner.engine.kv import CacheMemory, KvCache
 from learner.engine.lean import LeanEngine
 from learner.engine.llama import LlamaWeights, Segment
 from learner.engine.local import LocalEngine
+from learner.model_folder import ModelError
 from learner.protocols import FeatureExtractor
 from storage.records import Message, Sampling
 
 MIDDLE = 0.73
 """Depth of the layer taken, as a share of all (22 of 30): docs/LOG.md has the comparison."""
+
+_STACKS = ("layers", "h", "blocks")
+_LAST_NORMS = {"norm", "ln_f", "final_layernorm", "final_layer_norm"}
+"""Names of a decoder's layers, and of the norm after the last: Llama's, GPT-2's and others'."""
 
 _REMEMBERED = 2  # prompts whose caches are kept
 
@@ -112,7 +117,7 @@ class FrozenFeatures:
     def __init__(self, engine: LocalEngine, layer: int | None = None) -> None:
         self._engine = engine
         decoder = engine.backbone.decoder
-        self.layer = _checked_layer(layer, len(decoder.layers))
+        self.layer = _checked_layer(layer, len(getattr(decoder, _stack(decoder))))
         self._trunk = lower_layers(decoder, self.layer)
         self._prompt: tuple[tuple[int, ...], DynamicCache] | None = None
 
@@ -166,6 +171,19 @@ def lower_layers(decoder: nn.Module, count: int) -> nn.Module:
     """A view of ``decoder`` that stops after ``count`` layers; the weights are shared."""
     trunk = copy.copy(decoder)
     trunk._modules = dict(decoder._modules)
-    trunk.layers = nn.ModuleList(list(decoder.layers)[:count])
-    trunk.norm = nn.Identity()
+    stack = _stack(decoder)
+    setattr(trunk, stack, nn.ModuleList(list(getattr(decoder, stack))[:count]))
+    for norm in _LAST_NORMS & decoder._modules.keys():
+        setattr(trunk, norm, nn.Identity())
     return trunk
+
+
+def _stack(decoder: nn.Module) -> str:
+    """The name of the list of layers. Raises ModelError for a decoder built otherwise."""
+    found = next((name for name in _STACKS if name in decoder._modules), None)
+    if found is None:
+        raise ModelError(
+            f"twofold does not know where the layers of a {type(decoder).__name__} are: choose "
+            "another model."
+        )
+    return found

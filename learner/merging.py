@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from learner.config import MergedDtype
-from learner.engine.lora import LoraTensors, read_adapter
+from learner.engine.lora import TRANSPOSED, LoraTensors, read_adapter
 from learner.errors import LearnerError
 
 INDEX_FILE = "model.safetensors.index.json"
@@ -54,9 +54,16 @@ class _Update:
     a: Float[Tensor, "r inputs"]
     b: Float[Tensor, "outputs r"]
     scale: float
+    transposed: bool
+    """The base stores its matrix so."""
 
-    def added_to(self, weight: Float[Tensor, "outputs inputs"]) -> Float[Tensor, "outputs inputs"]:
-        return weight.float() + self.scale * (self.b.float() @ self.a.float())
+    def added_to(self, weight: Tensor) -> Tensor:
+        """The weight, (outputs, inputs) or transposed, as it is to be written, in float32."""
+        product = self.scale * (self.b.float() @ self.a.float())
+        update = product.T if self.transposed else product
+        if weight.shape != update.shape:
+            raise ValueError("the matrices do not fit the base")
+        return weight.float() + update
 
 
 def merge_adapter(base: Path, adapter: Path, target: Path, dtype: MergedDtype) -> None:
@@ -84,8 +91,10 @@ def merge_adapter(base: Path, adapter: Path, target: Path, dtype: MergedDtype) -
 
 def _updates(lora: LoraTensors) -> dict[str, _Update]:
     """What is added to which weight, by the weight's name in the base's files."""
-    if lora.extras:
-        raise ValueError(f"only plain LoRA can be merged, not {', '.join(lora.extras)}")
+    extras = [one for one in lora.extras if one != TRANSPOSED]
+    if extras:
+        raise ValueError(f"only plain LoRA can be merged, not {', '.join(extras)}")
+    transposed = TRANSPOSED in lora.extras
     updates = {}
     for name, a in lora.tensors.items():
         if ".lora_A." not in name:
@@ -94,7 +103,7 @@ def _updates(lora: LoraTensors) -> dict[str, _Update]:
         if b is None:
             raise ValueError(f"it has no second half of {name}")
         path = name.removeprefix("base_model.model.").partition(".lora_A.")[0]
-        updates[f"{path}.weight"] = _Update(a, b, lora.alpha / lora.rank)
+        updates[f"{path}.weight"] = _Update(a, b, lora.alpha / lora.rank, transposed)
     if 2 * len(updates) != len(lora.tensors):
         raise ValueError("it holds a tensor that belongs to no pair")
     return updates
@@ -112,10 +121,7 @@ def _merge_file(
             if not tensor.is_floating_point():
                 written = tensor.dtype
             if name in updates:
-                update = updates.pop(name)
-                if tensor.shape != (update.b.shape[0], update.a.shape[1]):
-                    raise ValueError(f"the matrices for {name} do not fit")
-                tensor = update.added_to(tensor)
+                tensor = updates.pop(name).added_to(tensor)
             merged[name] = tensor.to(written).contiguous()
     save_file(merged, target, metadata={"format": "pt"})
 

@@ -2,8 +2,9 @@
 
 One module stands over every linear layer except the language-model head, and which adapter acts is
 a pointer in it: nothing is merged, so changing versions is free and the base is the same model with
-all pointers empty. Folders are in PEFT's format; its wrapper would do the
-same in twice as many operations and keep float32 copies of all it multiplies.
+all pointers empty. GPT-2's ``Conv1D`` is such a layer, its matrix stored transposed. Folders are in
+PEFT's format; its wrapper would do the same in twice as many operations and keep float32 copies of
+all it multiplies.
 """
 
 import json
@@ -18,8 +19,9 @@ from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
+from transformers.pytorch_utils import Conv1D
 
-from learner.engine.lora import CONFIG_FILE, WEIGHTS_FILE, LoraTensors
+from learner.engine.lora import CONFIG_FILE, TRANSPOSED, WEIGHTS_FILE, LoraTensors
 from learner.update_config import LoraSpec
 
 _SAVED = "base_model.model.{path}.lora_{half}.weight"
@@ -51,6 +53,8 @@ class Adapter:
 
     spec: LoraSpec
     layers: Mapping[str, Lora]
+    transposed: bool = False
+    """The model stores the matrices beside these transposed."""
 
     def parameters(self) -> list[nn.Parameter]:
         """In a fixed order: layer by layer, A before B."""
@@ -91,15 +95,21 @@ class AdaptedLinear(nn.Module):
     ``x`` the residual stream stays float32 over a bfloat16 model.
     """
 
-    def __init__(self, base_layer: nn.Linear, casts: _LastCast) -> None:
+    def __init__(self, base_layer: nn.Linear | Conv1D, casts: _LastCast) -> None:
         """``casts`` is shared by all layers of a model."""
         super().__init__()
         self.base_layer = base_layer
         self.lora: Lora | None = None
         self._casts = casts
+        self.transposed = isinstance(base_layer, Conv1D)
+
+    @property
+    def weight(self) -> Float[Tensor, "outputs inputs"]:
+        own = self.base_layer.weight
+        return own.T if self.transposed else own
 
     def forward(self, x: Float[Tensor, "*B inputs"]) -> Float[Tensor, "*B outputs"]:
-        weight, bias = self.base_layer.weight, self.base_layer.bias
+        weight, bias = self.weight, self.base_layer.bias
         if self.lora is None:
             return self.base_layer(x.to(weight.dtype)).to(x.dtype)
         rows = self._casts.cast(x, weight.dtype)
@@ -148,7 +158,7 @@ def adapt_linear_layers(model: nn.Module, head: nn.Module) -> dict[str, AdaptedL
     found = [
         (path, layer)
         for path, layer in model.named_modules()
-        if isinstance(layer, nn.Linear) and layer is not head
+        if isinstance(layer, nn.Linear | Conv1D) and layer is not head
     ]
     casts = _LastCast()
     adapted = {path: AdaptedLinear(layer, casts) for path, layer in found}
@@ -165,11 +175,11 @@ def fresh_adapter(
     generator = torch.Generator().manual_seed(seed)
     made: dict[str, Lora] = {}
     for path, layer in layers.items():
-        outputs, inputs = layer.base_layer.weight.shape
+        outputs, inputs = layer.weight.shape
         bound = 1.0 / math.sqrt(inputs)
         a = torch.empty(spec.rank, inputs).uniform_(-bound, bound, generator=generator)
         made[path] = Lora(a.to(device), torch.zeros(outputs, spec.rank, device=device), spec.scale)
-    return Adapter(spec, made)
+    return Adapter(spec, made, transposed=_transposed(layers))
 
 
 def adapter_of(
@@ -179,25 +189,31 @@ def adapter_of(
     dtype: torch.dtype,
 ) -> Adapter:
     """A saved adapter over these layers. Raises ValueError where it was made for others."""
-    if lora.extras:
-        raise ValueError(f"only plain LoRA can be used, not {', '.join(lora.extras)}")
+    transposed = _transposed(layers)
+    extras = [one for one in lora.extras if not (transposed and one == TRANSPOSED)]
+    if extras:
+        raise ValueError(f"only plain LoRA can be used, not {', '.join(extras)}")
     spec = LoraSpec(rank=lora.rank, alpha=int(lora.alpha))
     rest = dict(lora.tensors)
     made: dict[str, Lora] = {}
     for path, layer in layers.items():
-        outputs, inputs = layer.base_layer.weight.shape
+        outputs, inputs = layer.weight.shape
         a, b = (rest.pop(_SAVED.format(path=path, half=half), None) for half in "AB")
         if a is None or b is None or a.shape[1] != inputs or b.shape[0] != outputs:
             raise ValueError(f"it has no matrices that fit {path}")
         made[path] = Lora(a.to(device, dtype), b.to(device, dtype), spec.scale)
     if rest:
         raise ValueError(f"it changes {next(iter(rest))}, which this model does not have")
-    return Adapter(spec, made)
+    return Adapter(spec, made, transposed=transposed)
+
+
+def _transposed(layers: Mapping[str, AdaptedLinear]) -> bool:
+    return any(layer.transposed for layer in layers.values())
 
 
 def write_adapter(adapter: Adapter, folder: Path) -> None:
     """Write what PEFT, and whatever reads its folders, calls a LoRA adapter."""
-    config = {
+    config: dict[str, object] = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": None,
@@ -208,6 +224,8 @@ def write_adapter(adapter: Adapter, folder: Path) -> None:
         "bias": "none",
         "target_modules": sorted({path.rpartition(".")[2] for path in adapter.layers}),
     }
+    if adapter.transposed:
+        config[TRANSPOSED] = True
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     tensors = {name: t.detach().cpu().contiguous() for name, t in adapter.tensors().items()}
     save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})

@@ -18,6 +18,9 @@ from torch import Tensor
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 
+TRANSPOSED = "fan_in_fan_out"
+"""PEFT's word for layers whose matrices are stored transposed: GPT-2's."""
+
 _EXTRAS = (
     "use_dora",
     "use_rslora",
@@ -25,7 +28,7 @@ _EXTRAS = (
     "alpha_pattern",
     "layer_replication",
     "modules_to_save",
-    "fan_in_fan_out",
+    TRANSPOSED,
 )
 
 MODULES = ("q", "k", "v", "o", "gate", "up", "down")

@@ -72,6 +72,8 @@ WIDE_GATE = GateConfig(
 )
 """Limits for what a phase makes: demonstrations may be much shorter than what the base says."""
 
+LESSONS_GATE = GateConfig()
+
 LINEAGE = "twofold.json"
 """In a model folder: what it was made from, and how."""
 
@@ -142,6 +144,14 @@ def lineage_of(place: Place, run: RunFacts) -> str:
 
 
 def _told(version: PolicyVersionId, place: Place) -> str:
+    told = f"version {version} is a candidate: `twofold versions rollback {version}` lets it speak"
     if place.policies.current().id == version:
-        return f"version {version} speaks from the next reply on"
-    return f"version {version} is a candidate: `twofold versions rollback {version}` lets it speak"
+        told = f"version {version} speaks from the next reply on"
+    made, limit = place.policies.get(version), LESSONS_GATE.max_kl_per_token
+    kl = made.metrics.get("kl_per_token", 0.0)
+    if kl > limit and place.policies.reference_of(made).id != version:
+        told += (
+            f"; its KL of {kl:.2f} nats a token is more than the {limit} that lessons keep to, so "
+            "the first lesson on it will pull it in"
+        )
+    return told

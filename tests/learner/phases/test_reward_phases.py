@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from learner.config import Prompting, RewardConfig
+from learner.config import GateConfig, Prompting, RewardConfig
 from learner.model_folder import ModelError
 from learner.phases.optimiser import OptimiserConfig
 from learner.phases.ppo import CriteriaSettings, PpoTrainConfig, PpoTraining, _demonstrations
@@ -255,6 +255,17 @@ def test_ppo_trains_against_a_reward_folder_and_ends_in_a_version(place, pairs, 
     assert outcome.metrics["before.kl_per_token"] == pytest.approx(0.0, abs=1e-6)
     assert outcome.metrics["kl_per_token"] > 0.0
     assert place.policies.round(outcome.version).update_rule == "ppo"
+
+
+@pytest.mark.parametrize(("limit", "told"), [(0.0, True), (9.0, False)])
+def test_ppo_that_went_further_than_lessons_may_says_what_becomes_of_it(
+    place, pairs, prompts, monkeypatch, limit, told
+):
+    monkeypatch.setattr("learner.phases.publish.LESSONS_GATE", GateConfig(max_kl_per_token=limit))
+    reward = PhaseRun(RewardTraining(place, training(pairs, RewardKind.HEAD)), place)()
+    outcome = PhaseRun(PpoTraining(place, ppo_config(prompts, reward=(reward.folder,))), place)()
+    assert outcome.accepted, outcome.reason
+    assert ("the first lesson on it will pull it in" in outcome.reason) is told
 
 
 def test_an_interrupted_ppo_run_ends_in_the_same_weights(place, pairs, prompts, monkeypatch):
