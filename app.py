@@ -30,6 +30,7 @@ from learner.control import LearnerControl
 from learner.model_folder import ModelFolder
 from learner.model_source import resolve_model
 from learner.reward.lean_file import read_lean
+from storage.base_models import settle
 from storage.database import Store
 from storage.folder import Claim, DataFolder
 from storage.logs import Logs
@@ -128,6 +129,8 @@ def _running(settings: Settings, *, demo: bool, in_terminal: bool = False) -> Ge
         sweep(logs.policies)
         sweep_downloads(folder.root)
         model = None if demo else resolve_model(settings.model, progress=say)
+        if model is not None:
+            settle(store, sha256=model.sha256, name=model.name)
         learns = model is not None and settings.learning is Learning.ON
         replies = _replies(settings, folder, model)
         service = ChatService(

@@ -29,6 +29,7 @@ from chat_app.wording_data import import_line
 from learner.config import AskConfig, EngineConfig, OnlineConfig
 from learner.model_source import resolve_model
 from storage.backup import back_up
+from storage.base_models import settle
 from storage.database import Reader, Store
 from storage.folder import DataFolder
 from storage.imports import ImportLog
@@ -173,8 +174,10 @@ def _service(
     if reads:
         from learner.build import build_replies  # noqa: PLC0415 - torch, seconds
 
+        known = resolve_model(model, progress=lambda line: typer.echo(line, err=True))
+        settle(store, sha256=known.sha256, name=known.name)
         replies = build_replies(
-            resolve_model(model, progress=lambda line: typer.echo(line, err=True)),
+            known,
             engine=EngineConfig(),
             ask=AskConfig(),
             reward=OnlineConfig().reward,

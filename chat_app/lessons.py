@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from chat_app.settings import Settings
 from learner.model_folder import ModelFolder
+from storage.base_models import settle
 from storage.database import Store
 from storage.folder import DataFolder
 from storage.policy_registry import PolicyRegistry
@@ -24,6 +25,7 @@ def learn_from_folder(
 
     folder = DataFolder(settings.data)
     with folder.claim(), Store(folder.database) as store:
+        settle(store, sha256=model.sha256, name=model.name)
         policies = PolicyRegistry(store, folder.rounds)
         sweep(policies)
         learner = LearnerBuild(

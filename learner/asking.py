@@ -91,7 +91,8 @@ class AskingReplyMaker:
         styles came to."""
         self._asker.resume(decisions)
         for pool in pools:
-            completions = [c.completion for c in pool.candidates if c.author is Author.POLICY]
+            own = [c.completion for c in pool.candidates if c.author is Author.POLICY]
+            completions = [one for one in own if one.reward_mean is not None]  # drawn here
             for completion in completions:
                 self._reward.lengths.observe(completion)
             self._styles.observe(pool.prompt, completions)

@@ -2,6 +2,7 @@
 
 StorageError
 ├── DataFolderError            unwritable, in use by another twofold, on an unfit file system
+│   └── OtherModelError        it was made with another base model
 ├── DiskError                  the disk refused a read or a write
 │   └── DiskFullError          no space: nothing of the transaction was saved
 ├── DatabaseError              the file itself
@@ -31,6 +32,10 @@ class StorageError(Exception):
 
 
 class DataFolderError(StorageError):
+    pass
+
+
+class OtherModelError(DataFolderError):
     pass
 
 

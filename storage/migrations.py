@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
-SCHEMA_VERSION = 12
+SCHEMA_VERSION = 13
 
 migrations = Migrations("twofold")
 
@@ -97,3 +97,9 @@ def m011(db: Database) -> None:
 def m012(db: Database) -> None:
     """Of older versions fewer and fewer are kept."""
     db.executescript((_SCHEMA / "m012.sql").read_text(encoding="utf-8"))
+
+
+@migrations()
+def m013(db: Database) -> None:
+    """The base model that a folder was made with."""
+    db.executescript((_SCHEMA / "m013.sql").read_text(encoding="utf-8"))

@@ -119,7 +119,8 @@ class TrendReader:
 
         Where every reply was to be a question there was none to make. Where none was to be one, the
         log has no word of it: such replies look like any other without a question, and so does one
-        whose question was skipped while it was written. A duel after a question of the former kind
+        whose question was skipped while it was written. A reply that no judge saw, as those that came
+        with a simulated prompt, was no decision. A duel after a question of the former kind
         is taken to be of that kind.
         """
         db = self._reader.read()
@@ -141,7 +142,7 @@ class TrendReader:
                 FROM (SELECT t.* FROM turns t JOIN conversations v USING (conversation_id)
                                               JOIN candidates a USING (candidate_id)
                        WHERE t.role = 'assistant' AND v.imported = 0 AND a.author = 'policy'
-                         AND v.learn = 1 AND v.purpose = 'chat'
+                         AND a.reward_mean IS NOT NULL AND v.learn = 1 AND v.purpose = 'chat'
                          AND NOT EXISTS (SELECT 1 FROM comparisons
                                           WHERE first_id = t.candidate_id
                                             AND reason NOT IN ('edited', 'written'))

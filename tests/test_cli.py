@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 import app
 from chat_app.cli import run
 from chat_app.saved_settings import SavedSettings, write_saved
 from chat_app.settings import Learning, ServeOptions, Settings
 from learner.config import AskMode, Decoder, QueryRule
+from learner.model_folder import ModelFolder
 from learner.model_source import resolve_model
 from storage.database import Store
 from storage.feedback import FeedbackReader
@@ -66,13 +68,17 @@ def parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return command
 
 
+def tiny(folder: Path) -> ModelFolder:
+    """The tiny model under ``folder``, with its true digest, which ``--model`` finds again."""
+    return resolve_model(str(write_tiny_model(folder / "tiny").path), cache=folder / "cache")
+
+
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with picks and a few versions, made by a simulation."""
     folder = tmp_path_factory.mktemp("learned")
     write_files(folder)
-    write_tiny_model(folder / "tiny")  # with its true digest, which ``--model`` finds again
-    simulated(folder, resolve_model(str(folder / "tiny"), cache=folder / "cache"), "out")
+    simulated(folder, tiny(folder), "out")
     return folder / "out" / "data"
 
 
@@ -308,7 +314,7 @@ def test_a_folder_without_a_chat_has_no_versions(twofold, tmp_path: Path):
 
 def test_learn_once_learns_from_stored_picks_and_then_has_nothing_to_do(twofold, tmp_path: Path):
     write_files(tmp_path)
-    model = write_tiny_model(tmp_path / "tiny")
+    model = tiny(tmp_path)
     simulated(tmp_path, model, "out", turns=6, learning=Learning.REWARD_ONLY)
     data = tmp_path / "out" / "data"
 
@@ -426,9 +432,21 @@ def test_an_unknown_model_is_told(twofold, tmp_path: Path):
     assert answer.status == 2 and "leave --model out" in answer.err
 
 
+@pytest.mark.parametrize("command", [("serve", "--no-open"), ("learn", "--once"), ("chat",)])
+def test_a_folder_of_another_model_is_told_and_left_alone(twofold, tmp_path: Path, command):
+    write_files(tmp_path)
+    simulated(tmp_path, tiny(tmp_path), "out", turns=2)
+    data, other = tmp_path / "out" / "data", write_tiny_model(tmp_path / "other").path
+    weights = load_file(other / "model.safetensors")
+    save_file({n: w + 1 for n, w in weights.items()}, other / "model.safetensors", {"format": "pt"})
+    answer = twofold(*command, "--data", data, "--model", other)
+    assert answer.status == 2
+    assert "was made with tiny" in answer.err and "--data FOLDER" in answer.err
+
+
 def test_a_broken_adapter_is_told_and_the_live_version_stays(twofold, tmp_path: Path):
     write_files(tmp_path)
-    simulated(tmp_path, write_tiny_model(tmp_path / "tiny"), "out")
+    simulated(tmp_path, tiny(tmp_path), "out")
     data = tmp_path / "out" / "data"
     rows = json.loads(twofold("versions", "list", "--json", "--data", data).out)
     newest = rows[-1]["version"]

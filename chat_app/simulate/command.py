@@ -24,6 +24,7 @@ from learner.asking import AskingReplyMaker
 from learner.build import LearnerBuild, build_replies
 from learner.evaluation.examiner import Examiner
 from learner.model_folder import ModelFolder
+from storage.base_models import settle
 from storage.database import Store
 from storage.folder import DataFolder
 from storage.logs import Logs
@@ -83,6 +84,7 @@ def _loop(
     """The parts that serve a person, over the run's data folder, closed with ``stack``."""
     data = DataFolder(settings.data)
     store = stack.enter_context(Store(data.database))
+    settle(store, sha256=model.sha256, name=model.name)
     keys = TurnKeys(settings.engine.seed)
     logs = Logs.over(store, data.rounds, new_key=keys)
     service = ChatService(

@@ -17,6 +17,7 @@ from learner.phases.run import PhaseRun
 from learner.phases.run_record import PhaseOutcome
 from learner.phases.settings import build
 from learner.phases.world import World, join_world
+from storage.base_models import settle
 from storage.database import Store
 from storage.folder import DataFolder
 from storage.phases import PhaseLog
@@ -60,6 +61,7 @@ def train(request: TrainRequest, watchers: Sequence[Watcher] = ()) -> PhaseOutco
         folder = DataFolder(request.data)
         world = join_world(cpu=pick_device(request.engine.device).type == "cpu")
         store = stack.enter_context(open_folder(folder, world))
+        settle(store, sha256=request.model.sha256, name=request.model.name)
         model = world_model(kind, config, request, folder, world)
         place = place_of(
             folder,

@@ -73,4 +73,5 @@ def test_where_there_was_nothing_to_decide_there_is_no_decision(world: World):
     asked(world, Choice.FIRST, doubt=0.4, reason=AskReason.DUEL)
     asked(world, Choice.FIRST, doubt=0.4, reason=AskReason.COMPARE)
     plain(world, learn=False)
+    world.log.reply(world.prompt().id, replace(completion("as it came"), reward_mean=None))
     assert TrendReader(world.store).decisions(100) == []

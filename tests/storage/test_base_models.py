@@ -1,0 +1,78 @@
+"""A data folder belongs to the base model that it was made with."""
+
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from storage import database, migrations, sqlite
+from storage.base_models import settle
+from storage.errors import InvariantError, OtherModelError
+from storage.sqlite import fetch
+from tests.storage.builders import BASE_SHA256, World, completion
+
+OURS, THEIRS = "1" * 64, "2" * 64
+
+
+def models(world: World) -> list[tuple[str, str]]:
+    return [
+        (r["sha256"], r["name"]) for r in fetch(world.store.read(), "SELECT * FROM base_models")
+    ]
+
+
+def test_until_a_model_has_said_something_it_may_be_another(world: World) -> None:
+    settle(world.store, sha256=OURS, name="Small")
+    settle(world.store, sha256=OURS, name="Small")
+    world.prompt()  # a person's message is no model's
+    settle(world.store, sha256=THEIRS, name="Large")
+    assert models(world) == [(OURS, "Small"), (THEIRS, "Large")]
+
+
+def test_after_its_first_reply_another_model_is_told_to_take_another_folder(world: World) -> None:
+    settle(world.store, sha256=OURS, name="Small")
+    world.log.reply(world.prompt().id, completion())
+    settle(world.store, sha256=OURS, name="Small, renamed")
+    with pytest.raises(OtherModelError, match=r"made with Small: .* Name another folder"):
+        settle(world.store, sha256=THEIRS, name="Large")
+    assert models(world) == [(OURS, "Small")]
+    row = f"INSERT INTO base_models (sha256, name, created_ms) VALUES ('{THEIRS}', 'x', 0)"  # noqa: S608
+    with pytest.raises(InvariantError, match="made with another model"), world.store.write() as db:
+        db.execute(row)
+
+
+@pytest.mark.parametrize("what", ["UPDATE base_models SET name = ''", "DELETE FROM base_models"])
+def test_what_it_was_made_with_is_never_rewritten(world: World, what: str) -> None:
+    settle(world.store, sha256=OURS, name="Small")
+    with pytest.raises(InvariantError, match="append-only"), world.store.write() as db:
+        db.execute(what)
+
+
+def test_a_folder_of_before_belongs_to_the_model_of_its_versions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        apply = partial(migrations.migrations.apply, stop_before="m013")
+        older.setattr(database, "migrations", SimpleNamespace(apply=apply))
+        older.setattr(sqlite, "SCHEMA_VERSION", 12)
+        with (world := World.open(tmp_path)).store:
+            world.learn([world.pick()])
+    with (world := World.open(tmp_path)).store:
+        settle(world.store, sha256=BASE_SHA256, name="Small")
+        with pytest.raises(OtherModelError, match="made with another model"):
+            settle(world.store, sha256=THEIRS, name="Large")
+
+
+def test_a_folder_of_before_without_versions_belongs_to_the_next_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        apply = partial(migrations.migrations.apply, stop_before="m013")
+        older.setattr(database, "migrations", SimpleNamespace(apply=apply))
+        older.setattr(sqlite, "SCHEMA_VERSION", 12)
+        with (world := World.open(tmp_path)).store:
+            world.log.reply(world.prompt().id, completion())
+    with (world := World.open(tmp_path)).store:
+        settle(world.store, sha256=OURS, name="Small")
+        with pytest.raises(OtherModelError):
+            settle(world.store, sha256=THEIRS, name="Large")
