@@ -67,6 +67,8 @@ def serve(settings: Settings, options: ServeOptions) -> None:
         def ready(address: str) -> None:
             loop.claim.note_port(urlsplit(address).port)
             typer.echo(f"twofold is at {address} (Ctrl+C ends it)")
+            if not options.demo:
+                typer.echo(f"What you say and choose stays in {folder.root}")
             if options.open_browser:
                 open_page(address)
 

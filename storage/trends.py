@@ -119,8 +119,8 @@ class TrendReader:
 
         Where every reply was to be a question there was none to make. Where none was to be one, the
         log has no word of it: such replies look like any other without a question, and so does one
-        whose question was skipped while it was written. A reply that no judge saw, as those that came
-        with a simulated prompt, was no decision. A duel after a question of the former kind
+        whose question was skipped while it was written. A reply that no judge saw, as those that
+        came with a simulated prompt, was no decision. A duel after a question of the former kind
         is taken to be of that kind.
         """
         db = self._reader.read()
