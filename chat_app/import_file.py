@@ -157,6 +157,9 @@ def _explicit(row: dict[str, Any]) -> tuple[tuple[Message, ...], str, str]:
     if "prompt" in row:
         return messages_of(row, "prompt"), reply_of(row, "chosen"), reply_of(row, "rejected")
     chosen, rejected = messages_of(row, "chosen"), messages_of(row, "rejected")
+    for name, messages in (("chosen", chosen), ("rejected", rejected)):
+        if not messages:
+            raise BadLineError(tr("{name} does not end with a reply of the assistant", name=name))
     if chosen[:-1] != rejected[:-1]:
         raise BadLineError(tr("chosen and rejected do not begin with the same prompt"))
     for name, message in (("chosen", chosen[-1]), ("rejected", rejected[-1])):

@@ -45,6 +45,7 @@ from storage.opinions import OpinionReader
 from storage.policies import PolicyReader
 from storage.rankings import RankingReader
 from storage.records import Preference
+from storage.rounds import delete_drafts
 
 log = logging.getLogger(__name__)
 
@@ -148,6 +149,7 @@ class LearnerBuild:
 
     def __call__(self) -> OnlineLearner:
         """Raises ModelError and StorageError."""
+        delete_drafts(DataFolder(self.data).rounds)  # of a learner that was killed
         return self.on(load_engine(self.model, self.engine))
 
     def on(self, engine: LocalEngine, *, rule: UpdateRule[Lesson] | None = None) -> OnlineLearner:

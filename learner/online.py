@@ -165,6 +165,7 @@ class OnlineLearner:
             base_sha256=self._base_sha256,
             config_json=json.dumps(asdict(self._config)),
             forgotten=forgotten,
+            database=self._policies.database_id(),
             write_adapter=self._rule.save if verdict.accepted else None,
         )
         log.info(

@@ -89,12 +89,16 @@ class Store(Reader):
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
         super().__init__(path)
         self._clock = clock
+        self._latest_ms = 0
         self._write_lock = threading.RLock()  # a nested write fails in SQLite, not in a deadlock
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Without it, of several processes that migrate together all but one fail.
             with FileLock(f"{path}.migrating", timeout=MIGRATION_TIMEOUT_S):
+                _refuse_orphans(path)
                 self._writer = self._opened()
+            with translated():
+                self._latest_ms = _latest_ms(self._writer)
         except Timeout as error:
             raise DataFolderError(
                 f"Another twofold keeps preparing {path}: wait for it, or end it."
@@ -124,8 +128,15 @@ class Store(Reader):
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def now_ms(self) -> int:
-        """Return the time of the store's clock: Unix time in milliseconds."""
-        return int(self._clock() * 1000)
+        """Return the time of the store's clock: Unix time in milliseconds.
+
+        Never before what is stored already, whatever was done to the clock: what came first, and
+        who had seen it, is read from these times.
+        """
+        now = int(self._clock() * 1000)
+        with self._write_lock:
+            self._latest_ms = now if now >= self._latest_ms else self._latest_ms + 1
+            return self._latest_ms
 
     def close(self) -> None:
         """Close readers, then the writer: the last one out folds the log into the file."""
@@ -147,3 +158,32 @@ class Store(Reader):
             writer.close()
             raise
         return writer
+
+
+def _refuse_orphans(path: Path) -> None:
+    """Raise before a new database is begun beside the rounds of one that is gone.
+
+    Their ids would mean other picks, so the versions would be thrown away: also those that a
+    backup, put back a moment later, still knows.
+    """
+    begun = path.is_file() and path.stat().st_size > 0
+    if begun or not any((path.parent / "rounds").glob("r[0-9]*")):
+        return
+    raise DataFolderError(
+        f"{path} is missing, or empty, but the versions it knew are there: put it back "
+        f"(`twofold backup` leaves copies in backups/), or move {path.parent / 'rounds'} away to "
+        "begin anew."
+    )
+
+
+_TIMED = ("preferences", "turns", "rounds", "ratings", "rankings", "slates")
+"""What is written most often; the newest row of each has the highest id."""
+
+
+def _latest_ms(db: Database) -> int:
+    """The latest time that was stored, Unix time in milliseconds; 0 where nothing was."""
+    newest = [
+        db.execute(f"SELECT created_ms FROM {table} ORDER BY rowid DESC LIMIT 1")  # noqa: S608
+        for table in _TIMED
+    ]
+    return max((row[0] for found in newest for row in found), default=0)

@@ -24,6 +24,7 @@ StorageError
 ├── NoteTooLongError           a note about a version
 ├── NotServableError           this version may not speak (again)
 └── AdapterError               a round's folder is broken
+    └── UnreadableError        it cannot be read now, and may be fine
 """
 
 
@@ -120,4 +121,8 @@ class NotServableError(StorageError):
 
 
 class AdapterError(StorageError):
+    pass
+
+
+class UnreadableError(AdapterError):
     pass

@@ -21,7 +21,7 @@ from storage.inserts import insert
 from storage.policies import servable_in
 from storage.policy_registry import PolicyRegistry
 from storage.records import ComparisonId, ConversationId, PolicyVersionId
-from storage.rounds import delete_forgotten
+from storage.rounds import delete_forgotten, empty_trash
 from storage.slates import SlateId
 from storage.sqlite import fetch
 
@@ -70,7 +70,7 @@ class Forgetting:
             for comparison_id in wanted:
                 self._mark(db, comparison_id)
             forgotten = self._end(db, seen, reason)
-        delete_forgotten(self._policies)
+        self._delete_files()
         return forgotten
 
     def forget_ranking(self, slate_id: SlateId, *, reason: str) -> Forgotten:
@@ -79,7 +79,7 @@ class Forgetting:
             seen = _versions_that_saw(db, [], since_ms=_ranked_ms(db, slate_id))
             self._mark_slate(db, slate_id)
             forgotten = self._end(db, seen, reason)
-        delete_forgotten(self._policies)
+        self._delete_files()
         return forgotten
 
     def delete_conversation(self, conversation_id: ConversationId, *, unlearn: bool) -> Forgotten:
@@ -97,7 +97,7 @@ class Forgetting:
             forgotten = self._end(db, seen if unlearn else [], "learned from a deleted chat")
             self._conversations.erase_in(db, conversation_id)
         self._store.checkpoint()
-        delete_forgotten(self._policies)
+        self._delete_files()
         return forgotten
 
     def _end(self, db: Database, seen: list[PolicyVersionId], reason: str) -> Forgotten:
@@ -110,6 +110,10 @@ class Forgetting:
         pruned = set(self._policies.pruned()) & set(seen)
         live = self._policies.ban(db, [*ended, *sorted(pruned)], "tainted", reason)
         return Forgotten(versions=tuple(ended), live=live)
+
+    def _delete_files(self) -> None:
+        delete_forgotten(self._policies)
+        empty_trash(self._policies.rounds)
 
     def _mark_chat(self, db: Database, conversation_id: ConversationId) -> None:
         """Mark what it holds, and the chat itself: thumbs and drafts have no mark of their own."""

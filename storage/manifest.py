@@ -13,13 +13,13 @@ import hashlib
 import json
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from storage.errors import AdapterError
+from storage.errors import AdapterError, UnreadableError
 from storage.records import PolicyVersionId, PreferenceId, RoundReport, RoundStatus
 from storage.rows import moment
 
@@ -47,6 +47,8 @@ class Manifest:
     """The learner's settings in this round."""
     forgotten: int
     """How much had been forgotten when the round began (``RoundReader.forgotten``)."""
+    database: str | None
+    """Whose rows its ids mean (``PolicyReader.database_id``); older folders do not say."""
     files: Mapping[str, FileSeal]
     """By path relative to the folder, with ``/``; the manifest itself is not among them."""
     sha256: str
@@ -78,15 +80,23 @@ def seal_of(path: Path) -> FileSeal:
 
 
 def files_in(folder: Path) -> dict[str, Path]:
-    """Return all files below ``folder`` by relative path. Raises AdapterError for a link."""
+    """Return all files below ``folder`` by relative path. Raises AdapterError for a link, and
+    OSError for a folder that cannot be read, which must not look like an empty one."""
     found: dict[str, Path] = {}
-    for path in folder.rglob("*"):
+    for path in _below(folder):
         mode = path.lstat().st_mode
         if stat.S_ISREG(mode):
             found[path.relative_to(folder).as_posix()] = path
         elif not stat.S_ISDIR(mode):
             raise AdapterError(f"{path} is neither a file nor a folder, so it is not trusted.")
     return found
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for path in folder.iterdir():
+        yield path
+        if path.is_dir() and not path.is_symlink():
+            yield from _below(path)
 
 
 def manifest_bytes(
@@ -96,6 +106,7 @@ def manifest_bytes(
     base_sha256: str,
     config_json: str,
     forgotten: int,
+    database: str | None,
 ) -> bytes:
     content = {
         "format": FORMAT,
@@ -103,6 +114,7 @@ def manifest_bytes(
         "base_sha256": base_sha256,
         "config": json.loads(config_json),
         "forgotten": forgotten,
+        "database": database,
         "files": {name: asdict(seal) for name, seal in sorted(files.items())},
     }
     return json.dumps(content, indent=1, allow_nan=False).encode()
@@ -116,7 +128,7 @@ def report_bytes(report: RoundReport) -> bytes:
 def read(folder: Path) -> tuple[RoundReport, Manifest]:
     """Return what a finished folder says; of its files only the report is compared here.
 
-    Raises AdapterError where that cannot be believed.
+    Raises AdapterError where that cannot be believed, UnreadableError where it cannot be read.
     """
     if folder.is_symlink():
         raise AdapterError(f"{folder} is a link, so it is not trusted.")
@@ -126,7 +138,11 @@ def read(folder: Path) -> tuple[RoundReport, Manifest]:
         report = _report(json.loads(content))
         if manifest.files[REPORT] != _seal(content):
             raise AdapterError(f"{folder / REPORT} is not what the round wrote.")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise AdapterError(f"{folder} was not finished or is damaged: {error!r}.") from error
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise AdapterError(f"{folder} was not finished or is damaged: {error!r}.") from error
     if folder.name != round_folder(folder, report.number).name:
         raise AdapterError(f"{folder} holds round {report.number}.")
@@ -137,11 +153,20 @@ def verify(folder: Path, *, contents: bool = True, sha256: str | None = None) ->
     """Raise AdapterError unless the folder holds exactly the files that its manifest lists.
 
     No more and no fewer, no links, every size; with ``contents`` every checksum; with ``sha256``
-    the manifest's own.
+    the manifest's own. Raises UnreadableError where the disk or the permissions refuse.
     """
     report, manifest = read(folder)
     if sha256 is not None and manifest.sha256 != sha256:
         raise AdapterError(f"{folder} was exchanged: its manifest is not the one recorded.")
+    try:
+        _compare(folder, report, manifest, contents=contents)
+    except FileNotFoundError as error:
+        raise AdapterError(f"{folder} lost a file while it was read.") from error
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+
+
+def _compare(folder: Path, report: RoundReport, manifest: Manifest, *, contents: bool) -> None:
     found = files_in(folder)
     del found[MANIFEST]
     if found.keys() != manifest.files.keys():
@@ -155,6 +180,12 @@ def verify(folder: Path, *, contents: bool = True, sha256: str | None = None) ->
             raise AdapterError(f"{path} is not what the round wrote.")
 
 
+def _unreadable(folder: Path, error: OSError) -> UnreadableError:
+    return UnreadableError(
+        f"{folder} cannot be read ({error.strerror}): check the disk and the permissions."
+    )
+
+
 def _manifest(content: bytes) -> Manifest:
     values = json.loads(content)
     if values["format"] != FORMAT:
@@ -164,6 +195,7 @@ def _manifest(content: bytes) -> Manifest:
         base_sha256=values["base_sha256"],
         config_json=json.dumps(values["config"]),
         forgotten=values.get("forgotten", 0),  # older folders do not say
+        database=values.get("database"),
         files={name: FileSeal(**seal) for name, seal in values["files"].items()},
         sha256=_seal(content).sha256,
     )

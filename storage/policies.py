@@ -1,5 +1,6 @@
 """The policy versions and what each descends from: a tree rooted at the base model."""
 
+import hashlib
 import json
 from collections.abc import Iterable
 
@@ -7,7 +8,7 @@ from sqlite_utils import Database
 
 from storage.errors import AdapterError, UnknownVersionError
 from storage.manifest import adapter_folder, round_folder, verify
-from storage.records import BASE_VERSION, PolicyVersion, PolicyVersionId
+from storage.records import BASE_VERSION, LOCAL_USER, PolicyVersion, PolicyVersionId
 from storage.round_log import RoundReader
 from storage.rows import moment
 from storage.sqlite import Row, fetch
@@ -150,6 +151,11 @@ class PolicyReader(RoundReader):
             """,
         )
         return {PolicyVersionId(row["version"]): row["body"] for row in found}
+
+    def database_id(self) -> str:
+        """Return what tells this database from any other, also from a new one in its folder."""
+        found = fetch(self._reader.read(), "SELECT salt FROM users WHERE user_id = ?", [LOCAL_USER])
+        return hashlib.sha256(found[0]["salt"] or b"").hexdigest()[:32]
 
     def base_of(self, version: PolicyVersionId) -> str | None:
         """Return the digest of the base model that a version was made for; None for the base."""

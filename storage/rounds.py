@@ -21,7 +21,13 @@ from tempfile import mkdtemp
 
 from filelock import FileLock
 
-from storage.errors import AdapterError, DiskError, DiskFullError, InvariantError
+from storage.errors import (
+    AdapterError,
+    DiskError,
+    DiskFullError,
+    InvariantError,
+    UnreadableError,
+)
 from storage.files import sync, sync_all
 from storage.manifest import (
     ADAPTER,
@@ -40,7 +46,17 @@ from storage.policy_registry import PolicyRegistry
 from storage.pruning import delete_pruned
 from storage.records import BASE_VERSION, PolicyVersionId, RoundReport, RoundStatus
 
-__all__ = ["Manifest", "collect", "delete_forgotten", "leave", "read", "sweep", "verify"]
+__all__ = [
+    "Manifest",
+    "collect",
+    "delete_drafts",
+    "delete_forgotten",
+    "empty_trash",
+    "leave",
+    "read",
+    "sweep",
+    "verify",
+]
 
 log = logging.getLogger(__name__)
 
@@ -56,12 +72,15 @@ def leave(
     base_sha256: str,
     config_json: str,
     forgotten: int,
+    database: str | None = None,
     write_adapter: Callable[[Path], None] | None,
     clock: Callable[[], float] = time.time,
 ) -> Path:
     """Write a round's folder and return it once it is on disk under its final name.
 
-    ``forgotten`` is what ``RoundReader.forgotten`` said before anything was read to learn from.
+    ``forgotten`` is what ``RoundReader.forgotten`` said before anything was read to learn from, and
+    ``database`` is ``PolicyReader.database_id``: without it only the clock can tell whose ids the
+    report means.
     ``write_adapter`` fills the empty folder it is given; an accepted round must have one. An error
     leaves nothing behind, unless it is of the last sync: then the round stands, and counts. Raises
     DiskFullError or DiskError, and AdapterError where a round of this number stands already.
@@ -86,6 +105,7 @@ def leave(
                 base_sha256=base_sha256,
                 config_json=config_json,
                 forgotten=forgotten,
+                database=database,
             )
             sync_all(draft)  # before the manifest exists: what it vouches for is on disk
             (draft / MANIFEST).write_bytes(manifest)
@@ -116,14 +136,14 @@ def collect(registry: PolicyRegistry) -> list[RoundReport]:
 def sweep(registry: PolicyRegistry) -> None:
     """Put the rounds folder in order; at start, while no learner runs.
 
-    Empties the trash, moves what was never finished there, collects the rest, and deletes what a
+    Deletes the trash and what was never finished, collects the rest, and deletes what a
     forgetting or a pruning was kept from deleting. Versions whose folder is broken are tainted: the
     one that serves is read in full, of the others names and sizes are compared (``activate`` reads
-    them).
+    them). One that cannot be read now is not: where it serves, an ancestor does until it is chosen
+    again.
     """
-    shutil.rmtree(registry.rounds / TRASH, ignore_errors=True)
-    for path in registry.rounds.glob(f"{_TEMPORARY}*"):
-        _discard(registry.rounds, path)
+    empty_trash(registry.rounds)
+    delete_drafts(registry.rounds)
     collect(registry)
     delete_forgotten(registry)
     delete_pruned(registry)
@@ -132,6 +152,17 @@ def sweep(registry: PolicyRegistry) -> None:
     while (current := registry.current()).id != BASE_VERSION:
         if not _taint_if_broken(registry, current.id, contents=True):
             break
+
+
+def empty_trash(rounds: Path) -> None:
+    """Delete what was discarded; nobody can tell what it had learned from."""
+    shutil.rmtree(rounds / TRASH, ignore_errors=True)
+
+
+def delete_drafts(rounds: Path) -> None:
+    """Delete what was never finished, while nobody writes a round: at start, or as the learner."""
+    for path in rounds.glob(f"{_TEMPORARY}*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def delete_forgotten(registry: PolicyRegistry) -> None:
@@ -145,6 +176,9 @@ def _collect(registry: PolicyRegistry, folder: Path) -> RoundReport | None:
         report, manifest = read(folder)
         _check_made_here(registry, folder, manifest)
         return _recorded(registry, folder, report, manifest)
+    except UnreadableError as error:
+        log.warning("A round waits: %s", error)
+        return None
     except (AdapterError, InvariantError) as error:
         log.warning("A round is discarded: %s", error)
         _discard(registry.rounds, folder)
@@ -152,8 +186,12 @@ def _collect(registry: PolicyRegistry, folder: Path) -> RoundReport | None:
 
 
 def _check_made_here(registry: PolicyRegistry, folder: Path, manifest: Manifest) -> None:
-    if manifest.made_at < registry.get(BASE_VERSION).created_at:
-        raise AdapterError(f"{folder} is older than the database: its ids mean other picks.")
+    if manifest.database is None:  # an older folder: only its time can tell
+        foreign = manifest.made_at < registry.get(BASE_VERSION).created_at
+    else:
+        foreign = manifest.database != registry.database_id()
+    if foreign:
+        raise AdapterError(f"{folder} is of another database: its ids mean other picks.")
 
 
 def _recorded(
@@ -163,6 +201,8 @@ def _recorded(
         if report.status is RoundStatus.ACCEPTED:
             verify(folder)
         _record(registry, report, manifest)
+    except UnreadableError:
+        raise
     except (AdapterError, InvariantError) as error:
         if registry.forgotten() > manifest.forgotten:
             # Before the row: after a kill in between, the next collector comes here again.
@@ -188,6 +228,11 @@ def _taint_if_broken(registry: PolicyRegistry, version: PolicyVersionId, *, cont
         return False
     try:
         registry.verify(version, contents=contents)
+    except UnreadableError as error:
+        if contents:  # it serves
+            parent = registry.get(version).parent or BASE_VERSION
+            registry.activate(registry.nearest_servable(parent).id, reason=str(error))
+        return contents
     except AdapterError as error:
         registry.taint(version, reason=str(error))
         return True

@@ -54,6 +54,7 @@ def publish_adapter(
         report,
         base_sha256=place.model.sha256,
         config_json=run.config_json,
+        database=place.policies.database_id(),
         forgotten=place.policies.forgotten(),  # the folder is claimed: nobody forgets meanwhile
         write_adapter=(save or place.engine.backbone.save_training) if verdict.accepted else None,
     )

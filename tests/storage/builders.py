@@ -140,7 +140,13 @@ class World:
     def leave(self, report: RoundReport) -> Path:
         accepted = report.status is RoundStatus.ACCEPTED
         write = write_adapter if accepted else None
-        return leave(self.folder.rounds, report, write, forgotten=self.policies.forgotten())
+        return leave(
+            self.folder.rounds,
+            report,
+            write,
+            forgotten=self.policies.forgotten(),
+            database=self.policies.database_id(),
+        )
 
     def learn(
         self, picks: Sequence[int], *, status: RoundStatus = RoundStatus.ACCEPTED
@@ -151,13 +157,21 @@ class World:
         return report
 
 
-def leave(folder: Path, report: RoundReport, write=None, *, forgotten: int = 0) -> Path:
+def leave(
+    folder: Path,
+    report: RoundReport,
+    write=None,
+    *,
+    forgotten: int = 0,
+    database: str | None = None,
+) -> Path:
     return rounds.leave(
         folder,
         report,
         base_sha256=BASE_SHA256,
         config_json='{"beta": 0.1}',
         forgotten=forgotten,
+        database=database,
         write_adapter=write,
     )
 

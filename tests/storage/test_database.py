@@ -5,13 +5,14 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count as counting
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
-from storage import database, migrations
+from storage import database, migrations, rounds
 from storage.conversations import ConversationLog
 from storage.database import Reader, Store
 from storage.errors import DataFolderError
@@ -256,3 +257,35 @@ def test_connections_that_nobody_reads_from_are_closed_at_once(tmp_path: Path) -
     over.set()
     thread.join()
     assert left == []
+
+
+def test_time_never_runs_back(tmp_path: Path) -> None:
+    """What came first, and who had seen it, is read from times."""
+    with (world := World.open(tmp_path)).store:
+        world.prompt()
+        said = world.store.now_ms()
+    behind = counting(said / 1000 - 7200)  # the clock was set back by two hours
+    with Store(tmp_path / "twofold.db", clock=lambda: next(behind)) as store:
+        times = [store.now_ms() for _ in range(3)]
+        assert said - 1000 < times[0] < times[1] < times[2] < said + 1000
+
+
+@pytest.mark.parametrize("how", ["missing", "empty"])
+def test_no_database_is_begun_beside_the_versions_of_one_that_is_gone(
+    tmp_path: Path, how: str
+) -> None:
+    with (world := World.open(tmp_path)).store:
+        world.learn([world.pick()])
+    kept = tmp_path / "aside.db"
+    (tmp_path / "twofold.db").rename(kept)
+    for rest in tmp_path.glob("twofold.db-*"):
+        rest.unlink()
+    if how == "empty":
+        (tmp_path / "twofold.db").touch()
+    for _ in range(2):
+        with pytest.raises(DataFolderError, match="missing, or empty, but the versions"):
+            Store(tmp_path / "twofold.db")
+    kept.rename(tmp_path / "twofold.db")
+    with (world := World.open(tmp_path)).store:
+        rounds.sweep(world.policies)
+        assert world.policies.current().id == 1

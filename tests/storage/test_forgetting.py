@@ -379,3 +379,13 @@ def add_version(db: Database, number: int, state: str, reason: str) -> None:
         "INSERT INTO version_states (version, state, reason, created_ms) VALUES (?, ?, ?, 0)",
         [number, state, reason],
     )
+
+
+def test_what_was_discarded_is_deleted_with_what_is_forgotten(world, forgetting) -> None:
+    """Nobody can tell what it had learned from."""
+    pair, one = pick(world)
+    leave(world.folder.rounds, world.report([one]), write_adapter, database="of another one")
+    rounds.collect(world.policies)
+    assert list((world.folder.rounds / "trash").iterdir())
+    forgetting.forget([pair.id], reason="")
+    assert not (world.folder.rounds / "trash").exists()

@@ -138,6 +138,7 @@ def test_a_file_of_the_first_schema_gets_its_list_and_its_search(
     with monkeypatch.context() as patch:
         patch.setattr(database, "migrations", FirstOnly)
         patch.setattr(sqlite, "SCHEMA_VERSION", 1)
+        patch.setattr(database, "_TIMED", ("preferences", "turns", "rounds"))
         with (world := World.open(tmp_path)).store, world.store.write() as db:
             old = ("the old question", "an early reply", "another")
             pick_as_before(db, 1, old, "first")

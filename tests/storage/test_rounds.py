@@ -1,13 +1,19 @@
 """Files first, rows second: how finished folders become rows, and what a crash leaves behind."""
 
+import errno
 import os
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
-from storage import rounds
-from storage.errors import AdapterError
+from storage import manifest, rounds
+from storage.errors import AdapterError, UnreadableError
+from storage.manifest import FileSeal
 from storage.records import BASE_VERSION, PolicyVersionId, RoundStatus
 from tests.storage.builders import BASE_SHA256, World, leave, write_adapter
 from tests.storage.faults import FAULTS, READABLE, UNREADABLE, WEIGHTS, flip
@@ -113,7 +119,7 @@ def test_sweeping_clears_what_was_never_finished_and_collects_the_rest(world: Wo
     assert world.policies.current().id == 1
     left = {path.name for path in world.folder.rounds.iterdir()} - {".collecting"}
     assert left == {"r000001", "trash"}
-    assert len(list((world.folder.rounds / "trash").iterdir())) == 3
+    assert len(list((world.folder.rounds / "trash").iterdir())) == 1, "drafts are no folders"
     rounds.sweep(world.policies)
     assert not (world.folder.rounds / "trash").exists()
     assert world.policies.current().id == 1
@@ -169,3 +175,86 @@ def test_an_exchanged_folder_is_not_the_one_recorded(world: World) -> None:
         world.policies.verify(PolicyVersionId(1))
     rounds.sweep(world.policies)
     assert world.policies.current().id == BASE_VERSION
+
+
+def cannot_be_read(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """As a disk error or lost permissions have it; the tests' own user may read everything."""
+    real = manifest.seal_of
+
+    def refused(path: Path) -> FileSeal:
+        if path.name == name:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path)
+
+    monkeypatch.setattr(manifest, "seal_of", refused)
+
+
+def test_a_version_that_cannot_be_read_now_is_left_and_may_come_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        world.learn([world.pick()])
+    (world.folder.rounds / "r000002" / "adapter" / "lost").write_text("")  # damaged for good
+    world.policies.activate(PolicyVersionId(1), reason="chosen")
+    with monkeypatch.context() as disk:
+        cannot_be_read(disk, "adapter_model.safetensors")
+        rounds.sweep(world.policies)
+        assert world.policies.current().id == BASE_VERSION
+        with pytest.raises(UnreadableError, match="check the disk and the permissions"):
+            world.policies.activate(PolicyVersionId(1), reason="chosen")
+    assert world.policies.servable() == [0, 1], "what is damaged is put away, what is not is kept"
+    world.policies.activate(PolicyVersionId(1), reason="chosen again")
+    assert world.policies.current().id == 1
+
+
+def test_a_folder_without_permission_is_not_taken_for_an_empty_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.learn([world.pick()])
+    real = Path.iterdir
+
+    def refused(path: Path):
+        if path.name == "adapter":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with pytest.raises(UnreadableError):
+        rounds.verify(world.folder.rounds / "r000001")
+
+
+def test_a_round_that_cannot_be_read_now_waits(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.leave(world.report([world.pick()]))
+    with monkeypatch.context() as disk:
+        cannot_be_read(disk, "adapter_model.safetensors")
+        assert rounds.collect(world.policies) == []
+    assert [one.number for one in rounds.collect(world.policies)] == [1]
+    assert world.policies.current().id == 1
+
+
+def test_a_round_of_another_database_goes_to_the_trash_whatever_the_time(world: World) -> None:
+    leave(world.folder.rounds, world.report(), write_adapter, database="of another one")
+    assert rounds.collect(world.policies) == []
+    assert len(list((world.folder.rounds / "trash").iterdir())) == 1
+
+
+def test_a_clock_that_was_ahead_when_the_folder_was_made_costs_no_round(tmp_path: Path) -> None:
+    with made_in_the_future(tmp_path, days=1) as world:
+        assert world.policies.get(BASE_VERSION).created_at > datetime.now(UTC)
+        world.learn([world.pick()])
+        assert world.policies.current().id == 1
+
+
+@contextmanager
+def made_in_the_future(root: Path, *, days: int) -> Iterator[World]:
+    """A world whose database was made so many days from now."""
+    with (world := World.open(root)).store, world.store.write() as db:
+        trigger = "policy_versions_no_update"
+        [(sql,)] = db.execute("SELECT sql FROM sqlite_schema WHERE name = ?", [trigger])
+        db.execute(f"DROP TRIGGER {trigger}")
+        db.execute("UPDATE policy_versions SET created_ms = created_ms + ?", [days * 86_400_000])
+        db.execute(sql)
+    with (world := World.open(root)).store:
+        yield world
