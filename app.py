@@ -201,12 +201,11 @@ def _start_learner(
         log_level=logging.ERROR if quiet else logging.INFO,
     )
     # Ctrl+C goes to all processes of a terminal. A child inherits what is ignored when it starts.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if quiet else None
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         learner.start()
     finally:
-        if before is not None:
-            signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, before)
     stack.callback(learner.stop)
     return learner
 

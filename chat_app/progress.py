@@ -1,6 +1,7 @@
 """What the learner last said of itself (``learner/progress.py``), as the page shows it.
 
-Nothing depends on it: a missing file is a learner that has not spoken yet.
+Nothing depends on it: a file that is missing, torn or of another twofold is a learner that has not
+spoken yet.
 """
 
 import json
@@ -25,8 +26,8 @@ def no_learner() -> None:
 def read_progress(path: Path) -> LearnerStatus:
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        return LearnerStatus(
+            state=LearnerState(said["state"]), round=said["round"], detail=said["detail"]
+        )
+    except (OSError, ValueError, KeyError, TypeError):
         return LearnerStatus(state=LearnerState.IDLE)
-    return LearnerStatus(
-        state=LearnerState(said["state"]), round=said["round"], detail=said["detail"]
-    )

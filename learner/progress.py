@@ -4,10 +4,14 @@ The app reads it whenever it likes; nothing depends on it, and a missing one mea
 """
 
 import json
+import logging
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 
 class LearnerState(StrEnum):
@@ -24,7 +28,10 @@ class LearnerState(StrEnum):
 def write_progress(
     path: Path, state: LearnerState, *, number: int | None = None, detail: str = ""
 ) -> None:
-    """Say it; ``number`` is the round's, ``detail`` one sentence for people."""
+    """Say it; ``number`` is the round's, ``detail`` one sentence for people.
+
+    Where the disk refuses it is left unsaid, and logged: a full disk must not end learning.
+    """
     said = {
         "state": state.value,
         "round": number,
@@ -32,5 +39,10 @@ def write_progress(
         "at": datetime.now(UTC).isoformat(),
     }
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(said), encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(json.dumps(said), encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        log.warning("The learner's progress could not be told (%s).", error)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

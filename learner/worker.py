@@ -9,6 +9,7 @@ any moment loses at most the round in progress.
 import logging
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -22,7 +23,8 @@ from learner.protocols import Learner
 
 log = logging.getLogger(__name__)
 
-STOP_WITHIN_S = 5.0
+STOP_WITHIN_S = 2.0
+"""A round in progress takes longer, and is lost either way."""
 MAX_BACK_OFF_S = 10.0
 DEATHS_WITHIN_S = 600.0
 """Deaths older than this no longer count: they had other causes."""
@@ -127,7 +129,7 @@ class LearnerProcess:
         )
         line, child_end = self._context.Pipe()
         process = self._context.Process(
-            target=run,
+            target=main,
             args=(self._build, self._progress_path, child_end, pace, self._control),
             kwargs={"log_level": self._log_level},
             name="twofold-learner",
@@ -170,7 +172,27 @@ class LearnerProcess:
                 )
                 return
             if not self._stopping.wait(doubled(self._back_off_s, len(deaths))):
-                self._spawn()
+                try:
+                    self._spawn()
+                except OSError:  # no memory or no process left: a death like any other
+                    log.exception("the learner process could not be started again")
+
+
+def main(
+    build: Callable[[], Learner],
+    progress_path: Path,
+    line: Connection,
+    pace: Pace,
+    control: LearnerControl,
+    *,
+    log_level: int,
+) -> None:
+    """The child's main: out of everybody's way, then ``run``."""
+    lower_priority()
+    leave_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C goes to all; the app ends this process
+    logging.basicConfig(level=log_level, format="learner: %(message)s")
+    run(build, progress_path, line, pace, control)
 
 
 def run(
@@ -179,13 +201,8 @@ def run(
     line: Connection,
     pace: Pace,
     control: LearnerControl,
-    *,
-    log_level: int = logging.INFO,
 ) -> None:
-    """The child's main: build, then step until told to stop."""
-    lower_priority()
-    leave_with_parent()
-    logging.basicConfig(level=log_level, format="learner: %(message)s")
+    """Build, then step until told to stop."""
     learner = build()
     failures = 0
     write_progress(progress_path, LearnerState.IDLE)

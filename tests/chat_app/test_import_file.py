@@ -33,6 +33,16 @@ def test_the_shapes_of_trl_all_say_the_same() -> None:
     assert better == "because" and pair.prompt[-1].role is Role.USER
 
 
+@pytest.mark.parametrize("empty", ["chosen", "rejected"])
+def test_an_empty_conversation_is_told_and_the_rest_is_read(empty: str) -> None:
+    bad = {"chosen": [USER, *reply("a")], "rejected": [USER, *reply("b")], empty: []}
+    problem, pair = read(bad, GOOD)
+    assert isinstance(problem, FileProblem) and f"{empty} does not end" in problem.sentence
+    assert isinstance(pair, FilePair)
+    problem, pair = read({"chosen": [], "rejected": []}, GOOD)
+    assert isinstance(problem, FileProblem) and isinstance(pair, FilePair)
+
+
 def test_which_reply_counts_as_first_is_a_coin_that_falls_the_same_way_again() -> None:
     rows = [GOOD | {"prompt": f"question {number}"} for number in range(200)]
     choices = [pair.choice for pair in read(*rows)]

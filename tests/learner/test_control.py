@@ -1,12 +1,16 @@
 """A person pauses the learner, wishes for a lesson, and both outlive a restart."""
 
+import errno
 import json
 import multiprocessing
+import os
+import signal
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
+from chat_app.progress import read_progress
 from learner.control import LearnerControl
 from learner.progress import LearnerState
 from learner.worker import LearnerProcess, Pace, run
@@ -42,9 +46,8 @@ REPORT = RoundReport(
 
 
 @pytest.fixture
-def learner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The child's main on a thread of this process; it ends with the test."""
-    monkeypatch.setattr("learner.worker.lower_priority", lambda: None)
+def learner(tmp_path: Path):
+    """What the child does, on a thread of this process; it ends with the test."""
     counting, control = Counting(), LearnerControl(tmp_path)
     ours, theirs = multiprocessing.Pipe()
     arguments = (lambda: counting, tmp_path / "learner.json", theirs, PACE, control)
@@ -86,6 +89,66 @@ def test_a_wish_waits_until_a_round_came_of_it(learner, tmp_path):
     until(lambda: len(counting.asked) > 4)
     assert counting.asked[:4] == [1, 1, None, None]
     assert said(tmp_path)["round"] == 1
+
+
+@pytest.mark.timeout(120)
+def test_a_disk_that_takes_no_progress_does_not_end_learning(tmp_path):
+    control = LearnerControl(tmp_path)
+    told = tmp_path / "there is no such folder" / "learner.json"
+    learner = LearnerProcess(Counting, told, control=control, poll_s=0.02)
+    control.ask_for_a_lesson()
+    learner.start()
+    first = learner.pid
+    try:
+        until(lambda: not control.wanted)
+        assert learner.alive and learner.pid == first
+    finally:
+        learner.stop()
+
+
+@pytest.mark.timeout(120)
+def test_a_machine_that_cannot_start_it_again_at_once_is_asked_once_more(tmp_path, monkeypatch):
+    learner = LearnerProcess(Counting, tmp_path / "learner.json", poll_s=0.02, back_off_s=0.02)
+    learner.start()
+    real, refused = learner._spawn, []
+
+    def spawn():
+        if not refused:
+            refused.append(None)
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        real()
+
+    monkeypatch.setattr(learner, "_spawn", spawn)
+    killed = learner.pid
+    try:
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: learner.alive and learner.pid != killed)
+        assert refused
+    finally:
+        learner.stop()
+
+
+@pytest.mark.timeout(120)
+def test_ctrl_c_is_the_apps_to_hear(tmp_path):
+    control = LearnerControl(tmp_path)
+    learner = LearnerProcess(Counting, tmp_path / "learner.json", control=control, poll_s=0.02)
+    learner.start()
+    first = learner.pid
+    try:
+        until((tmp_path / "learner.json").exists)
+        os.kill(first, signal.SIGINT)
+        control.ask_for_a_lesson()
+        until(lambda: not control.wanted)
+        assert learner.pid == first
+    finally:
+        learner.stop()
+
+
+@pytest.mark.parametrize("torn", ["", "{}", "null", '{"state": "dreaming", "round": 1}'])
+def test_progress_that_cannot_be_read_is_none(tmp_path, torn):
+    (tmp_path / "learner.json").write_text(torn)
+    assert read_progress(tmp_path / "learner.json").state is LearnerState.IDLE
+    assert read_progress(tmp_path).state is LearnerState.IDLE
 
 
 class GivingUp:
