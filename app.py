@@ -23,15 +23,18 @@ import typer
 from chat_app.browser import open_page
 from chat_app.cli import run, say
 from chat_app.config import ServiceConfig
+from chat_app.errors import ChatError
 from chat_app.language import speak
 from chat_app.progress import no_learner, read_progress
+from chat_app.saved_settings import read_saved
 from chat_app.settings import Learning, ServeOptions, Settings
 from learner.control import LearnerControl
 from learner.model_folder import ModelFolder
-from learner.model_source import resolve_model
+from learner.model_source import BUILT_IN, resolve_model
 from learner.reward.lean_file import read_lean
 from storage.base_models import settle
 from storage.database import Store
+from storage.errors import OtherModelError
 from storage.folder import Claim, DataFolder
 from storage.logs import Logs
 from storage.rounds import sweep
@@ -132,7 +135,7 @@ def _running(settings: Settings, *, demo: bool, in_terminal: bool = False) -> Ge
         sweep_downloads(folder.root)
         model = None if demo else resolve_model(settings.model, progress=say)
         if model is not None:
-            settle(store, sha256=model.sha256, name=model.name)
+            _settle(store, folder, settings, model)
         learns = model is not None and settings.learning is Learning.ON
         replies = _replies(settings, folder, model)
         service = ChatService(
@@ -160,6 +163,19 @@ def _running(settings: Settings, *, demo: bool, in_terminal: bool = False) -> Ge
             if model is not None and learns
             else None,
         )
+
+
+def _settle(store: Store, folder: DataFolder, settings: Settings, model: ModelFolder) -> None:
+    """Or say that the folder is another model's, and what names this one if it was no flag."""
+    try:
+        settle(store, sha256=model.sha256, name=model.name)
+    except OtherModelError as error:
+        if settings.model is None or read_saved(folder.settings).model != settings.model:
+            raise
+        raise ChatError(
+            f"{error} It was named on the Settings page: take it out of {folder.settings}, or add "
+            f"--model {BUILT_IN}."
+        ) from error
 
 
 def _replies(settings: Settings, folder: DataFolder, model: ModelFolder | None) -> "ReplyMaker":

@@ -36,7 +36,7 @@ Model = Annotated[
     typer.Option(
         envvar="TWOFOLD_MODEL",
         help="A folder or a Hugging Face id with safetensors and a chat template. "
-        "Default: the built-in SmolLM2-135M-Instruct.",
+        "Default: built-in, which is SmolLM2-135M-Instruct.",
         show_default=False,
     ),
 ]

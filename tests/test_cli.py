@@ -442,6 +442,12 @@ def test_a_folder_of_another_model_is_told_and_left_alone(twofold, tmp_path: Pat
     answer = twofold(*command, "--data", data, "--model", other)
     assert answer.status == 2
     assert "was made with tiny" in answer.err and "--data FOLDER" in answer.err
+    assert "Settings page" not in answer.err
+    if command != ("learn", "--once"):  # which reads no settings of the page
+        write_saved(data / "settings.json", SavedSettings(model=str(other)))
+        answer = twofold(*command, "--data", data)
+        assert answer.status == 2
+        assert "take it out of" in answer.err and "--model built-in" in answer.err
 
 
 def test_a_broken_adapter_is_told_and_the_live_version_stays(twofold, tmp_path: Path):

@@ -11,9 +11,10 @@ from chat_app.saved_settings import SavedSettings, read_saved, with_saved
 from chat_app.settings import Learning, Settings
 from chat_app.settings_service import SettingsService
 from learner.config import AskMode
+from storage.base_models import settle
 from storage.database import Store
 from storage.pick_list import PickFilter, PickReader
-from tests.storage.builders import World
+from tests.storage.builders import World, completion
 
 
 @pytest.fixture
@@ -50,6 +51,17 @@ def test_what_waits_for_the_next_start_says_so_and_changes_nothing_now(settings,
     assert settings.current.learning is Learning.ON and applied == []
     assert settings.command_line() == "twofold serve --learn off --min-picks 9"
     assert settings.change({"learn": "on"}) == ()
+
+
+def test_another_model_is_refused_where_this_one_has_spoken(settings, world) -> None:
+    settle(world.store, sha256="1" * 64, name="Small")
+    assert settings.change({"model": "large"}) == ("model",), "nothing was said yet"
+    settings.reset()
+    world.log.reply(world.prompt().id, completion())
+    with pytest.raises(ChatError, match=r"made with Small.*--model large --data FOLDER"):
+        settings.change({"model": "large", "temperature": 0.2})
+    assert settings.saved == SavedSettings()
+    assert settings.change({"temperature": 0.2}) == ()
 
 
 def test_a_value_that_is_not_allowed_changes_nothing(settings, applied, world) -> None:
