@@ -37,8 +37,8 @@ def resolve_model(
     """Find the model, ready to load.
 
     ``spec`` is a local folder, a Hub id, or ``built-in`` (or None) for the default. ``cache`` holds
-    the unpacked default and remembered digests (None: ``default_cache()``). ``progress`` gets a line
-    when something takes long. Raises ModelError with one sentence that says what to do.
+    the unpacked default and remembered digests (None: ``default_cache()``). ``progress`` gets a
+    line when something takes long. Raises ModelError with one sentence that says what to do.
     """
     cache = cache or default_cache()
     digests = cache / "digests.json"

@@ -31,6 +31,11 @@ def test_a_local_folder_is_taken_by_its_path(folder: Path, tmp_path: Path):
     assert len(model.sha256) == 64
 
 
+def test_the_built_in_model_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)  # where no folder has it
+    assert resolve_model("built-in") == resolve_model()
+
+
 def test_the_digest_follows_the_weights_and_is_remembered(folder: Path, tmp_path: Path):
     digests = tmp_path / "digests.json"
     first = open_model(folder, name="x", digests=digests)
