@@ -1,9 +1,9 @@
 """Which hidden styles to try next: a bandit over what the reward ensemble expects of each.
 
 No answer is needed to know what a style does to a reply, only to know whether that pleases. So a
-style's effect is measured on every turn that tries it and is not cut by an early choice, and Thompson sampling (one member of the
-ensemble, drawn anew each turn) says how much it should please. docs/learning-results.md has what
-this is worth.
+style's effect is measured on every turn that tries it and is not cut by an early choice, and
+Thompson sampling (one member of the ensemble, drawn anew each turn) says how much it should please.
+docs/learning-results.md has what this is worth.
 """
 
 from collections.abc import Sequence
