@@ -12,6 +12,7 @@ from learner.engine.device import pick_device
 from learner.model_folder import ModelFolder
 from learner.phases.place import Place
 from learner.phases.protocol import PhaseConfig, PhaseError, Watcher
+from learner.phases.publish import delete_model_drafts
 from learner.phases.registry import KINDS, PhaseKind
 from learner.phases.run import PhaseRun
 from learner.phases.run_record import PhaseOutcome
@@ -83,6 +84,7 @@ def open_folder(folder: DataFolder, world: World) -> Generator[Store]:
             stack.enter_context(folder.claim())
             store = stack.enter_context(Store(folder.database))
             sweep(PolicyRegistry(store, folder.rounds))
+            delete_model_drafts(folder)
             world.wait()
         else:
             world.wait()

@@ -12,6 +12,7 @@ from learner.phases.place import Place
 from learner.phases.protocol import Product, RunFacts
 from storage import rounds
 from storage.files import sync, sync_all
+from storage.folder import DataFolder
 from storage.records import PolicyVersionId, RoundReport, RoundStatus
 
 
@@ -75,6 +76,8 @@ WIDE_GATE = GateConfig(
 
 LESSONS_GATE = GateConfig()
 
+DRAFT = ".tmp-"
+
 LINEAGE = "twofold.json"
 """In a model folder: what it was made from, and how."""
 
@@ -104,7 +107,7 @@ def publish_model(
             f"{gate.max_perplexity_ratio:.2f} is the limit",
         )
     place.folder.models.mkdir(exist_ok=True)
-    draft = Path(mkdtemp(prefix=".tmp-", dir=place.folder.models))
+    draft = Path(mkdtemp(prefix=DRAFT, dir=place.folder.models))
     try:
         place.engine.backbone.save_model(draft)
         (draft / LINEAGE).write_text(lineage_of(place, run), encoding="utf-8")
@@ -115,6 +118,12 @@ def publish_model(
         shutil.rmtree(draft, ignore_errors=True)
         raise
     return Product(accepted=True, reason=told, folder=final)
+
+
+def delete_model_drafts(folder: DataFolder) -> None:
+    """Delete what a kill left of a model on its way; while no phase runs."""
+    for path in folder.models.glob(f"{DRAFT}*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def model_folder(place: Place, run: RunFacts, kind: str) -> Path:

@@ -22,7 +22,7 @@ from learner.phases.optimiser import OptimiserConfig
 from learner.phases.order import batch
 from learner.phases.place import Place
 from learner.phases.protocol import Aim, LoopConfig, PhaseError, PhaseState, Product, RunFacts
-from learner.phases.publish import LINEAGE, lineage_of, model_folder
+from learner.phases.publish import DRAFT, LINEAGE, lineage_of, model_folder
 from learner.phases.reward_data import read_answers, stored_answers
 from learner.phases.reward_head import HeadTrainee
 from learner.phases.reward_measure import measure_rewards
@@ -147,7 +147,7 @@ class RewardTraining:
         if final.is_dir():
             return Product(accepted=True, reason=told, folder=final)
         self._place.folder.models.mkdir(exist_ok=True)
-        draft = Path(mkdtemp(prefix=".tmp-", dir=self._place.folder.models))
+        draft = Path(mkdtemp(prefix=DRAFT, dir=self._place.folder.models))
         try:
             self._trainee.save(draft)
             (draft / LINEAGE).write_text(lineage_of(self._place, run), encoding="utf-8")

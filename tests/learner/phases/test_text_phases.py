@@ -371,3 +371,15 @@ def test_too_little_to_learn_from_is_told(place, tmp_path):
         FineTuning(place, SftConfig())
     with pytest.raises(PhaseError, match="512 tokens at most"):
         Pretraining(place, PretrainConfig(files=(tmp_path,), block_tokens=4096))
+
+
+def test_what_a_kill_left_of_a_model_is_deleted_by_the_next_phase(tmp_path):
+    from learner.phases.command import open_folder
+
+    folder = DataFolder(tmp_path / "data")
+    made, left = folder.models / "sft-12345678", folder.models / ".tmp-abc"
+    for path in (made, left):
+        path.mkdir(parents=True)
+        (path / "model.safetensors").write_bytes(b"weights")
+    with open_folder(folder, World()):
+        assert [path.name for path in folder.models.iterdir()] == [made.name]
