@@ -149,7 +149,7 @@ def _left_out(messages: int) -> str:
 
 
 def _went_back(broken: PolicyVersionId, to: PolicyVersionId) -> str:
-    now = tr("the untrained model") if to == BASE_VERSION else f"version {to}"
+    now = tr("the untrained model") if to == BASE_VERSION else tr("version {version}", version=to)
     return tr(
         "Version {broken} could not be loaded, so {now} speaks again. No choice of yours is lost.",
         broken=broken,

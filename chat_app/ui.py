@@ -34,6 +34,13 @@ THEME = gr.themes.Default(
     color_accent="*primary_700",
     body_text_color_subdued="*neutral_600",
     body_text_color_subdued_dark="*neutral_400",
+    input_placeholder_color="*neutral_500",
+    input_placeholder_color_dark="*neutral_400",
+    # And these of circles and boxes too faint to see (3 to 1).
+    checkbox_border_color="*neutral_500",
+    checkbox_border_color_dark="*neutral_400",
+    checkbox_border_color_hover="*neutral_600",
+    checkbox_border_color_hover_dark="*neutral_300",
     button_border_width="1px",
     button_secondary_background_fill="*background_fill_primary",
     button_secondary_background_fill_hover="*neutral_100",

@@ -50,6 +50,8 @@ class DataPage:
 
     def body(self) -> None:
         self.place = gr.State(Place())
+        # First, so that tabs.css can keep it in sight wherever on the tab something is pressed.
+        self.note = gr.Markdown(visible=False, elem_id="data-note")
         self._filters()
         self.count = gr.Markdown("", elem_id="picks-count")
         self.beside = gr.Markdown(visible=False, elem_id="beside-picks")
@@ -63,7 +65,6 @@ class DataPage:
                     self.newer = gr.Button(tr("Newer"), elem_id="newer", size="md", min_width=90)
                     self.older = gr.Button(tr("Older"), elem_id="older", size="md", min_width=90)
             self._pick.body()
-        self.note = gr.Markdown(visible=False, elem_id="data-note")
         with gr.Accordion(
             tr("Example dialogues"), open=False, visible=False, elem_id="examples-box"
         ) as self.examples_box:
@@ -147,8 +148,7 @@ class DataPage:
             *self._pick.parts,
             *self._exchange.drawn_with_the_list,
         ]
-        draws = QUIET | {"outputs": drawn}
-        tab.select(self.open, self.query, **draws)
+        tab.select(self.open, self.query, drawn, **QUIET)
         filters = [box.change for box in self.query[1:]]
         # Who types fast asks for the last word only.
         gr.on(
@@ -195,13 +195,21 @@ class DataPage:
         ):
             button.click(lambda: gr.update(visible=False), None, column, **QUIET)
         self._exchange.bind(self.query)
+        self._exchange.ended.change(self.refresh, [self.place, *self.query], drawn, **LAST)
 
     # --- The list ----------------------------------------------------------------------------
 
     def open(self, *query: str) -> Update:
         """The list as the filters stand, with what has come since."""
+        return self._listed(Place(), query) | self._beside_the_list(query)
+
+    def refresh(self, place: Place, *query: str) -> Update:
+        """The same page of the list, beside the pick on show, with what an import brought."""
+        return self._listed(place, query, keep_detail=True) | self._beside_the_list(query)
+
+    def _beside_the_list(self, query: tuple[str, ...]) -> Update:
         examples = self._data.examples()
-        return self._listed(Place(), query) | {
+        return {
             self.version: self._versions(query),
             self.beside: line(words.beside_line(*self._data.beside())),
             self.examples_box: gr.update(visible=bool(examples)),

@@ -15,7 +15,7 @@ from chat_app.errors import ChatError
 from chat_app.exports import ExportFormat, ExportOptions
 from chat_app.language import tr
 from chat_app.pick_query import PickQuery
-from chat_app.ui_parts import LAST, QUIET, Update, line
+from chat_app.ui_parts import LAST, QUIET, Update, hidden, line
 
 PROGRESS_S = 0.7
 FILE_TYPES = [".jsonl", ".json", ".ndjson"]
@@ -73,6 +73,8 @@ class ExchangePanels:
             )
             self.progress = gr.Markdown("", visible=False, elem_id="import-progress")
         self.timer = gr.Timer(PROGRESS_S, active=False)
+        self.ended = hidden("import-ended")
+        """Changes as an import ends."""
 
     def bind(self, query: list[Any]) -> None:
         export = [self.export_said, self.sample, self.link]
@@ -85,9 +87,10 @@ class ExchangePanels:
         )
         reading = [self.file, self.import_key, self.import_said, self.start, self.progress]
         self.file.upload(self.preview_import, [self.file], reading, **QUIET)
-        following = [self.import_said, self.start, self.progress, self.timer]
+        progress = [self.progress, self.timer, self.ended]
+        following = [self.import_said, self.start, *progress]
         self.start.click(self.begin, [self.import_key], following, **QUIET)
-        self.timer.tick(self.follow, None, [self.progress, self.timer], **QUIET)
+        self.timer.tick(self.follow, [self.import_key], progress, **QUIET)
 
     @property
     def drawn_with_the_list(self) -> list[Any]:
@@ -161,16 +164,17 @@ class ExchangePanels:
         return {
             self.import_said: line(""),
             self.start: gr.update(visible=False),
-            **self.follow(),
+            **self.follow(key),
         }
 
-    def follow(self) -> Update:
+    def follow(self, key: str) -> Update:
         progress = self._data.importing.progress()
         if progress is None:
             return {self.progress: line(""), self.timer: gr.Timer(active=False)}
         return {
             self.progress: line(words.import_progress_line(progress)),
             self.timer: gr.Timer(active=progress.running),
+            self.ended: "" if progress.running else key,
         }
 
 

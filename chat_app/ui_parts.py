@@ -43,6 +43,11 @@ SLID = LAST | {"preprocess": False}
 in words of its own; ``unfit`` has ours. page.js has keys count as letting go."""
 
 
+def plain_slider(low: float, high: float, **options: Any) -> gr.Slider:  # noqa: ANN401 - Gradio's own
+    """Without Gradio's button that resets it: to what it was built with, not to what is set."""
+    return gr.Slider(low, high, buttons=[], **options)
+
+
 def unfit(slider: gr.Slider, value: object, now: float) -> str:
     """Why the slider cannot take this value, or nothing; ``now`` is what stays set."""
     whole = slider.precision == 0

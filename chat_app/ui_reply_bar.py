@@ -178,7 +178,7 @@ class _Pager:
         return {
             self.row: show(visible=shown and place.of > 1),
             self.before: gr.update(interactive=place.before is not None),
-            self.place: f"{noun} {place.number} of {place.of}",
+            self.place: tr("{noun} {number} of {of}", noun=noun, number=place.number, of=place.of),
             self.after: gr.update(interactive=place.after is not None),
             self.before_turn: str(place.before or ""),
             self.after_turn: str(place.after or ""),

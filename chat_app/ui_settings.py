@@ -17,7 +17,7 @@ from chat_app.language import N_, Words, tr
 from chat_app.settings import Language, Learning
 from chat_app.settings_service import SettingsService
 from chat_app.ui_api import ApiPanel
-from chat_app.ui_parts import LAST, QUIET, SLID, Update, line, unfit
+from chat_app.ui_parts import LAST, QUIET, SLID, Update, line, plain_slider, unfit
 from learner.config import AskMode
 
 # The class is Gradio's own mark of its dark theme.
@@ -80,14 +80,14 @@ class SettingsPage:
         self.note = gr.Markdown(visible=False, elem_id="settings-note")
         with gr.Accordion(tr("Replies"), elem_id="settings-replies"):
             with gr.Row():
-                self.temperature = gr.Slider(
+                self.temperature = plain_slider(
                     0,
                     2,
                     step=0.05,
                     label=tr("Temperature"),
                     info=tr("0 says the likeliest, 2 is wild."),
                 )
-                self.top_p = gr.Slider(
+                self.top_p = plain_slider(
                     0.05,
                     1,
                     step=0.05,
@@ -95,7 +95,7 @@ class SettingsPage:
                     info=tr("Share of probability drawn from."),
                 )
             with gr.Row():
-                self.top_k = gr.Slider(
+                self.top_k = plain_slider(
                     1,
                     200,
                     step=1,
@@ -103,7 +103,7 @@ class SettingsPage:
                     label=tr("Top-k"),
                     info=tr("Likeliest tokens drawn from."),
                 )
-                self.max_new_tokens = gr.Slider(
+                self.max_new_tokens = plain_slider(
                     16,
                     512,
                     step=16,
@@ -118,14 +118,14 @@ class SettingsPage:
                 elem_id="ask-mode",
             )
             with gr.Row():
-                self.budget = gr.Slider(
+                self.budget = plain_slider(
                     0,
                     1,
                     step=0.05,
                     label=tr("Budget"),
                     info=tr("Share of replies that may be questions."),
                 )
-                self.candidates = gr.Slider(
+                self.candidates = plain_slider(
                     2,
                     8,
                     step=1,
@@ -139,7 +139,7 @@ class SettingsPage:
                 label=tr("Learning (at the next start)"),
                 elem_id="learn-mode",
             )
-            self.min_picks = gr.Slider(
+            self.min_picks = plain_slider(
                 1, 32, step=1, precision=0, label=tr("Choices per lesson (at the next start)")
             )
         with gr.Accordion(tr("Language"), open=False, elem_id="settings-language"):

@@ -12,7 +12,7 @@ from chat_app.errors import ChatError
 from chat_app.language import tr, upper_first
 from chat_app.learning_service import LearningService
 from chat_app.settings_service import SettingsService
-from chat_app.ui_parts import QUIET, SLID, Update, line, unfit
+from chat_app.ui_parts import QUIET, SLID, Update, line, plain_slider, unfit
 from learner.reward.lean_file import MAX_LEAN
 from learner.reward.style import STYLE_NAMES
 
@@ -37,7 +37,7 @@ class TastePanel:
                 elem_id="lean-hint",
             )
             self.sliders = {
-                name: gr.Slider(
+                name: plain_slider(
                     -MAX_LEAN,
                     MAX_LEAN,
                     value=0,
@@ -49,7 +49,7 @@ class TastePanel:
             }
             self.clear = gr.Button(tr("Back to my choices alone"), elem_id="lean-clear", size="md")
             self.said = gr.Markdown(visible=False, elem_id="lean-said")
-        self.budget = gr.Slider(
+        self.budget = plain_slider(
             0,
             100,
             value=30,

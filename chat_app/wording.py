@@ -69,7 +69,8 @@ ANSWERS_HELP = N_(
     "both.\n- **Skip**, or simply typing on: the chat goes on with Reply 1. It "
     "teaches nothing, neither way.\n\nYou can choose while both are still being "
     "written: the other one then stops, and only my judges learn from it.\n\nYou "
-    "can take back or change an answer later.\n"
+    "can take back or change an answer later.\n\nWhich one my judges expect you to "
+    "like, I say only afterwards, on the Data tab: your answer is to be your own.\n"
 )
 TEACHING = N_(
     "**A teaching chat**: you write both sides, and what you finish is an example. "
@@ -97,7 +98,10 @@ KEYS = (
     ("S", N_("skip")),
     ("U", N_("undo")),
     (N_("Left, Right"), N_("previous, next reply to your last message")),
-    ("1 to 9, =, R, C", N_("on the Rank tab: the next best, tie, tie the rest, next criterion")),
+    (
+        N_("1 to 9, =, R, C"),
+        N_("on the Rank tab: the next best, tie, tie the rest, next criterion"),
+    ),
     ("Enter, S, U, N", N_("on the Rank tab: save, skip, undo, new message")),
     ("Ctrl+Shift+O", N_("new chat")),
     ("Ctrl+K", N_("search chats")),
@@ -140,15 +144,9 @@ def learner_name(status: Status) -> str:
 
 
 def why_asked(question: Question) -> str:
-    """Why the person is asked, from the numbers that decided it."""
-    chance = round(100 * question.first_better_prob)
+    """Why the person is asked; nothing that favours one of the two, which would sway them."""
     spread = round(100 * question.disagreement)
-    numbers = tr(
-        "I give Reply 1 a {chance} % chance of being the one you like; my judges "
-        "disagree by ±{spread} points.",
-        chance=chance,
-        spread=spread,
-    )
+    numbers = tr("My judges disagree by ±{spread} points about these two.", spread=spread)
     match question.reason:
         case AskReason.BURN_IN:
             return tr(
@@ -156,8 +154,10 @@ def why_asked(question: Question) -> str:
                 "have changed. {numbers}",
                 numbers=numbers,
             )
-        case AskReason.UNCERTAIN | AskReason.ALWAYS:
-            return numbers
+        case AskReason.UNCERTAIN:
+            return tr("I am unsure which one you like better. {numbers}", numbers=numbers)
+        case AskReason.ALWAYS:
+            return tr("You want to see two replies each time. {numbers}", numbers=numbers)
         case AskReason.RANDOM:
             return tr("Now and then I ask at random, to check myself. {numbers}", numbers=numbers)
         case AskReason.DUEL:

@@ -234,6 +234,13 @@
     else ACTS[act]?.();
   });
 
+  // Enter saves, except on what it presses otherwise: a button that still has something to do.
+  const pressing = (target) => {
+    const control = target.closest?.("button, a, [role=tab], summary");
+    if (!control || control.matches(".answer-name, [aria-selected=true], [aria-checked=true]")) return false;
+    return !/^take-/.test(control.id) || left().length > 0;
+  };
+
   const KEYS = {
     "=": tie,
     backspace: back,
@@ -262,7 +269,7 @@
     } else if (name && key === "arrowup") move(Number(name.dataset.place), -1);
     else if (name && key === "arrowdown") move(Number(name.dataset.place), 1);
     else if (/^[1-9]$/.test(key)) done = take(Number(key));
-    else if (key === "enter" && !event.target.closest?.("button, a, [role=tab], summary")) {
+    else if (key === "enter" && !pressing(event.target)) {
       window.twofold.press("rank-save");
     } else if (KEYS[key] && !(event.repeat && key !== "backspace")) KEYS[key](event);
     else done = false;

@@ -83,19 +83,21 @@ def test_tags_are_shown_as_they_were_typed_and_code_is_left_alone(text, shown):
     assert displayed(text) == shown
 
 
-def test_the_question_says_its_numbers():
+def test_the_question_says_why_it_is_asked():
     question = Question(
         reason=AskReason.UNCERTAIN, propensity=1.0, disagreement=0.21, first_better_prob=0.57
     )
     assert wording.why_asked(question) == (
-        "I give Reply 1 a 57 % chance of being the one you like; my judges disagree by ±21 points."
+        "I am unsure which one you like better. My judges disagree by ±21 points about these two."
     )
 
 
 @pytest.mark.parametrize("reason", AskReason)
-def test_every_reason_to_ask_has_a_sentence(reason):
-    question = Question(reason=reason, propensity=1.0, disagreement=0.2, first_better_prob=0.5)
-    assert ("50 %" in wording.why_asked(question)) == reason.asked
+def test_every_reason_to_ask_has_a_sentence_that_favours_none_of_the_two(reason):
+    question = Question(reason=reason, propensity=1.0, disagreement=0.2, first_better_prob=0.9)
+    assert ("±20" in wording.why_asked(question)) == reason.asked
+    other = replace(question, first_better_prob=0.1)
+    assert wording.why_asked(question) == wording.why_asked(other)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import storage
 from chat_app import language, wording
 from chat_app.errors import TROUBLES, ChatError, sentences
 from chat_app.language import Words, speak, table, tr, tr_n, tr_told, upper_first
+from chat_app.reply_writer import _went_back
 from storage.errors import DiskFullError, UnansweredError, UnknownTurnError
 from storage.records import Choice
 from storage.sqlite import _MEANINGS
@@ -150,6 +151,20 @@ def test_troubles_of_the_disk_are_told_as_the_store_words_them(german):
     assert told <= {sentence for _, sentence in _MEANINGS.values()}
     with pytest.raises(ChatError, match="Die Platte ist voll"), sentences():
         raise DiskFullError(f"{_MEANINGS[sqlite3.SQLITE_FULL][1]} (database or disk is full)")
+
+
+def test_a_version_that_cannot_be_loaded_is_told_in_the_language_of_the_page(german):
+    told = "Version 3 konnte nicht geladen werden, darum spricht wieder Version 2."
+    assert _went_back(3, 2).startswith(told)
+    assert "wieder das untrainierte Modell" in _went_back(3, 0)
+    speak("en")
+    assert "so version 2 speaks again" in _went_back(3, 2)
+
+
+def test_the_list_of_keys_is_told_in_the_language_of_the_page(german):
+    same = {word for row in wording.KEYS for word in row if tr(word) == word}
+    printed = {"Enter", "Shift+Enter", "Esc", "0", "9", "E", "S", "U", "1, 2", "Enter, S, U, N"}
+    assert same == printed | {"Ctrl+Shift+O", "Ctrl+K", "Ctrl+/"}
 
 
 def test_a_language_without_a_table_is_refused():

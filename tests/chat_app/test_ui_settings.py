@@ -49,6 +49,13 @@ def told(update, note) -> str:
     return update[note]["value"]
 
 
+def test_no_slider_has_a_button_that_would_undo_what_was_set(drawn) -> None:
+    """Gradio resets to what a slider was built with, which is not what is set."""
+    sliders = [one for one in drawn.blocks.blocks.values() if isinstance(one, gr.Slider)]
+    assert len(sliders) > 8
+    assert [one.label for one in sliders if one.buttons != []] == []
+
+
 def test_a_slider_saves_what_it_can_take(drawn, settings) -> None:
     assert "from the next reply on" in told(drawn.page.slide("candidates", 6), drawn.page.note)
     assert "at the next start" in told(drawn.page.slide("min_picks", 9), drawn.page.note)

@@ -24,7 +24,8 @@ def test_three_turns_with_a_pick_by_key_and_one_by_button(app, person):
     person.visit(app.address)
     person.say("Why is the sky blue?")
     first, _ = person.await_question()
-    expect(person.part("why")).to_contain_text("% chance of being the one you like")
+    expect(person.part("why")).to_contain_text("My judges disagree by ±")
+    expect(person.part("pair")).not_to_contain_text("%")
     person.press("1")
     assert person.await_reply(1) == first
     expect(person.part("saved")).to_have_text("Saved: Reply 1 is better.")

@@ -143,6 +143,29 @@ def test_pages_of_choices_go_there_and_back(asking, person):
     expect(cards(person)).to_have_count(30)
 
 
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 740)])
+def test_what_became_of_a_press_is_told_in_sight(asking, new_person, width, height):
+    app = asking
+    picked(app, [f"Question {number}" for number in range(30)])
+    person = new_person(width, height)
+    open_data(person, app)
+    expect(cards(person)).to_have_count(30)
+    cards(person).last.check(force=True)
+    expect(person.part("pick-title")).to_contain_text("Question 0")
+    expect(person.part("pick-title")).to_be_in_viewport()
+    person.part("pick-exclude").click()
+    expect(person.part("data-note")).to_contain_text("Left out")
+    expect(person.part("data-note")).to_be_in_viewport(ratio=1)
+    person.part("pick-delete").click()
+    person.part("delete-chat").click()
+    expect(person.part("data-note")).to_contain_text("The chat was deleted")
+    expect(person.part("data-note")).to_be_in_viewport(ratio=1)
+    person.part("data-filters").get_by_role("button").first.click()
+    person.part("data-since").get_by_role("textbox").fill("yesterday")
+    expect(person.part("data-note")).to_contain_text("yesterday")
+    expect(person.part("data-note")).to_be_in_viewport(ratio=1)
+
+
 def test_an_export_is_previewed_downloaded_and_taken_in_again(asking, person, serve, tmp_path):
     app = asking
     picked(app)
@@ -173,6 +196,11 @@ def test_an_export_is_previewed_downloaded_and_taken_in_again(asking, person, se
     expect(person.part("import-progress")).to_contain_text("1 imported")
     assert len(app.feedback.preferences()) + len(app.feedback.held_out()) == 4
     assert len(app.service.shelf.list()) == 3
+    expect(cards(person)).to_have_count(4)
+    expect(person.part("picks-count")).to_have_text("4 choices")
+    expect(person.part("export-said")).to_contain_text("Choose a format")
+    person.part("export-format").get_by_role("radio", name="Liked or not").check()
+    expect(person.part("export-said")).to_contain_text("8 rows")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

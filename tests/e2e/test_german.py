@@ -78,13 +78,17 @@ def test_every_tab_speaks_german(german, serve, new_person, width):
     expect(person.part("pair-title")).to_contain_text("Welche Antwort gefällt dir besser?")
     expect(person.part("voice")).to_have_text("Zwei Antworten sind fertig. Drück 1 oder 2.")
     expect(person.page.get_by_role("group", name="Antwort 2")).to_be_visible()
-    expect(person.part("why")).to_contain_text("meine Prüfer sind um")
+    expect(person.part("why")).to_contain_text("Meine Prüfer sind über diese beiden um")
     assert english_on(person.page) == []
     person.press("1")
     expect(person.part("saved")).to_have_text("Gespeichert: Antwort 1 ist besser.")
     expect(person.part("receipt")).to_contain_text("das Lernen ist aus")
     assert app.choices(person.key()) == [Choice.FIRST]
     expect(person.part("send")).to_have_text("Senden")
+    person.page.get_by_role("button", name="Retry").click()
+    expect(person.part("pair-title")).to_contain_text("Welche Antwort gefällt dir besser?")
+    person.press("2")
+    expect(person.part("reply-place")).to_have_text("Antwort 2 von 2")
     for name in ("Lernen", "Reihen", "Daten", "Modelle", "Einstellungen"):
         person.open_tab(name)
         expect(person.page.get_by_role("tab", name=name)).to_have_attribute("aria-selected", "true")

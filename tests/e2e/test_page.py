@@ -97,6 +97,18 @@ def test_a_phone_has_each_button_under_its_reply_and_no_sideways_scroll(app, new
     assert person.errors == []
 
 
+def test_no_button_empties_the_chat_whatever_the_browser_speaks(app, new_person):
+    person = new_person(locale="de-DE")
+    person.visit(app.address)
+    person.say("Why is the sky blue?")
+    expect(person.said).to_have_count(1)
+    names = {"name": "Chat leeren", "exact": True}
+    clear = person.part("transcript").get_by_role("button", include_hidden=True, **names)
+    expect(clear).to_have_count(1)
+    expect(clear).to_be_hidden()
+    expect(person.part("transcript").get_by_role("button", name="Bearbeiten").first).to_be_visible()
+
+
 def test_a_pair_taller_than_the_window_is_read_from_its_title_on(serve, new_person):
     app = serve(demo(ScriptedAsking.ALWAYS, words_per_s=200.0))
     person = new_person(360, 640, is_mobile=True, has_touch=True)

@@ -108,7 +108,7 @@ def test_answers_are_ranked_by_keys_alone_and_taken_back(site, person):
     for key in "2r":
         keyboard.press(key)
     expect_order(person, [2], [1, 3, 4])
-    person.page.evaluate("document.activeElement.blur()")
+    person.page.get_by_role("tab", name="Rank").focus()  # where a click on it leaves the focus
     keyboard.press("Enter")
     expect(person.part("rank-saved")).to_contain_text("Saved: 1, then 3, then 2 and 4.")
     expect(person.part("rank-slate")).to_be_hidden()
@@ -120,11 +120,37 @@ def test_answers_are_ranked_by_keys_alone_and_taken_back(site, person):
     expect(person.part("rank-about")).to_contain_text("You took your order back")
     expect_order(person, [1], [3], [2, 4])  # as it was, to be given anew
     assert newest(site).state is RankingState.WITHDRAWN
-    person.page.evaluate("document.activeElement.blur()")
+    keyboard.press("1")
+    keyboard.press("ArrowDown")
+    keyboard.press("ArrowUp")
+    expect(person.page.locator("#rank-desk .answer-name").first).to_be_focused()
     keyboard.press("Enter")
     expect(person.part("rank-saved")).to_contain_text("Saved")
     assert newest(site).orders == saved.orders
     site.feedback.verify_chain()
+
+
+def test_enter_takes_an_answer_until_all_are_in_order_and_then_saves(site, person):
+    open_rank(person, site)
+    ask(person, answers=3)
+    keyboard = person.page.keyboard
+    person.part("take-2").focus()
+    keyboard.press("Enter")  # as on any button
+    expect_order(person, [2])
+    person.page.get_by_role("button", name="Tie the rest").focus()
+    keyboard.press("Enter")
+    expect_order(person, [2], [1, 3])
+    person.page.get_by_role("radio", name="Honesty").click()
+    person.part("take-3").click()
+    person.part("take-1").click()
+    expect_order(person, [3], [1])
+    keyboard.press("Enter")  # this one is in the order already
+    expect(person.page.locator("#rank-desk .answer-name").last).to_be_focused()
+    expect(person.part("rank-note")).to_be_hidden()
+    person.part("take-2").click()
+    keyboard.press("Enter")
+    expect(person.part("rank-saved")).to_contain_text("Saved: 2, then 1 and 3.")
+    assert dict(newest(site).orders.criteria) == {Criterion.HONESTY: (2, 3, 1)}
 
 
 def test_answers_are_ranked_by_button_and_mouse_and_changed_later(site, person):

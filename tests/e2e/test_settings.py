@@ -55,7 +55,10 @@ def test_asking_always_counts_from_the_next_reply_on(quick, person):
 def test_a_slider_that_is_set_with_keys_is_saved(quick, person):
     person.visit(quick.address)
     person.open_tab("Settings")
-    person.part("settings-replies").get_by_role("slider").first.press("ArrowRight")
+    replies = person.part("settings-replies")
+    expect(replies.get_by_role("spinbutton").first).to_have_value("0.8")
+    expect(replies.get_by_role("button")).to_have_count(1)  # the fold's, and none that resets
+    replies.get_by_role("slider").first.press("ArrowRight")
     expect(person.part("settings-note")).to_contain_text("Saved")
     until(lambda: quick.tabs.settings.current.engine.sampling.temperature == pytest.approx(0.85))
 
