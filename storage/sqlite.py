@@ -120,13 +120,32 @@ def translated() -> Generator[None]:
     except sqlite3.IntegrityError as error:
         raise InvariantError(f"The database refused this: {error}.") from error
     except sqlite3.DatabaseError as error:
-        # A wrong use of the module itself carries no code: it goes through as it is.
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # extended codes end in the plain one
+        code = _code_of(error)
         if code not in _MEANINGS:
             raise
         kind, sentence = _MEANINGS[code]
         raise kind(f"{sentence} ({error})") from error
 
+
+def _code_of(error: "sqlite3.DatabaseError") -> int | None:
+    """SQLite's plain result code; None where the module itself was used wrongly."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF  # extended codes end in the plain one
+    # pysqlite3's Connection.backup says it in words only
+    return next((code for words, code in _WORDS.items() if str(error).startswith(words)), None)
+
+
+_WORDS = {
+    "database or disk is full": sqlite3.SQLITE_FULL,
+    "disk I/O error": sqlite3.SQLITE_IOERR,
+    "database is locked": sqlite3.SQLITE_BUSY,
+    "attempt to write a readonly database": sqlite3.SQLITE_READONLY,
+    "unable to open database file": sqlite3.SQLITE_CANTOPEN,
+    "database disk image is malformed": sqlite3.SQLITE_CORRUPT,
+    "file is not a database": sqlite3.SQLITE_NOTADB,
+}
+"""SQLite's own, from sqlite3ErrStr in its main.c."""
 
 _MEANINGS = {
     sqlite3.SQLITE_FULL: (
