@@ -5,8 +5,9 @@ writing connection, which the app holds, behind a lock; every transaction is ``B
 since one that reads before it writes fails at once, whatever the timeout, if somebody commits in
 between. Leaving ``write()`` means committed and on disk: only then may a person be told "saved".
 
-Each reading thread has its own connection. A connection does not survive a fork; processes are
-spawned.
+Each reading thread has its own connection; what takes several queries is read in a ``snapshot()``,
+or a deletion between two of them would leave half of what was there. A connection does not survive
+a fork; processes are spawned.
 """
 
 import os
@@ -51,6 +52,24 @@ class Reader:
                 self._all[threading.current_thread()] = db
         return db
 
+    @contextmanager
+    def snapshot(self) -> Generator[Database]:
+        """This thread's connection, on which all queries of the block see one state.
+
+        That is the state when the first of them begins; a block within a block is part of it. Read,
+        and leave: until then the log cannot be folded in, and nothing may be written by the thread.
+        """
+        db = self.read()
+        if db.conn.in_transaction:
+            yield db
+            return
+        with translated():
+            db.conn.execute("BEGIN")
+        try:
+            yield db
+        finally:
+            db.rollback()  # nothing was written; does nothing where SQLite rolled back by itself
+
     def close(self) -> None:
         """Let go of every thread's connection, which closes those that nobody is reading from.
 
@@ -71,6 +90,11 @@ class Reader:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _is_reading(self) -> bool:
+        """Whether this thread is within a snapshot."""
+        db: Database | None = getattr(self._own, "db", None)
+        return db is not None and db.conn.in_transaction
 
     def _check_process(self) -> None:
         if os.getpid() != self._process:
@@ -108,6 +132,8 @@ class Store(Reader):
     def write(self) -> Generator[Database]:
         """One transaction: committed and on disk after the block, undone if the block raises."""
         self._check_process()
+        if self._is_reading():
+            raise RuntimeError("within a snapshot nothing is written: leave it first")
         with self._write_lock, translated():
             conn = self._writer.conn
             conn.execute("BEGIN IMMEDIATE")
