@@ -56,6 +56,10 @@ def read_saved(path: Path) -> SavedSettings:
         with_saved(Settings(data=path.parent), saved.given)
     except (FileNotFoundError, NotADirectoryError):  # the folder itself is complained of later
         return SavedSettings()
+    except OSError as error:
+        raise ChatError(
+            f"{path} cannot be read ({error.strerror}): mend it, or remove it."
+        ) from error
     except ValueError as error:
         raise ChatError(f"{path} cannot be read ({error}): mend it, or remove it.") from error
     return saved

@@ -38,9 +38,7 @@ def back_up(database: Path, folder: Path, *, now: datetime | None = None) -> Pat
             os.fsync(file.fileno())
         part.replace(target)
     except OSError as error:
-        raise DataFolderError(
-            f"{folder} cannot be written ({error.strerror}): name another folder."
-        ) from error
+        raise DataFolderError(f"{folder} cannot be written ({error.strerror}).") from error
     finally:
         source.close()
         for left in (part, *(part.with_name(part.name + end) for end in _BESIDE)):

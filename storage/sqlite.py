@@ -9,6 +9,7 @@ Every connection reads its settings back after setting them, since SQLite ignore
 do, and a store with ``synchronous`` off loses answers without a word.
 """
 
+import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ from storage.errors import (
     InvariantError,
     NewerDatabaseError,
     UnfitSqliteError,
+    UnknownError,
 )
 from storage.migrations import SCHEMA_VERSION
 
@@ -84,7 +86,7 @@ def open_writer(path: Path) -> Database:
 
 def open_reader(path: Path) -> Database:
     """Open a connection that cannot write. Raises DataFolderError where there is no database."""
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises where a name is too long
         raise DataFolderError(f"There is no twofold database at {path}: start twofold there first.")
     with translated():
         # check_same_thread: so that another thread may close it.
@@ -100,8 +102,11 @@ def open_reader(path: Path) -> Database:
 
 def fetch(db: Database, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
     """Return all rows of a query, so that no read transaction outlives the call."""
-    with translated():
-        return db.conn.execute(sql, parameters).fetchall()
+    try:
+        with translated():
+            return db.conn.execute(sql, parameters).fetchall()
+    except OverflowError as error:  # more than SQLite's 64 bits: no row can have it
+        raise UnknownError("There is nothing here with so large a number: check it.") from error
 
 
 def check_sound(db: Database) -> None:
