@@ -8,6 +8,7 @@ from threading import Thread
 import pytest
 
 from learner.control import LearnerControl
+from learner.errors import LearnerError
 from learner.progress import LearnerState
 from learner.worker import LearnerProcess, Pace, run
 from storage.records import PolicyVersionId, PreferenceId, RoundReport, RoundStatus
@@ -86,6 +87,23 @@ def test_a_wish_waits_until_a_round_came_of_it(learner, tmp_path):
     until(lambda: len(counting.asked) > 4)
     assert counting.asked[:4] == [1, 1, None, None]
     assert said(tmp_path)["round"] == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is full")
+def test_what_a_full_disk_does_not_take_is_told(tmp_path):
+    control = LearnerControl(tmp_path)
+    (tmp_path / "learner.tmp").symlink_to("/dev/full")
+    with pytest.raises(LearnerError, match=r"No space left .* learning goes on as before"):
+        control.pause()
+    assert control.paused is None and list(tmp_path.iterdir()) == []
+    for act in (LearnerControl(tmp_path / "gone").ask_for_a_lesson, nowhere(tmp_path).resume):
+        with pytest.raises(LearnerError, match="cannot be written"):
+            act()
+
+
+def nowhere(folder: Path) -> LearnerControl:
+    (folder / "learner.paused").mkdir()
+    return LearnerControl(folder)
 
 
 class GivingUp:
