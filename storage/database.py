@@ -22,11 +22,15 @@ from typing import Self
 from filelock import FileLock, Timeout
 from sqlite_utils import Database
 
-from storage.errors import DataFolderError
+from storage.errors import BusyError, DataFolderError, DiskError
 from storage.migrations import migrations
-from storage.sqlite import check_sound, open_reader, open_writer, translated
+from storage.sqlite import BUSY_TIMEOUT_MS, check_sound, open_reader, open_writer, translated
 
 MIGRATION_TIMEOUT_S = 60.0
+FOLD_WAIT_MS = 250
+FOLD_AGAIN_S = 1.0
+"""The first pause before the log is folded in after all; each further one is twice as long."""
+FOLD_AT_LEAST_EVERY_S = 60.0
 
 
 class Reader:
@@ -113,6 +117,8 @@ class Store(Reader):
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
         super().__init__(path)
         self._clock = clock
+        self._later: threading.Timer | None = None
+        self._closed = False
         self._write_lock = threading.RLock()  # a nested write fails in SQLite, not in a deadlock
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -145,9 +151,12 @@ class Store(Reader):
                 raise
 
     def checkpoint(self) -> None:
-        """Fold the log into the file and empty it, so that what was erased is in neither."""
-        with self._write_lock, translated():
-            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Fold the log into the file and empty it, so that what was erased is in neither.
+
+        Where it cannot be done now, as while another program reads, it is tried again by itself
+        until it is done or the store closes.
+        """
+        self._fold(FOLD_AGAIN_S)
 
     def now_ms(self) -> int:
         """Return the time of the store's clock: Unix time in milliseconds."""
@@ -157,8 +166,36 @@ class Store(Reader):
         """Close readers, then the writer: the last one out folds the log into the file."""
         super().close()
         with self._write_lock, translated():
+            self._closed = True
+            if self._later is not None:
+                self._later.cancel()
             self._writer.execute("PRAGMA optimize")
             self._writer.close()
+
+    def _fold(self, again_s: float) -> None:
+        with self._write_lock:
+            if self._closed:
+                return
+            if self._later is not None:
+                self._later.cancel()
+                self._later = None
+            if not self._is_folded():
+                longer_s = min(2 * again_s, FOLD_AT_LEAST_EVERY_S)
+                self._later = threading.Timer(again_s, self._fold, [longer_s])
+                self._later.daemon = True
+                self._later.start()
+
+    def _is_folded(self) -> bool:
+        """Try it, without keeping those that want to write waiting for long."""
+        self._writer.execute(f"PRAGMA busy_timeout = {FOLD_WAIT_MS}")
+        try:
+            with translated():
+                [(busy, _, _)] = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except (BusyError, DiskError):
+            return False
+        finally:
+            self._writer.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        return not busy
 
     def _opened(self) -> Database:
         writer = open_writer(self.path)
