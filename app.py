@@ -25,6 +25,7 @@ from chat_app.cli import run, say
 from chat_app.config import ServiceConfig
 from chat_app.errors import ChatError
 from chat_app.language import speak
+from chat_app.port import check_port
 from chat_app.progress import no_learner, read_progress
 from chat_app.saved_settings import read_saved
 from chat_app.settings import Learning, ServeOptions, Settings
@@ -64,7 +65,7 @@ def serve(settings: Settings, options: ServeOptions) -> None:
     from chat_app.tabs import build_tabs
     from chat_app.ui_server import serve_ui
 
-    with _running(settings, demo=options.demo) as loop:
+    with _running(settings, demo=options.demo, port=options.port) as loop:
         folder, learner = loop.folder, loop.learner
 
         def ready(address: str) -> None:
@@ -113,9 +114,12 @@ def chat(settings: Settings, options: ServeOptions) -> None:
 
 
 @contextmanager
-def _running(settings: Settings, *, demo: bool, in_terminal: bool = False) -> Generator[_Running]:
+def _running(
+    settings: Settings, *, demo: bool, in_terminal: bool = False, port: int = 0
+) -> Generator[_Running]:
     """Everything behind the page, until the ``with`` block ends.
 
+    ``port`` will be the page's, and must be free.
     ``in_terminal``: the learner leaves the terminal, and its Ctrl+C, to the chat.
     """
     from chat_app.merged_model import sweep_downloads
@@ -129,6 +133,7 @@ def _running(settings: Settings, *, demo: bool, in_terminal: bool = False) -> Ge
             data = Path(stack.enter_context(TemporaryDirectory(prefix="twofold-demo-")))
         folder = DataFolder(data)
         claim = stack.enter_context(folder.claim())
+        check_port(port)  # a mistake is told before the model loads
         store = stack.enter_context(Store(folder.database))
         logs = Logs.over(store, folder.rounds)
         sweep(logs.policies)

@@ -93,7 +93,11 @@ class Api:
         if not self._is_on():
             raise ApiError("The API is off: switch it on under Settings.", status=403)
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not self._key.opens(given.strip()):
+        try:
+            opens = scheme.lower() == "bearer" and self._key.opens(given.strip())
+        except ChatError as error:
+            raise ApiError(str(error), status=500) from error
+        if not opens:
             raise ApiError(
                 "This is not the key: it stands under Settings.",
                 status=401,

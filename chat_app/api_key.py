@@ -4,33 +4,63 @@ read. Made when the API is first used; a new one makes the old one worthless."""
 import hmac
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
+from threading import RLock
+
+from chat_app.errors import ChatError
+from chat_app.language import tr
 
 PREFIX = "twofold-"
 
 
 class ApiKey:
+    """Raises ChatError where its file can neither be read nor written."""
+
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._lock = RLock()
 
     def read(self) -> str:
-        """The key, made now if there is none."""
-        try:
-            return self._path.read_text(encoding="ascii").strip()
-        except FileNotFoundError:
-            return self.renew()
+        """The key, made now if there is none; an empty file, as a crash may leave, is none."""
+        with self._lock:
+            return self._stored() or self.renew()
 
     def renew(self) -> str:
         """Make another key; the one before opens nothing any more."""
         key = PREFIX + secrets.token_urlsafe(32)
         temporary = self._path.with_suffix(".tmp")
-        temporary.unlink(missing_ok=True)
-        with os.fdopen(
-            os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w"
-        ) as file:
-            file.write(key)
-        temporary.replace(self._path)
+        with self._lock:
+            try:
+                temporary.unlink(missing_ok=True)
+                with os.fdopen(
+                    os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w"
+                ) as file:
+                    file.write(key)
+                    file.flush()
+                    os.fsync(file.fileno())  # or the name could stand for an empty file
+                temporary.replace(self._path)
+            except OSError as error:
+                with suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+                raise ChatError(
+                    tr(
+                        "{folder} cannot be written ({error}).",
+                        folder=self._path,
+                        error=error.strerror,
+                    )
+                ) from error
         return key
 
     def opens(self, given: str) -> bool:
-        return hmac.compare_digest(given.encode(), self.read().encode())
+        return bool(given) and hmac.compare_digest(given.encode(), self.read().encode())
+
+    def _stored(self) -> str:
+        try:
+            return self._path.read_text(encoding="ascii").strip()
+        except (FileNotFoundError, UnicodeDecodeError):
+            return ""
+        except OSError as error:
+            raise ChatError(
+                tr("{file} cannot be read ({error}).", file=self._path, error=error.strerror)
+            ) from error

@@ -198,7 +198,7 @@ def env(data: o.Data = None, model: o.Model = None, as_json: o.AsJson = False) -
 @versions.command("list")
 def list_versions(data: o.Data = None, as_json: o.AsJson = False) -> None:
     """List the versions, the live one marked."""
-    folder = DataFolder(data or DataFolder.default_root())
+    folder = DataFolder(data or DataFolder.default_root(), make=False)
     with Reader(folder.database) as reader:
         policies = PolicyReader(reader, folder.rounds)
         live, known, pruned = policies.current().id, policies.versions(), policies.pruned()
@@ -222,9 +222,11 @@ def list_versions(data: o.Data = None, as_json: o.AsJson = False) -> None:
 
 
 @versions.command("rollback")
-def roll_back(version: Annotated[int, typer.Argument(min=0)], data: o.Data = None) -> None:
+def roll_back(
+    version: Annotated[int, typer.Argument(min=0, max=o.MOST)], data: o.Data = None
+) -> None:
     """Let an earlier (or later) version speak from the next reply on; also while a chat runs."""
-    folder = DataFolder(data or DataFolder.default_root())
+    folder = DataFolder(data or DataFolder.default_root(), make=False)
     with Reader(folder.database) as reader:
         reader.read()  # a folder without a chat gets a sentence, not a new database
     with Store(folder.database) as store:
@@ -236,7 +238,7 @@ def roll_back(version: Annotated[int, typer.Argument(min=0)], data: o.Data = Non
 @database.command("path")
 def path_of_database(data: o.Data = None) -> None:
     """Print where the database is."""
-    typer.echo(DataFolder(data or DataFolder.default_root()).database)
+    typer.echo(DataFolder(data or DataFolder.default_root(), make=False).database)
 
 
 def say(line: str) -> None:

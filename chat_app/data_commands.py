@@ -1,9 +1,11 @@
 """``twofold export``, ``import`` and ``backup``: the Data tab without a page."""
 
 import json
+import secrets
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -75,7 +77,7 @@ def export(
     chosen = ExportOptions(format=format_, held_out=held_out, partial=partial, meta=meta)
     if format_ in BINARY and out is None:
         raise ChatError(f"The format {format_} cannot be printed: name a file with --out.")
-    folder = DataFolder(data or DataFolder.default_root())
+    folder = DataFolder(data or DataFolder.default_root(), make=False)
     with Reader(folder.database) as reader:
         if format_ in BESIDE_PICKS:
             rows = record_rows(reader, chosen)
@@ -83,6 +85,7 @@ def export(
             only = wanted(query.filter(), chosen)
             picks = iter(()) if only is None else PickReader(reader).answered(only)
             rows = export_rows(picks, chosen)
+        out = o.at_home(out)
         if out is None:
             for line in json_lines(rows):
                 sys.stdout.write(line)
@@ -130,8 +133,8 @@ def backup(
     data: o.Data = None,
 ) -> None:
     """Copy the database, check the copy, and print where it is; also while a chat runs."""
-    folder = DataFolder(data or DataFolder.default_root())
-    typer.echo(back_up(folder.database, to or folder.backups))
+    folder = DataFolder(data or DataFolder.default_root(), make=False)
+    typer.echo(back_up(folder.database, o.at_home(to) or folder.backups))
 
 
 class _Counted:
@@ -147,8 +150,10 @@ class _Counted:
 
 def _write(out: Path, options: ExportOptions, rows: Iterable[Row]) -> None:
     """Under a temporary name first, so that a file of this name is a whole one."""
-    part = out.with_name(f".{out.name}.part")
+    part = out.parent / f".twofold-{secrets.token_hex(4)}.part"
     try:
+        if out.is_dir():
+            raise ChatError(f"{out} is a folder: name a file in it with --out.")
         if options.format in BINARY:
             part.write_bytes(file_bytes(rows, options.format))
         else:
@@ -156,9 +161,12 @@ def _write(out: Path, options: ExportOptions, rows: Iterable[Row]) -> None:
                 file.writelines(json_lines(rows))
         part.replace(out)
     except OSError as error:
-        raise ChatError(f"{out} cannot be written ({error.strerror}).") from error
+        raise ChatError(
+            f"{out} cannot be written ({error.strerror}): name another file with --out."
+        ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # where it could not be made, it cannot be looked for either
+            part.unlink(missing_ok=True)
 
 
 def _service(

@@ -46,4 +46,6 @@ def _model(spec: str | None) -> str:
         model = resolve_model(spec)
     except LearnerError as error:
         return str(error)
+    except (OSError, RuntimeError) as error:
+        return f"cannot be looked at ({error})"
     return f"{model.name} in {model.path} (weights {model.sha256[:12]})"

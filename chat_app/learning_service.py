@@ -4,14 +4,16 @@ No Gradio, SQL or tensors; any thread may call it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
 from chat_app.errors import ChatError, sentences
 from chat_app.interval import wilson
-from chat_app.language import tr
+from chat_app.language import tr, tr_told
 from chat_app.views import RoundView
 from learner.control import LearnerControl
+from learner.errors import LearnerError
 from storage.duels import Duel, DuelReader, between
 from storage.policies import PolicyReader
 from storage.records import PolicyVersionId, RoundReport
@@ -141,17 +143,20 @@ class LearningService:
 
     def pause(self) -> None:
         """Let no further lesson start; one that runs is finished. Outlives a restart."""
-        self._learner().pause()
+        with _told():
+            self._learner().pause()
 
     def resume(self) -> None:
-        self._learner().resume()
+        with _told():
+            self._learner().resume()
         self._revive()
 
     def learn_now(self) -> None:
         """Have a lesson from whatever new choices there are."""
         if self.paused:
             raise ChatError(tr("Learning is paused: resume it first."))
-        self._learner().ask_for_a_lesson()
+        with _told():
+            self._learner().ask_for_a_lesson()
         self._revive()
 
     def _learner(self) -> LearnerControl:
@@ -160,6 +165,15 @@ class LearningService:
                 tr("Learning is off here: start twofold without --learn off or --demo.")
             )
         return self._control
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What cannot be noted for the learner is told to the person."""
+    try:
+        yield
+    except LearnerError as error:
+        raise ChatError(tr_told(str(error))) from error
 
 
 def round_view(report: RoundReport) -> RoundView:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage.records import Completion, FinishReason, Message, Role, Thumb
+from storage.text import storable_text
 
 MODEL = "twofold"
 """The name of whichever version is live."""
@@ -183,8 +184,9 @@ def _message(given: object, where: str, max_chars: int) -> Message:
 
 
 def _text(content: object, where: str) -> str:
+    """What JSON can hold and no encoding can, a lone surrogate, is replaced as on the page."""
     if isinstance(content, str):
-        return content
+        return storable_text(content)
     if not isinstance(content, list):
         raise ApiError(f"{where} must be text.", param=where)
     parts = []
@@ -194,7 +196,7 @@ def _text(content: object, where: str) -> str:
         if not isinstance(part.get("text"), str):
             raise ApiError(f"{where} has a part without a text.", param=where)
         parts.append(part["text"])
-    return "".join(parts)
+    return storable_text("".join(parts))
 
 
 def _stops(given: object) -> tuple[str, ...]:

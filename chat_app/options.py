@@ -21,12 +21,24 @@ from learner.update_config import UpdateRuleName
 from storage.records import Sampling
 
 _REPLIES = "How replies are written"
+MOST = 2**63 - 1
+"""The largest number that the database can hold."""
+
+
+def at_home(path: Path | None) -> Path | None:
+    """``~`` is the person's folder, also where no shell has said so, as in --data=~/chats."""
+    try:
+        return None if path is None else path.expanduser()
+    except RuntimeError as error:
+        raise typer.BadParameter(f"{path} names nobody's folder here.") from error
+
 
 Data = Annotated[
     Path | None,
     typer.Option(
         "--data",
         envvar="TWOFOLD_HOME",
+        callback=at_home,
         help="Folder for chats, picks and versions. Default: where this system keeps user data.",
         show_default=False,
     ),

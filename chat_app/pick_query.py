@@ -17,6 +17,8 @@ from storage.records import AskReason, Choice, PolicyVersionId
 Word = TypeVar("Word", Choice, AskReason)
 STATES = ("used", "left-out", "held-out")
 """Teaches; excluded, forgotten or taken back; only measures."""
+MAX_DIGITS = 18
+"""Of a number that the database can hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,7 @@ class PickQuery:
             held_out=held_out,
             counts={"used": True, "left-out": False}.get(self.state),
             since=_day(self.since) if self.since else None,
-            until=_day(self.until) + timedelta(days=1) if self.until else None,
+            until=_day_after(_day(self.until)) if self.until else None,
         )
 
 
@@ -88,9 +90,18 @@ def _one_of(kind: type[Word], value: str, name: str) -> Word:
 
 
 def _version(value: str) -> PolicyVersionId:
-    if not value.removeprefix("v").isdecimal():
+    digits = value.removeprefix("v")
+    if not digits.isdecimal() or len(digits) > MAX_DIGITS:
         raise ChatError(tr("{value} is no version: give its number.", value=value))
-    return PolicyVersionId(int(value.removeprefix("v")))
+    return PolicyVersionId(int(digits))
+
+
+def _day_after(day: datetime) -> datetime | None:
+    """None after the last day that there is: nothing is later."""
+    try:
+        return day + timedelta(days=1)
+    except OverflowError:
+        return None
 
 
 def _day(value: str) -> datetime:

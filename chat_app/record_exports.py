@@ -29,17 +29,21 @@ def _rows(reader: Reader, options: ExportOptions) -> Iterator[tuple[Row, Row]]:
     match options.format:
         case ExportFormat.RANKINGS | ExportFormat.RANKED_PAIRS:
             log = RankingReader(reader)
-            held_out = {one.id for one in log.held_out()}
-            some = log.rankings() + (log.held_out() if options.held_out else [])
-            said = log.meta_of(one.slate.id for one in some)
+            with reader.snapshot():
+                held = log.held_out()
+                some = log.rankings() + (held if options.held_out else [])
+                said = log.meta_of(one.slate.id for one in some)
+            held_out = {one.id for one in held}
             make = _whole if options.format is ExportFormat.RANKINGS else _pairs
             for one in sorted(some, key=lambda one: one.id):
                 meta = _ranking_meta(one, said.get(one.slate.id), held_out=one.id in held_out)
                 yield from make(one, meta)
         case ExportFormat.DIALOGUES:
             dialogues = DialogueReader(reader)
-            held = dialogues.held_out() if options.held_out else []
-            for one in sorted(chain(dialogues.demonstrations(), held), key=lambda d: d.id):
+            with reader.snapshot():
+                held = dialogues.held_out() if options.held_out else []
+                trains = dialogues.demonstrations()
+            for one in sorted(chain(trains, held), key=lambda d: d.id):
                 messages = [as_row(message) for message in one.messages]
                 yield {"messages": messages}, _dialogue_meta(one)
         case ExportFormat.THUMBS:

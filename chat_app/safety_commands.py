@@ -11,11 +11,13 @@ import typer
 from chat_app import options as o
 from learner.config import EngineConfig
 from learner.errors import LearnerError
+from learner.model_folder import ModelFolder
 from learner.model_source import resolve_model
+from storage.base_check import check_base
 from storage.database import Reader
 from storage.folder import DataFolder
 from storage.policies import PolicyReader
-from storage.records import BASE_VERSION, PolicyVersionId
+from storage.records import BASE_VERSION, PolicyVersion, PolicyVersionId
 
 Rows = Annotated[
     Path | None,
@@ -25,7 +27,8 @@ Rows = Annotated[
 
 def refusals(
     version: Annotated[
-        int | None, typer.Option(min=0, help="Which version; default: the one that speaks.")
+        int | None,
+        typer.Option(min=0, max=o.MOST, help="Which version; default: the one that speaks."),
     ] = None,
     data: o.Data = None,
     model: o.Model = None,
@@ -51,8 +54,8 @@ def refusals(
     from learner.safety.report import measure_refusals  # noqa: PLC0415
     from learner.safety.teaching import is_taught  # noqa: PLC0415
 
-    folder = DataFolder(data or DataFolder.default_root())
-    chosen = _version(folder, version)
+    base = resolve_model(model, progress=lambda _: None)
+    chosen = _version(data, version, base)
     extra = [
         (text, refuse, path.name)
         for path, refuse in ((harmful, True), (harmless, False))
@@ -61,7 +64,7 @@ def refusals(
             path, only_set or [], limit, lambda text: not (untaught and is_taught(text))
         )
     ]
-    engine = load_engine(resolve_model(model, progress=lambda _: None), EngineConfig())
+    engine = load_engine(base, EngineConfig())
     if chosen is not None:
         engine.load(chosen)
     report = measure_refusals(engine, extra, max_new_tokens=tokens)
@@ -94,7 +97,8 @@ def teach_refusals(
     harmless: Annotated[Path, typer.Option(help="The same of look-alikes that deserve an answer.")],
     out: Annotated[Path, typer.Option(help="Where the demonstrations go, for train sft.")],
     version: Annotated[
-        int | None, typer.Option(min=0, help="Who answers; default: the version that speaks.")
+        int | None,
+        typer.Option(min=0, max=o.MOST, help="Who answers; default: the version that speaks."),
     ] = None,
     data: o.Data = None,
     model: o.Model = None,
@@ -122,8 +126,9 @@ def teach_refusals(
             "Both files must have prompts of the sets named: refusals alone teach to refuse "
             "everything."
         )
-    chosen = _version(DataFolder(data or DataFolder.default_root()), version)
-    engine = load_engine(resolve_model(model, progress=lambda _: None), EngineConfig())
+    base = resolve_model(model, progress=lambda _: None)
+    chosen = _version(data, version, base)
+    engine = load_engine(base, EngineConfig())
     if chosen is not None:
         engine.load(chosen)
     found = demonstrations(engine, refused, answered, say=typer.echo)
@@ -135,12 +140,20 @@ def teach_refusals(
     typer.echo(f"{len(refused)} refusals, {len(found) - len(refused)} answers are in {out}.")
 
 
-def _version(folder: DataFolder, number: int | None):  # noqa: ANN202 - PolicyVersion or None
+def _version(data: Path | None, number: int | None, base: ModelFolder) -> PolicyVersion | None:
+    """The version that is measured; None is the base model in a folder without a chat.
+
+    Raises LearnerError, or StorageError for a folder that was made with another model.
+    """
+    folder = DataFolder(data or DataFolder.default_root(), make=False)
+    if data is not None and not folder.root.is_dir():
+        raise LearnerError(f"There is no data folder {data}: name another one with --data.")
     if not folder.database.is_file():
         if number:
             raise LearnerError(f"There is no version {number} in {folder.root}.")
         return None
     with Reader(folder.database) as reader:
+        check_base(reader, sha256=base.sha256, name=base.name)
         policies = PolicyReader(reader, folder.rounds)
         return policies.current() if number is None else policies.get(PolicyVersionId(number))
 

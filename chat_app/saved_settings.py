@@ -6,12 +6,14 @@ that run. A file that cannot be read is told and left as it is.
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from chat_app.errors import ChatError
+from chat_app.language import tr
 from chat_app.settings import Language, Learning, Settings
 from learner.config import AskMode
 
@@ -56,6 +58,10 @@ def read_saved(path: Path) -> SavedSettings:
         with_saved(Settings(data=path.parent), saved.given)
     except (FileNotFoundError, NotADirectoryError):  # the folder itself is complained of later
         return SavedSettings()
+    except OSError as error:
+        raise ChatError(
+            f"{path} cannot be read ({error.strerror}): mend it, or remove it."
+        ) from error
     except ValueError as error:
         raise ChatError(f"{path} cannot be read ({error}): mend it, or remove it.") from error
     return saved
@@ -68,9 +74,21 @@ def _saved(said: object) -> SavedSettings:
 
 
 def write_saved(path: Path, saved: SavedSettings) -> None:
+    """Raises ChatError, with the file as it was, where it cannot be written."""
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(saved.given, indent=1), encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(json.dumps(saved.given, indent=1), encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise ChatError(
+            tr(
+                "{path} cannot be written ({error}), so nothing was saved: see to the disk.",
+                path=path,
+                error=error.strerror,
+            )
+        ) from error
 
 
 def with_saved(settings: Settings, values: Mapping[str, Any]) -> Settings:

@@ -33,7 +33,8 @@ def train(
     data: o.Data = None,
     model: o.Model = None,
     parent: Annotated[
-        int | None, typer.Option("--from", min=0, help="Version to go on from, not the live one.")
+        int | None,
+        typer.Option("--from", min=0, max=o.MOST, help="Version to go on from, not the live one."),
     ] = None,
     fresh: Annotated[bool, typer.Option(help="Begin anew where it could go on.")] = False,
     show: Annotated[bool, typer.Option(help="Print the settings in full, and end.")] = False,
@@ -103,7 +104,7 @@ def train(
 
 def runs(data: o.Data = None, as_json: o.AsJson = False) -> None:
     """List the training phases of a data folder, and what came of them."""
-    folder = DataFolder(data or DataFolder.default_root())
+    folder = DataFolder(data or DataFolder.default_root(), make=False)
     with Reader(folder.database) as reader:
         phases = PhaseReader(reader)
         rows = [
@@ -141,7 +142,8 @@ def speedrun(
         Path, typer.Option(envvar="TWOFOLD_DATA", help="Folder of the shared preference data.")
     ] = Path("../shared/data"),
     data: Annotated[
-        Path, typer.Option(help="Folder of its own; the same command goes on in it.")
+        Path,
+        typer.Option(callback=o.at_home, help="Folder of its own; the same command goes on in it."),
     ] = Path("speedrun"),
     out: Annotated[Path, typer.Option(help="Folder for speedrun.md and speedrun.json.")] = Path(
         "docs"

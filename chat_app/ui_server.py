@@ -5,7 +5,6 @@ never a silent move to the next one.
 """
 
 import asyncio
-import errno
 import os
 import socket
 import tempfile
@@ -27,15 +26,14 @@ from fastapi import FastAPI
 
 from chat_app.api import Api
 from chat_app.downloads import add_downloads
-from chat_app.errors import ChatError
 from chat_app.guard import LocalGuard
 from chat_app.hang_up import HangUp
 from chat_app.importing import MAX_FILE_BYTES
+from chat_app.port import HOST, bound
 from chat_app.service import ChatService
 from chat_app.tabs import Tabs
 from chat_app.ui import ASSETS, THEME, build_ui
 
-HOST = "127.0.0.1"
 PORT = 7860
 SCRIPTS = ("page.js", "rank.js")
 """Functions without arguments, run in this order once a page has loaded."""
@@ -48,7 +46,7 @@ class PageServer:
     def __init__(
         self, service: ChatService, tabs: Tabs, *, candidates: int, port: int = PORT
     ) -> None:
-        self._socket = _bound(port)
+        self._socket = bound(port)
         self.address = f"http://{HOST}:{self._socket.getsockname()[1]}"
         ending = asyncio.Event()
         config = uvicorn.Config(
@@ -135,21 +133,3 @@ def serve_ui(
     ready(server.address)
     with suppress(KeyboardInterrupt):  # uvicorn ends in order, then hands the signal on
         server.run()
-
-
-def _bound(port: int) -> socket.socket:
-    """A listening socket: from here on a browser waits instead of being refused."""
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((HOST, port))
-        listening.listen(128)
-    except OSError as error:
-        listening.close()
-        if error.errno != errno.EADDRINUSE:
-            raise
-        raise ChatError(
-            f"Port {port} is taken, perhaps by another twofold that still runs. "
-            f"Close that one, or choose another port with --port."
-        ) from error
-    return listening

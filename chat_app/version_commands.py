@@ -20,7 +20,7 @@ def export(
         Path, typer.Option(help="New folder for the whole model: base and adapter in one.")
     ],
     version: Annotated[
-        int | None, typer.Option(min=1, help="Which version. Default: the live one.")
+        int | None, typer.Option(min=1, max=o.MOST, help="Which version. Default: the live one.")
     ] = None,
     dtype: Annotated[
         MergedDtype, typer.Option(help="Type of the weights; base is that of the base model.")
@@ -34,7 +34,7 @@ def export(
     """
     from chat_app.merged_model import write_merged  # noqa: PLC0415 - half a second
 
-    folder = DataFolder(data or DataFolder.default_root())
+    folder = DataFolder(data or DataFolder.default_root(), make=False)
     with Reader(folder.database) as reader:
         policies = PolicyReader(reader, folder.rounds)
         chosen = policies.current().id if version is None else PolicyVersionId(version)

@@ -2,10 +2,15 @@
 
 ``learner.paused`` holds the reason as long as no round may start. ``learner.now`` asks for one
 round from whatever picks there are; the learner takes it away once that round is left. A file is
-there or not, so there is nothing to lock and nothing to tear.
+there or not, so there is nothing to lock and nothing to tear. What cannot be noted, as on a full
+disk, raises LearnerError.
 """
 
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from learner.errors import LearnerError
 
 BY_HAND = "You paused learning."
 
@@ -27,15 +32,18 @@ class LearnerControl:
 
     def pause(self, reason: str = BY_HAND) -> None:
         temporary = self._paused.with_suffix(".tmp")
-        temporary.write_text(reason, encoding="utf-8")
-        temporary.replace(self._paused)
+        with _noted(temporary):
+            temporary.write_text(reason, encoding="utf-8")
+            temporary.replace(self._paused)
 
     def resume(self) -> None:
-        self._paused.unlink(missing_ok=True)
+        with _noted(self._paused):
+            self._paused.unlink(missing_ok=True)
 
     def ask_for_a_lesson(self) -> None:
         """Wish for one round as soon as there is a pick to learn from."""
-        self._now.touch()
+        with _noted(self._now):
+            self._now.touch()
 
     @property
     def wanted(self) -> bool:
@@ -45,3 +53,17 @@ class LearnerControl:
     def grant(self) -> None:
         """The wish was met."""
         self._now.unlink(missing_ok=True)
+
+
+@contextmanager
+def _noted(path: Path) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        if path.suffix == ".tmp":
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        raise LearnerError(
+            f"{path.parent} cannot be written ({error.strerror}), so learning goes on as before: "
+            "see to the disk."
+        ) from error

@@ -7,6 +7,7 @@ by example (few_shot.py). Knows files only; imports no torch.
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,8 +36,14 @@ def open_model(folder: Path, *, name: str, digests: Path) -> ModelFolder:
     ``digests`` is a small JSON file that remembers digests by path, size and time of change, so
     that only the first start reads half a gigabyte. Raises ModelError.
     """
-    weights = _checked_weights(folder, name)
-    return ModelFolder(path=folder, name=name, sha256=_remembered_digest(weights, digests))
+    try:
+        weights = _checked_weights(folder, name)
+        sha256 = _remembered_digest(weights, digests)
+    except OSError as error:
+        raise ModelError(
+            f"{name} cannot be read ({error.strerror}): see to the permissions of {folder}."
+        ) from error
+    return ModelFolder(path=folder, name=name, sha256=sha256)
 
 
 def _checked_weights(folder: Path, name: str) -> list[Path]:
@@ -56,24 +63,36 @@ def _checked_weights(folder: Path, name: str) -> list[Path]:
 
 def _read_json(path: Path, name: str) -> dict[str, object]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        said = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ModelError(f"{name} is damaged: {path.name} is not valid JSON.") from error
+    if not isinstance(said, dict):
+        raise ModelError(f"{name} is damaged: {path.name} is no JSON object.")
+    return said
 
 
 def _remembered_digest(weights: list[Path], digests: Path) -> str:
     state = [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in weights]
     key = str(weights[0].parent.resolve())
+    known = _read_digests(digests)
+    remembered = known.get(key)
+    if isinstance(remembered, dict) and remembered.get("state") == state:
+        return str(remembered.get("sha256"))
+    sha256 = _digest(weights)
+    with suppress(OSError):  # where nothing can be kept, the next start reads the weights again
+        digests.parent.mkdir(parents=True, exist_ok=True)
+        known |= {key: {"state": state, "sha256": sha256}}
+        digests.write_text(json.dumps(known, indent=1), encoding="utf-8")
+    return sha256
+
+
+def _read_digests(digests: Path) -> dict[str, object]:
+    """A memory, not a record: what cannot be read is begun afresh."""
     try:
         known = json.loads(digests.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):  # a memory, not a record: start afresh
-        known = {}
-    if key in known and known[key]["state"] == state:
-        return known[key]["sha256"]
-    known[key] = {"state": state, "sha256": _digest(weights)}
-    digests.parent.mkdir(parents=True, exist_ok=True)
-    digests.write_text(json.dumps(known, indent=1), encoding="utf-8")
-    return known[key]["sha256"]
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def _digest(weights: list[Path]) -> str:

@@ -1,10 +1,13 @@
 """A copy of the database that is checked before it is called a backup.
 
 SQLite's own backup copies a consistent state while the app writes on. The copy is made under a
-temporary name, checked, synced and renamed, so that a name without ``.part`` is a whole backup.
+temporary name of its own, checked, synced and renamed, so that a name without ``.part`` is a whole
+backup.
 """
 
 import os
+import secrets
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from sqlite_utils import Database
 from storage.errors import DataFolderError
 from storage.sqlite import check_sound, open_reader, sqlite3, translated
 
+_BESIDE = ("-journal", "-wal", "-shm")
 PAGES_AT_ONCE = 1_000
 """Between two portions the app may write."""
 
@@ -25,11 +29,10 @@ def back_up(database: Path, folder: Path, *, now: datetime | None = None) -> Pat
     """
     moment = now or datetime.now(UTC)
     target = folder / f"twofold-{moment:%Y%m%d-%H%M%S}.db"
-    part = target.with_suffix(".part")
+    part = folder / f"{target.stem}-{secrets.token_hex(4)}.part"
     source = open_reader(database)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part.unlink(missing_ok=True)
         _copy(source, part)
         with part.open("rb") as file:
             os.fsync(file.fileno())
@@ -38,7 +41,9 @@ def back_up(database: Path, folder: Path, *, now: datetime | None = None) -> Pat
         raise DataFolderError(f"{folder} cannot be written ({error.strerror}).") from error
     finally:
         source.close()
-        part.unlink(missing_ok=True)
+        for left in (part, *(part.with_name(part.name + end) for end in _BESIDE)):
+            with suppress(OSError):  # where it could not be made, it cannot be looked for either
+                left.unlink(missing_ok=True)
     return target
 
 

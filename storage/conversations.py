@@ -101,28 +101,30 @@ class ConversationReader:
 
     def path(self, conversation_id: ConversationId) -> "list[Turn]":
         """Return the turns now shown, from the root to the head; empty before the first."""
-        db = self._reader.read()
-        conversation_row(db, conversation_id)
-        found = fetch(
-            db,
-            f"""
-            WITH RECURSIVE path (turn_id) AS (
-              SELECT head_turn_id FROM conversations
-               WHERE conversation_id = ? AND head_turn_id IS NOT NULL
-              UNION ALL
-              SELECT parent_id FROM path JOIN turns USING (turn_id) WHERE parent_id IS NOT NULL)
-            {TURNS} WHERE turn_id IN path ORDER BY turn_id
-            """,  # noqa: S608 - a constant; a parent's id is smaller than its child's
-            [conversation_id],
-        )
-        return [turn_of(row) for row in found]
+        with self._reader.snapshot() as db:
+            conversation_row(db, conversation_id)
+            found = fetch(
+                db,
+                f"""
+                WITH RECURSIVE path (turn_id) AS (
+                  SELECT head_turn_id FROM conversations
+                   WHERE conversation_id = ? AND head_turn_id IS NOT NULL
+                  UNION ALL
+                  SELECT parent_id FROM path JOIN turns USING (turn_id) WHERE parent_id IS NOT NULL)
+                {TURNS} WHERE turn_id IN path ORDER BY turn_id
+                """,  # noqa: S608 - a constant; a parent's id is smaller than its child's
+                [conversation_id],
+            )
+            return [turn_of(row) for row in found]
 
     def all_turns(self, conversation_id: ConversationId) -> "list[Turn]":
         """Return every turn of every branch, oldest first."""
-        db = self._reader.read()
-        conversation_row(db, conversation_id)
-        found = fetch(db, f"{TURNS} WHERE conversation_id = ? ORDER BY turn_id", [conversation_id])
-        return [turn_of(row) for row in found]
+        with self._reader.snapshot() as db:
+            conversation_row(db, conversation_id)
+            found = fetch(
+                db, f"{TURNS} WHERE conversation_id = ? ORDER BY turn_id", [conversation_id]
+            )
+            return [turn_of(row) for row in found]
 
     def candidates(self, ids: Iterable[CandidateId]) -> dict[CandidateId, Candidate]:
         """Return these candidates by id; an unknown id is left out."""
@@ -130,20 +132,20 @@ class ConversationReader:
 
     def messages(self, turn_id: TurnId) -> tuple[Message, ...]:
         """Return what was said from the root to this turn, itself included."""
-        db = self._reader.read()
-        turn_in(db, turn_id)
-        return messages_to(db, [turn_id])[turn_id]
+        with self._reader.snapshot() as db:
+            turn_in(db, turn_id)
+            return messages_to(db, [turn_id])[turn_id]
 
     def siblings(self, turn_id: TurnId) -> "list[Turn]":
         """Return the turns that stand where this one stands, itself included, oldest first."""
-        db = self._reader.read()
-        turn = turn_in(db, turn_id)
-        found = fetch(
-            db,
-            f"{TURNS} WHERE conversation_id = ? AND parent_id IS ? ORDER BY turn_id",
-            [turn.conversation_id, turn.parent_id],
-        )
-        return [turn_of(row) for row in found]
+        with self._reader.snapshot() as db:
+            turn = turn_in(db, turn_id)
+            found = fetch(
+                db,
+                f"{TURNS} WHERE conversation_id = ? AND parent_id IS ? ORDER BY turn_id",
+                [turn.conversation_id, turn.parent_id],
+            )
+            return [turn_of(row) for row in found]
 
 
 class ConversationLog(ConversationReader):

@@ -5,8 +5,9 @@ writing connection, which the app holds, behind a lock; every transaction is ``B
 since one that reads before it writes fails at once, whatever the timeout, if somebody commits in
 between. Leaving ``write()`` means committed and on disk: only then may a person be told "saved".
 
-Each reading thread has its own connection. A connection does not survive a fork; processes are
-spawned.
+Each reading thread has its own connection; what takes several queries is read in a ``snapshot()``,
+or a deletion between two of them would leave half of what was there. A connection does not survive
+a fork; processes are spawned.
 """
 
 import os
@@ -21,11 +22,15 @@ from typing import Self
 from filelock import FileLock, Timeout
 from sqlite_utils import Database
 
-from storage.errors import DataFolderError
+from storage.errors import BusyError, DataFolderError, DiskError
 from storage.migrations import migrations
-from storage.sqlite import check_sound, open_reader, open_writer, translated
+from storage.sqlite import BUSY_TIMEOUT_MS, check_sound, open_reader, open_writer, translated
 
 MIGRATION_TIMEOUT_S = 60.0
+FOLD_WAIT_MS = 250
+FOLD_AGAIN_S = 1.0
+"""The first pause before the log is folded in after all; each further one is twice as long."""
+FOLD_AT_LEAST_EVERY_S = 60.0
 
 
 class Reader:
@@ -51,6 +56,24 @@ class Reader:
                 self._all[threading.current_thread()] = db
         return db
 
+    @contextmanager
+    def snapshot(self) -> Generator[Database]:
+        """This thread's connection, on which all queries of the block see one state.
+
+        That is the state when the first of them begins; a block within a block is part of it. Read,
+        and leave: until then the log cannot be folded in, and nothing may be written by the thread.
+        """
+        db = self.read()
+        if db.conn.in_transaction:
+            yield db
+            return
+        with translated():
+            db.conn.execute("BEGIN")
+        try:
+            yield db
+        finally:
+            db.rollback()  # nothing was written; does nothing where SQLite rolled back by itself
+
     def close(self) -> None:
         """Let go of every thread's connection, which closes those that nobody is reading from.
 
@@ -72,6 +95,11 @@ class Reader:
     ) -> None:
         self.close()
 
+    def _is_reading(self) -> bool:
+        """Whether this thread is within a snapshot."""
+        db: Database | None = getattr(self._own, "db", None)
+        return db is not None and db.conn.in_transaction
+
     def _check_process(self) -> None:
         if os.getpid() != self._process:
             raise RuntimeError(
@@ -90,6 +118,8 @@ class Store(Reader):
         super().__init__(path)
         self._clock = clock
         self._latest_ms = 0
+        self._later: threading.Timer | None = None
+        self._closed = False
         self._write_lock = threading.RLock()  # a nested write fails in SQLite, not in a deadlock
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -112,6 +142,8 @@ class Store(Reader):
     def write(self) -> Generator[Database]:
         """One transaction: committed and on disk after the block, undone if the block raises."""
         self._check_process()
+        if self._is_reading():
+            raise RuntimeError("within a snapshot nothing is written: leave it first")
         with self._write_lock, translated():
             conn = self._writer.conn
             conn.execute("BEGIN IMMEDIATE")
@@ -123,9 +155,12 @@ class Store(Reader):
                 raise
 
     def checkpoint(self) -> None:
-        """Fold the log into the file and empty it, so that what was erased is in neither."""
-        with self._write_lock, translated():
-            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Fold the log into the file and empty it, so that what was erased is in neither.
+
+        Where it cannot be done now, as while another program reads, it is tried again by itself
+        until it is done or the store closes.
+        """
+        self._fold(FOLD_AGAIN_S)
 
     def now_ms(self) -> int:
         """Return the time of the store's clock: Unix time in milliseconds.
@@ -142,8 +177,36 @@ class Store(Reader):
         """Close readers, then the writer: the last one out folds the log into the file."""
         super().close()
         with self._write_lock, translated():
+            self._closed = True
+            if self._later is not None:
+                self._later.cancel()
             self._writer.execute("PRAGMA optimize")
             self._writer.close()
+
+    def _fold(self, again_s: float) -> None:
+        with self._write_lock:
+            if self._closed:
+                return
+            if self._later is not None:
+                self._later.cancel()
+                self._later = None
+            if not self._is_folded():
+                longer_s = min(2 * again_s, FOLD_AT_LEAST_EVERY_S)
+                self._later = threading.Timer(again_s, self._fold, [longer_s])
+                self._later.daemon = True
+                self._later.start()
+
+    def _is_folded(self) -> bool:
+        """Try it, without keeping those that want to write waiting for long."""
+        self._writer.execute(f"PRAGMA busy_timeout = {FOLD_WAIT_MS}")
+        try:
+            with translated():
+                [(busy, _, _)] = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except (BusyError, DiskError):
+            return False
+        finally:
+            self._writer.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        return not busy
 
     def _opened(self) -> Database:
         writer = open_writer(self.path)

@@ -74,35 +74,36 @@ class DemonstrationReader:
 
         Dialogues of which a person wrote both sides are elsewhere (storage/dialogues.py).
         """
-        db = self._reader.read()
-        found = fetch(
-            db,
-            """
-            SELECT c.prompt_turn_id, body, v.key, v.held_out FROM candidates c
-              JOIN texts USING (text_id)
-              JOIN turns t ON t.turn_id = c.prompt_turn_id
-              JOIN conversations v USING (conversation_id)
-              JOIN users u USING (user_id)
-             WHERE c.author = 'person' AND body IS NOT NULL AND v.learn = 1
-               AND v.purpose = 'chat' AND v.imported = 0 AND u.status = 'active'
-               AND NOT EXISTS (
-                 SELECT 1 FROM comparisons x LEFT JOIN newest n USING (comparison_id)
-                  WHERE c.candidate_id IN (x.first_id, x.second_id)
-                    AND (n.choice = 'withdrawn' AND c.candidate_id = max(x.first_id, x.second_id)
-                         OR x.comparison_id IN (SELECT comparison_id FROM forgotten)))
-             ORDER BY c.candidate_id
-            """,
-        )
-        prompts = messages_to(db, {row["prompt_turn_id"] for row in found})
-        return [
-            WrittenReply(
-                prompt=prompts[TurnId(row["prompt_turn_id"])],
-                text=row["body"],
-                key=row["key"],
-                held_out=bool(row["held_out"]),
+        with self._reader.snapshot() as db:
+            found = fetch(
+                db,
+                """
+                SELECT c.prompt_turn_id, body, v.key, v.held_out FROM candidates c
+                  JOIN texts USING (text_id)
+                  JOIN turns t ON t.turn_id = c.prompt_turn_id
+                  JOIN conversations v USING (conversation_id)
+                  JOIN users u USING (user_id)
+                 WHERE c.author = 'person' AND body IS NOT NULL AND v.learn = 1
+                   AND v.purpose = 'chat' AND v.imported = 0 AND u.status = 'active'
+                   AND NOT EXISTS (
+                     SELECT 1 FROM comparisons x LEFT JOIN newest n USING (comparison_id)
+                      WHERE c.candidate_id IN (x.first_id, x.second_id)
+                        AND (n.choice = 'withdrawn'
+                             AND c.candidate_id = max(x.first_id, x.second_id)
+                             OR x.comparison_id IN (SELECT comparison_id FROM forgotten)))
+                 ORDER BY c.candidate_id
+                """,
             )
-            for row in found
-        ]
+            prompts = messages_to(db, {row["prompt_turn_id"] for row in found})
+            return [
+                WrittenReply(
+                    prompt=prompts[TurnId(row["prompt_turn_id"])],
+                    text=row["body"],
+                    key=row["key"],
+                    held_out=bool(row["held_out"]),
+                )
+                for row in found
+            ]
 
 
 class DemonstrationLog:
@@ -208,27 +209,27 @@ class DemonstrationLog:
 
     def unread(self) -> list[Unread]:
         """Return the replies that the model has not read, oldest first."""
-        db = self._store.read()
-        found = fetch(
-            db,
-            """
-            SELECT candidate_id, prompt_turn_id, body, version FROM candidates
-              JOIN texts USING (text_id)
-             WHERE author = 'person' AND body IS NOT NULL
-               AND candidate_id NOT IN (SELECT candidate_id FROM candidate_cache)
-             ORDER BY candidate_id
-            """,
-        )
-        prompts = messages_to(db, {row["prompt_turn_id"] for row in found})
-        return [
-            Unread(
-                id=CandidateId(row["candidate_id"]),
-                prompt=prompts[TurnId(row["prompt_turn_id"])],
-                text=row["body"],
-                version=PolicyVersionId(row["version"]),
+        with self._store.snapshot() as db:
+            found = fetch(
+                db,
+                """
+                SELECT candidate_id, prompt_turn_id, body, version FROM candidates
+                  JOIN texts USING (text_id)
+                 WHERE author = 'person' AND body IS NOT NULL
+                   AND candidate_id NOT IN (SELECT candidate_id FROM candidate_cache)
+                 ORDER BY candidate_id
+                """,
             )
-            for row in found
-        ]
+            prompts = messages_to(db, {row["prompt_turn_id"] for row in found})
+            return [
+                Unread(
+                    id=CandidateId(row["candidate_id"]),
+                    prompt=prompts[TurnId(row["prompt_turn_id"])],
+                    text=row["body"],
+                    version=PolicyVersionId(row["version"]),
+                )
+                for row in found
+            ]
 
     def read(self, candidate_id: CandidateId, completion: Completion) -> None:
         """Keep what the model made of a text; from now on its pairs count. Idempotent."""

@@ -92,32 +92,32 @@ class DialogueReader:
         return DemonstrationCounts(**dict(row))
 
     def _read(self, which: str, values: dict[str, object] | None = None) -> list[Demonstration]:
-        db = self._reader.read()
-        found = fetch(
-            db,
-            f"""
-            SELECT d.*, v.key, v.imported, m.meta_json FROM live_demonstrations d
-              JOIN conversations v USING (conversation_id)
-              LEFT JOIN imported_dialogues m
-                ON m.conversation_id = d.conversation_id AND d.supersedes IS NULL
-             {which}
-            """,  # noqa: S608 - a constant
-            values or {},
-        )
-        messages = messages_to(db, {row["turn_id"] for row in found})
-        return [
-            Demonstration(
-                id=DemonstrationId(row["demonstration_id"]),
-                conversation_id=ConversationId(row["conversation_id"]),
-                key=row["key"],
-                messages=messages[TurnId(row["turn_id"])],
-                imported=bool(row["imported"]),
-                meta_json=row["meta_json"],
-                held_out=bool(row["held_out"]),
-                finished_at=moment(row["created_ms"]),
+        with self._reader.snapshot() as db:
+            found = fetch(
+                db,
+                f"""
+                SELECT d.*, v.key, v.imported, m.meta_json FROM live_demonstrations d
+                  JOIN conversations v USING (conversation_id)
+                  LEFT JOIN imported_dialogues m
+                    ON m.conversation_id = d.conversation_id AND d.supersedes IS NULL
+                 {which}
+                """,  # noqa: S608 - a constant
+                values or {},
             )
-            for row in found
-        ]
+            messages = messages_to(db, {row["turn_id"] for row in found})
+            return [
+                Demonstration(
+                    id=DemonstrationId(row["demonstration_id"]),
+                    conversation_id=ConversationId(row["conversation_id"]),
+                    key=row["key"],
+                    messages=messages[TurnId(row["turn_id"])],
+                    imported=bool(row["imported"]),
+                    meta_json=row["meta_json"],
+                    held_out=bool(row["held_out"]),
+                    finished_at=moment(row["created_ms"]),
+                )
+                for row in found
+            ]
 
 
 class DialogueLog(DialogueReader):

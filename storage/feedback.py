@@ -87,38 +87,40 @@ class FeedbackReader:
 
     def next_picks(self, attempted: PreferenceId, limit: int) -> list[Preference]:
         """Return those of ``unlearned()`` that a round of at most ``limit`` takes, by id."""
-        return next_picks.next_picks(self._reader.read(), attempted, limit)
+        with self._reader.snapshot() as db:
+            return next_picks.next_picks(db, attempted, limit)
 
     def open_question(self, conversation_id: ConversationId) -> Comparison | None:
         """Return the newest unanswered comparison about the message at the head, if any."""
-        db = self._reader.read()
-        found = fetch(
-            db,
-            """
-            SELECT c.comparison_id
-              FROM conversations v
-              JOIN candidates a ON a.prompt_turn_id = v.head_turn_id
-              JOIN comparisons c ON c.first_id = a.candidate_id
-             WHERE v.conversation_id = ?
-               AND NOT EXISTS (SELECT 1 FROM preferences p WHERE p.comparison_id = c.comparison_id)
-             ORDER BY c.comparison_id DESC LIMIT 1
-            """,
-            [conversation_id],
-        )
-        ids = [ComparisonId(row["comparison_id"]) for row in found]
-        return comparisons_by_id(db, ids)[ids[0]] if ids else None
+        with self._reader.snapshot() as db:
+            found = fetch(
+                db,
+                """
+                SELECT c.comparison_id
+                  FROM conversations v
+                  JOIN candidates a ON a.prompt_turn_id = v.head_turn_id
+                  JOIN comparisons c ON c.first_id = a.candidate_id
+                 WHERE v.conversation_id = ?
+                   AND NOT EXISTS (SELECT 1 FROM preferences p
+                                    WHERE p.comparison_id = c.comparison_id)
+                 ORDER BY c.comparison_id DESC LIMIT 1
+                """,
+                [conversation_id],
+            )
+            ids = [ComparisonId(row["comparison_id"]) for row in found]
+            return comparisons_by_id(db, ids)[ids[0]] if ids else None
 
     def comparison(self, token: str) -> Comparison:
         """Return what was asked. Raises UnknownComparisonError."""
-        db = self._reader.read()
-        id_ = ComparisonId(question_of(db, token)["comparison_id"])
-        return comparisons_by_id(db, [id_])[id_]
+        with self._reader.snapshot() as db:
+            id_ = ComparisonId(question_of(db, token)["comparison_id"])
+            return comparisons_by_id(db, [id_])[id_]
 
     def answer_of(self, comparison_id: ComparisonId) -> Preference | None:
         """Return the newest answer, WITHDRAWN included; None if there was never one."""
-        db = self._reader.read()
-        newest = newest_answer(db, comparison_id)
-        return preferences_of(db, [newest])[0] if newest else None
+        with self._reader.snapshot() as db:
+            newest = newest_answer(db, comparison_id)
+            return preferences_of(db, [newest])[0] if newest else None
 
     def pools(self, *, limit: int, with_held_out: bool = False) -> list[CandidatePool]:
         """Return the newest ``limit`` messages with two or more finished, featured candidates.
@@ -126,36 +128,36 @@ class FeedbackReader:
         Conversations that must not teach are left out, and held-out ones unless they are asked for.
         Newest message first.
         """
-        db = self._reader.read()
-        found = fetch(
-            db,
-            """
-            SELECT c.prompt_turn_id, group_concat(c.candidate_id) AS candidate_ids
-              FROM candidates c
-              JOIN candidate_cache USING (candidate_id)
-              JOIN turns t ON t.turn_id = c.prompt_turn_id
-              JOIN conversations USING (conversation_id)
-             WHERE finish IN ('stop', 'length') AND feature IS NOT NULL
-               AND learn = 1 AND held_out <= ?
-             GROUP BY c.prompt_turn_id HAVING count(*) >= 2
-             ORDER BY c.prompt_turn_id DESC LIMIT ?
-            """,
-            [with_held_out, limit],
-        )
-        ids = {
-            TurnId(row["prompt_turn_id"]): sorted(map(int, row["candidate_ids"].split(",")))
-            for row in found
-        }
-        prompts = messages_to(db, ids)
-        candidates = candidates_by_id(db, (one for pool in ids.values() for one in pool))
-        return [
-            CandidatePool(
-                prompt_turn_id=turn_id,
-                prompt=prompts[turn_id],
-                candidates=tuple(candidates[CandidateId(one)] for one in pool),
+        with self._reader.snapshot() as db:
+            found = fetch(
+                db,
+                """
+                SELECT c.prompt_turn_id, group_concat(c.candidate_id) AS candidate_ids
+                  FROM candidates c
+                  JOIN candidate_cache USING (candidate_id)
+                  JOIN turns t ON t.turn_id = c.prompt_turn_id
+                  JOIN conversations USING (conversation_id)
+                 WHERE finish IN ('stop', 'length') AND feature IS NOT NULL
+                   AND learn = 1 AND held_out <= ?
+                 GROUP BY c.prompt_turn_id HAVING count(*) >= 2
+                 ORDER BY c.prompt_turn_id DESC LIMIT ?
+                """,
+                [with_held_out, limit],
             )
-            for turn_id, pool in ids.items()
-        ]
+            ids = {
+                TurnId(row["prompt_turn_id"]): sorted(map(int, row["candidate_ids"].split(",")))
+                for row in found
+            }
+            prompts = messages_to(db, ids)
+            candidates = candidates_by_id(db, (one for pool in ids.values() for one in pool))
+            return [
+                CandidatePool(
+                    prompt_turn_id=turn_id,
+                    prompt=prompts[turn_id],
+                    candidates=tuple(candidates[CandidateId(one)] for one in pool),
+                )
+                for turn_id, pool in ids.items()
+            ]
 
     def counts(self) -> FeedbackCounts:
         [row] = fetch(
@@ -177,8 +179,8 @@ class FeedbackReader:
         return FeedbackCounts(**dict(row))
 
     def _preferences(self, sql: str) -> list[Preference]:
-        db = self._reader.read()
-        return preferences_of(db, fetch(db, sql))
+        with self._reader.snapshot() as db:
+            return preferences_of(db, fetch(db, sql))
 
 
 class FeedbackLog(FeedbackReader):
@@ -251,7 +253,8 @@ class FeedbackLog(FeedbackReader):
 
     def verify_chain(self) -> None:
         """Raise BrokenChainError, naming the first answer or text that was edited."""
-        chain.verify(self._store.read())
+        with self._store.snapshot() as db:
+            chain.verify(db)
 
     def _set_flag(self, token: str, flag: str, user_id: UserId) -> None:
         with self._store.write() as db:

@@ -15,11 +15,12 @@ server.lock      held by the one running server
 server.json      who that is, for the message to a second one
 """
 
+import errno
 import json
 import os
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
@@ -37,14 +38,24 @@ class Claim:
         self._note = note
 
     def note_port(self, port: int | None) -> None:
-        """Leave word where this server listens, for the message to a second one."""
-        self._note.write_text(json.dumps({"pid": os.getpid(), "port": port}), encoding="utf-8")
+        """Leave word where this server listens, for the message to a second one.
+
+        Raises DataFolderError where it cannot be written, as on a full disk.
+        """
+        word = json.dumps({"pid": os.getpid(), "port": port})
+        try:
+            self._note.write_text(word, encoding="utf-8")
+        except OSError as error:
+            raise _unwritable(self._note.parent, error) from error
 
 
 class DataFolder:
-    """Makes ``root``, readable by its owner only. Raises DataFolderError if it is unwritable."""
+    """Makes ``root``, readable by its owner only. Raises DataFolderError if it is unwritable.
 
-    def __init__(self, root: Path) -> None:
+    With ``make`` off it only names what is in it, for those who read.
+    """
+
+    def __init__(self, root: Path, *, make: bool = True) -> None:
         self.root = root
         self.database = root / "twofold.db"
         self.rounds = root / "rounds"
@@ -55,22 +66,25 @@ class DataFolder:
         self.phases = root / "phases"
         self.models = root / "models"
         self.api_key = root / "api-key"
+        if not make:
+            return
         try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.rounds.mkdir(exist_ok=True)
             with tempfile.TemporaryFile(dir=root):
                 pass  # the only honest test: permissions lie for root and on network mounts
         except OSError as error:
-            raise DataFolderError(
-                f"The data folder {root} cannot be written ({error.strerror}): "
-                "choose another one with TWOFOLD_HOME."
-            ) from error
+            raise _unwritable(root, error) from error
 
     @staticmethod
     def default_root() -> Path:
         """Return TWOFOLD_HOME, or the place where this system keeps a person's data."""
         home = os.environ.get("TWOFOLD_HOME")
-        return Path(home) if home else platformdirs.user_data_path("twofold", appauthor=False)
+        return (
+            Path(home).expanduser()
+            if home
+            else platformdirs.user_data_path("twofold", appauthor=False)
+        )
 
     @contextmanager
     def claim(self) -> Generator[Claim]:
@@ -84,24 +98,31 @@ class DataFolder:
                 f"Another twofold{_described(note)} is using {self.root}: "
                 "close it, or choose another folder with TWOFOLD_HOME."
             ) from error
+        except OSError as error:
+            raise _unwritable(self.root, error) from error
         try:
             claim = Claim(note)
             claim.note_port(None)
             yield claim
         finally:
-            note.unlink(missing_ok=True)
+            with suppress(OSError):  # it is only for a message
+                note.unlink(missing_ok=True)
             lock.release()
+
+
+def _unwritable(root: Path, error: OSError) -> DataFolderError:
+    mend = "free some space" if error.errno == errno.ENOSPC else "see to its permissions"
+    return DataFolderError(
+        f"The data folder {root} cannot be written ({error.strerror}): {mend}, or choose another "
+        "one with TWOFOLD_HOME."
+    )
 
 
 def _described(note: Path) -> str:
     """Return " (process 12, port 34)", as far as the holder has noted it yet."""
     try:
         holder = json.loads(note.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        process, port = holder["pid"], holder["port"]
+    except (OSError, ValueError, TypeError, KeyError):
         return ""
-    port = holder["port"]
-    return (
-        f" (process {holder['pid']})"
-        if port is None
-        else f" (process {holder['pid']}, port {port})"
-    )
+    return f" (process {process})" if port is None else f" (process {process}, port {port})"

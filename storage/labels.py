@@ -27,35 +27,35 @@ class LabelReader:
 
     def every(self) -> list[LabelledReply]:
         """Return every reply with a label, of all chats that are learned from, oldest first."""
-        db = self._reader.read()
-        found = fetch(
-            db,
-            """
-            SELECT r.candidate_id, r.labels_json, r.source, r.created_ms, c.prompt_turn_id,
-                   v.held_out
-              FROM (SELECT candidate_id, labels_json, source, created_ms,
-                           max(label_id) AS label_id
-                      FROM reply_labels GROUP BY candidate_id) r
-              JOIN candidates c USING (candidate_id)
-              JOIN turns t ON t.turn_id = c.prompt_turn_id
-              JOIN conversations v USING (conversation_id)
-             WHERE r.labels_json <> '[]' AND v.erased_ms IS NULL AND v.learn = 1
-             ORDER BY r.label_id
-            """,  # SQLite takes the other columns from the row with the maximum
-        )
-        candidates = candidates_by_id(db, (row["candidate_id"] for row in found))
-        prompts = messages_to(db, {row["prompt_turn_id"] for row in found})
-        return [
-            LabelledReply(
-                prompt=prompts[TurnId(row["prompt_turn_id"])],
-                completion=candidates[CandidateId(row["candidate_id"])].completion,
-                labels=_read(row["labels_json"]),
-                source=LabelSource(row["source"]),
-                labelled_at=moment(row["created_ms"]),
-                held_out=bool(row["held_out"]),
+        with self._reader.snapshot() as db:
+            found = fetch(
+                db,
+                """
+                SELECT r.candidate_id, r.labels_json, r.source, r.created_ms, c.prompt_turn_id,
+                       v.held_out
+                  FROM (SELECT candidate_id, labels_json, source, created_ms,
+                               max(label_id) AS label_id
+                          FROM reply_labels GROUP BY candidate_id) r
+                  JOIN candidates c USING (candidate_id)
+                  JOIN turns t ON t.turn_id = c.prompt_turn_id
+                  JOIN conversations v USING (conversation_id)
+                 WHERE r.labels_json <> '[]' AND v.erased_ms IS NULL AND v.learn = 1
+                 ORDER BY r.label_id
+                """,  # SQLite takes the other columns from the row with the maximum
             )
-            for row in found
-        ]
+            candidates = candidates_by_id(db, (row["candidate_id"] for row in found))
+            prompts = messages_to(db, {row["prompt_turn_id"] for row in found})
+            return [
+                LabelledReply(
+                    prompt=prompts[TurnId(row["prompt_turn_id"])],
+                    completion=candidates[CandidateId(row["candidate_id"])].completion,
+                    labels=_read(row["labels_json"]),
+                    source=LabelSource(row["source"]),
+                    labelled_at=moment(row["created_ms"]),
+                    held_out=bool(row["held_out"]),
+                )
+                for row in found
+            ]
 
 
 class LabelLog(LabelReader):

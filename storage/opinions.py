@@ -56,33 +56,33 @@ class OpinionReader:
         return self._rated("v.learn = 1")
 
     def _rated(self, which: str) -> list[RatedReply]:
-        db = self._reader.read()
-        found = fetch(
-            db,
-            f"""
-            SELECT r.thumb, r.created_ms, t.candidate_id, c.prompt_turn_id, v.held_out
-              FROM (SELECT turn_id, thumb, created_ms, max(rating_id) AS rating_id
-                      FROM ratings GROUP BY turn_id) r
-              JOIN turns t USING (turn_id)
-              JOIN conversations v USING (conversation_id)
-              JOIN candidates c USING (candidate_id)
-              LEFT JOIN candidate_cache k USING (candidate_id)
-             WHERE r.thumb <> 'none' AND v.erased_ms IS NULL AND {which}
-             ORDER BY r.rating_id
-            """,  # noqa: S608 - SQLite takes the other columns from the row with the maximum
-        )
-        candidates = candidates_by_id(db, (row["candidate_id"] for row in found))
-        prompts = messages_to(db, {row["prompt_turn_id"] for row in found})
-        return [
-            RatedReply(
-                prompt=prompts[TurnId(row["prompt_turn_id"])],
-                completion=candidates[CandidateId(row["candidate_id"])].completion,
-                thumb=Thumb(row["thumb"]),
-                rated_at=moment(row["created_ms"]),
-                held_out=bool(row["held_out"]),
+        with self._reader.snapshot() as db:
+            found = fetch(
+                db,
+                f"""
+                SELECT r.thumb, r.created_ms, t.candidate_id, c.prompt_turn_id, v.held_out
+                  FROM (SELECT turn_id, thumb, created_ms, max(rating_id) AS rating_id
+                          FROM ratings GROUP BY turn_id) r
+                  JOIN turns t USING (turn_id)
+                  JOIN conversations v USING (conversation_id)
+                  JOIN candidates c USING (candidate_id)
+                  LEFT JOIN candidate_cache k USING (candidate_id)
+                 WHERE r.thumb <> 'none' AND v.erased_ms IS NULL AND {which}
+                 ORDER BY r.rating_id
+                """,  # noqa: S608 - SQLite takes the other columns from the row with the maximum
             )
-            for row in found
-        ]
+            candidates = candidates_by_id(db, (row["candidate_id"] for row in found))
+            prompts = messages_to(db, {row["prompt_turn_id"] for row in found})
+            return [
+                RatedReply(
+                    prompt=prompts[TurnId(row["prompt_turn_id"])],
+                    completion=candidates[CandidateId(row["candidate_id"])].completion,
+                    thumb=Thumb(row["thumb"]),
+                    rated_at=moment(row["created_ms"]),
+                    held_out=bool(row["held_out"]),
+                )
+                for row in found
+            ]
 
     def note(self, preference_id: PreferenceId) -> Note:
         """Return what was added to an answer, an empty note if nothing was."""

@@ -122,8 +122,9 @@ class PickReader:
             f"SELECT l.comparison_id FROM {tables} WHERE {' AND '.join(where)} "  # noqa: S608
             f"ORDER BY {_key(only)} DESC LIMIT :limit"
         )
-        ids = fetch(self._reader.read(), sql, values | {"limit": limit})
-        return self._rows([row["comparison_id"] for row in ids])
+        with self._reader.snapshot() as db:
+            ids = fetch(db, sql, values | {"limit": limit})
+            return self._rows([row["comparison_id"] for row in ids])
 
     def count(self, only: PickFilter) -> int:
         tables, where, values = _conditions(only)
@@ -131,7 +132,10 @@ class PickReader:
         return fetch(self._reader.read(), sql, values)[0]["n"]
 
     def answered(self, only: PickFilter, *, chunk: int = 200) -> Iterator[PickDetail]:
-        """Yield every pick of the filter in full, oldest first, a chunk in memory at a time."""
+        """Yield every pick of the filter in full, oldest first, a chunk in memory at a time.
+
+        A chunk is of one state: what is deleted meanwhile is whole in it or not there.
+        """
         tables, where, values = _conditions(only)
         sql = (
             f"SELECT l.comparison_id FROM {tables} WHERE {' AND '.join(where)} "  # noqa: S608
@@ -139,16 +143,19 @@ class PickReader:
         )
         after = 0
         while True:
-            found = fetch(self._reader.read(), sql, values | {"after": after, "limit": chunk})
-            ids = [row["comparison_id"] for row in found]
+            with self._reader.snapshot() as db:
+                found = fetch(db, sql, values | {"after": after, "limit": chunk})
+                ids = [row["comparison_id"] for row in found]
+                details = self._details(ids)
             if not ids:
                 return
-            yield from self._details(ids)
+            yield from details
             after = ids[-1]
 
     def detail(self, comparison_id: ComparisonId) -> PickDetail:
         """Return all there is about a question. Raises UnknownComparisonError."""
-        found = self._details([comparison_id])
+        with self._reader.snapshot():
+            found = self._details([comparison_id])
         if not found:
             raise UnknownComparisonError("This choice is not here (any more): reload the list.")
         return found[0]
@@ -197,7 +204,10 @@ class PickReader:
         return [_row(row) for row in found]
 
     def _details(self, ids: list[int]) -> list[PickDetail]:
-        """Return these questions in full, oldest first; unanswered ones are left out."""
+        """Return these questions in full, oldest first; unanswered ones are left out.
+
+        The caller holds a snapshot.
+        """
         db = self._reader.read()
         rows = {row.id: row for row in self._rows(ids)}
         comparisons = comparisons_by_id(db, rows)

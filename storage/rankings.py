@@ -71,50 +71,50 @@ class RankingReader:
 
     def slate(self, token: str) -> Slate:
         """Return what was put before a person. Raises UnknownSlateError."""
-        db = self._reader.read()
-        id_ = SlateId(asked_slate(db, token)["slate_id"])
-        return slates_by_id(db, [id_])[id_]
+        with self._reader.snapshot() as db:
+            id_ = SlateId(asked_slate(db, token)["slate_id"])
+            return slates_by_id(db, [id_])[id_]
 
     def answer_of(self, slate_id: SlateId) -> Ranking | None:
         """Return the newest ranking, whatever its state; None if there was never one."""
-        db = self._reader.read()
-        newest = newest_ranking(db, slate_id)
-        return rankings_of(db, [newest])[0] if newest else None
+        with self._reader.snapshot() as db:
+            newest = newest_ranking(db, slate_id)
+            return rankings_of(db, [newest])[0] if newest else None
 
     def known_answers(self, prompt_turn_id: TurnId) -> list[Candidate]:
         """Return the whole replies to a message that there are, those a person saw first."""
-        db = self._reader.read()
-        found = fetch(
-            db,
-            """
-            SELECT c.candidate_id FROM candidates c JOIN texts USING (text_id)
-             WHERE c.prompt_turn_id = ? AND body IS NOT NULL AND finish IN ('stop', 'length')
-             ORDER BY EXISTS (SELECT 1 FROM turns t WHERE t.candidate_id = c.candidate_id) DESC,
-                      c.candidate_id
-            """,
-            [prompt_turn_id],
-        )
-        ids = [CandidateId(row["candidate_id"]) for row in found]
-        known = candidates_by_id(db, ids)
-        return [known[id_] for id_ in ids]
+        with self._reader.snapshot() as db:
+            found = fetch(
+                db,
+                """
+                SELECT c.candidate_id FROM candidates c JOIN texts USING (text_id)
+                 WHERE c.prompt_turn_id = ? AND body IS NOT NULL AND finish IN ('stop', 'length')
+                 ORDER BY EXISTS (SELECT 1 FROM turns t WHERE t.candidate_id = c.candidate_id) DESC,
+                          c.candidate_id
+                """,
+                [prompt_turn_id],
+            )
+            ids = [CandidateId(row["candidate_id"]) for row in found]
+            known = candidates_by_id(db, ids)
+            return [known[id_] for id_ in ids]
 
     def open_slate(self, *, user_id: UserId = LOCAL_USER) -> Slate | None:
         """Return the newest slate that a person was shown and never answered, if any."""
-        db = self._reader.read()
-        found = fetch(
-            db,
-            """
-            SELECT s.slate_id FROM slates s
-              JOIN turns t ON t.turn_id = s.prompt_turn_id JOIN conversations v
-             USING (conversation_id)
-             WHERE s.user_id = ? AND v.erased_ms IS NULL
-               AND NOT EXISTS (SELECT 1 FROM rankings r WHERE r.slate_id = s.slate_id)
-             ORDER BY s.slate_id DESC LIMIT 1
-            """,
-            [user_id],
-        )
-        ids = [SlateId(row["slate_id"]) for row in found]
-        return slates_by_id(db, ids)[ids[0]] if ids else None
+        with self._reader.snapshot() as db:
+            found = fetch(
+                db,
+                """
+                SELECT s.slate_id FROM slates s
+                  JOIN turns t ON t.turn_id = s.prompt_turn_id JOIN conversations v
+                 USING (conversation_id)
+                 WHERE s.user_id = ? AND v.erased_ms IS NULL
+                   AND NOT EXISTS (SELECT 1 FROM rankings r WHERE r.slate_id = s.slate_id)
+                 ORDER BY s.slate_id DESC LIMIT 1
+                """,
+                [user_id],
+            )
+            ids = [SlateId(row["slate_id"]) for row in found]
+            return slates_by_id(db, ids)[ids[0]] if ids else None
 
     def page(self, *, before: RankingId | None = None, limit: int = 30) -> list[Ranking]:
         """Return the newest ranking of each slate, newest first, those taken back included."""
@@ -159,8 +159,8 @@ class RankingReader:
         return {SlateId(row["slate_id"]): row["meta_json"] for row in found}
 
     def _rankings(self, sql: str, values: dict[str, Any] | None = None) -> list[Ranking]:
-        db = self._reader.read()
-        return rankings_of(db, fetch(db, sql, values or {}))
+        with self._reader.snapshot() as db:
+            return rankings_of(db, fetch(db, sql, values or {}))
 
 
 class RankingLog(RankingReader):

@@ -54,38 +54,40 @@ class ReceiptReader:
 
     def of(self, prompt_turn_ids: Iterable[TurnId]) -> list[Answered]:
         """Return the answers about replies to these messages, oldest pair first."""
-        db = self._reader.read()
-        found = fetch(
-            db,
-            """
-            SELECT n.seq, n.choice, c.comparison_id, c.token, c.reason, c.first_id, c.second_id,
-                   a.prompt_turn_id, v.held_out, n.seq IN (SELECT seq FROM live) AS counts
-              FROM candidates a
-              JOIN comparisons c ON c.first_id = a.candidate_id
-              JOIN newest n USING (comparison_id)
-              JOIN turns t ON t.turn_id = a.prompt_turn_id
-              JOIN conversations v USING (conversation_id)
-             WHERE a.prompt_turn_id IN (SELECT value FROM json_each(?))
-             ORDER BY c.comparison_id
-            """,
-            [json.dumps(list(prompt_turn_ids))],
-        )
-        attempts: dict[int, list[Attempt]] = {}
-        for row in fetch(
-            db,
-            """
-            SELECT i.seq, r.number, r.status, r.number IN (SELECT version FROM lineage) AS live
-              FROM round_items i JOIN rounds r USING (number)
-             WHERE i.seq IN (SELECT value FROM json_each(?)) ORDER BY r.number
-            """,
-            [json.dumps([row["seq"] for row in found])],
-        ):
-            attempts.setdefault(row["seq"], []).append(
-                Attempt(
-                    round=row["number"], status=RoundStatus(row["status"]), live=bool(row["live"])
-                )
+        with self._reader.snapshot() as db:
+            found = fetch(
+                db,
+                """
+                SELECT n.seq, n.choice, c.comparison_id, c.token, c.reason, c.first_id, c.second_id,
+                       a.prompt_turn_id, v.held_out, n.seq IN (SELECT seq FROM live) AS counts
+                  FROM candidates a
+                  JOIN comparisons c ON c.first_id = a.candidate_id
+                  JOIN newest n USING (comparison_id)
+                  JOIN turns t ON t.turn_id = a.prompt_turn_id
+                  JOIN conversations v USING (conversation_id)
+                 WHERE a.prompt_turn_id IN (SELECT value FROM json_each(?))
+                 ORDER BY c.comparison_id
+                """,
+                [json.dumps(list(prompt_turn_ids))],
             )
-        return [_answered(row, attempts.get(row["seq"], [])) for row in found]
+            attempts: dict[int, list[Attempt]] = {}
+            for row in fetch(
+                db,
+                """
+                SELECT i.seq, r.number, r.status, r.number IN (SELECT version FROM lineage) AS live
+                  FROM round_items i JOIN rounds r USING (number)
+                 WHERE i.seq IN (SELECT value FROM json_each(?)) ORDER BY r.number
+                """,
+                [json.dumps([row["seq"] for row in found])],
+            ):
+                attempts.setdefault(row["seq"], []).append(
+                    Attempt(
+                        round=row["number"],
+                        status=RoundStatus(row["status"]),
+                        live=bool(row["live"]),
+                    )
+                )
+            return [_answered(row, attempts.get(row["seq"], [])) for row in found]
 
 
 def _answered(row: Row, attempts: list[Attempt]) -> Answered:

@@ -9,6 +9,7 @@ Every connection reads its settings back after setting them, since SQLite ignore
 do, and a store with ``synchronous`` off loses answers without a word.
 """
 
+import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ from storage.errors import (
     InvariantError,
     NewerDatabaseError,
     UnfitSqliteError,
+    UnknownError,
 )
 from storage.migrations import SCHEMA_VERSION
 
@@ -84,7 +86,7 @@ def open_writer(path: Path) -> Database:
 
 def open_reader(path: Path) -> Database:
     """Open a connection that cannot write. Raises DataFolderError where there is no database."""
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises where a name is too long
         raise DataFolderError(f"There is no twofold database at {path}: start twofold there first.")
     with translated():
         # check_same_thread: so that another thread may close it.
@@ -100,8 +102,11 @@ def open_reader(path: Path) -> Database:
 
 def fetch(db: Database, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
     """Return all rows of a query, so that no read transaction outlives the call."""
-    with translated():
-        return db.conn.execute(sql, parameters).fetchall()
+    try:
+        with translated():
+            return db.conn.execute(sql, parameters).fetchall()
+    except OverflowError as error:  # more than SQLite's 64 bits: no row can have it
+        raise UnknownError("There is nothing here with so large a number: check it.") from error
 
 
 def check_sound(db: Database) -> None:
@@ -120,13 +125,32 @@ def translated() -> Generator[None]:
     except sqlite3.IntegrityError as error:
         raise InvariantError(f"The database refused this: {error}.") from error
     except sqlite3.DatabaseError as error:
-        # A wrong use of the module itself carries no code: it goes through as it is.
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # extended codes end in the plain one
+        code = _code_of(error)
         if code not in _MEANINGS:
             raise
         kind, sentence = _MEANINGS[code]
         raise kind(f"{sentence} ({error})") from error
 
+
+def _code_of(error: "sqlite3.DatabaseError") -> int | None:
+    """SQLite's plain result code; None where the module itself was used wrongly."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF  # extended codes end in the plain one
+    # pysqlite3's Connection.backup says it in words only
+    return next((code for words, code in _WORDS.items() if str(error).startswith(words)), None)
+
+
+_WORDS = {
+    "database or disk is full": sqlite3.SQLITE_FULL,
+    "disk I/O error": sqlite3.SQLITE_IOERR,
+    "database is locked": sqlite3.SQLITE_BUSY,
+    "attempt to write a readonly database": sqlite3.SQLITE_READONLY,
+    "unable to open database file": sqlite3.SQLITE_CANTOPEN,
+    "database disk image is malformed": sqlite3.SQLITE_CORRUPT,
+    "file is not a database": sqlite3.SQLITE_NOTADB,
+}
+"""SQLite's own, from sqlite3ErrStr in its main.c."""
 
 _MEANINGS = {
     sqlite3.SQLITE_FULL: (

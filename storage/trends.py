@@ -123,49 +123,49 @@ class TrendReader:
         came with a simulated prompt, was no decision. A duel after a question of the former kind
         is taken to be of that kind.
         """
-        db = self._reader.read()
-        found = fetch(
-            db,
-            """
-            SELECT * FROM (
-              SELECT first_id AS at, reason, disagreement
-                FROM (SELECT * FROM comparisons c
-                       WHERE reason IN ('burn_in', 'uncertain', 'random')
-                          OR (reason = 'duel' AND 'always' IS NOT
-                               (SELECT reason FROM comparisons
-                                 WHERE comparison_id < c.comparison_id
-                                   AND reason IN ('burn_in', 'uncertain', 'random', 'always')
-                                 ORDER BY comparison_id DESC LIMIT 1))
-                       ORDER BY comparison_id DESC LIMIT :limit)
-              UNION ALL
-              SELECT candidate_id, NULL, NULL
-                FROM (SELECT t.* FROM turns t JOIN conversations v USING (conversation_id)
-                                              JOIN candidates a USING (candidate_id)
-                       WHERE t.role = 'assistant' AND v.imported = 0 AND a.author = 'policy'
-                         AND a.reward_mean IS NOT NULL AND v.learn = 1 AND v.purpose = 'chat'
-                         AND NOT EXISTS (SELECT 1 FROM comparisons
-                                          WHERE first_id = t.candidate_id
-                                            AND reason NOT IN ('edited', 'written'))
-                         AND NOT EXISTS (SELECT 1 FROM comparisons
-                                          WHERE second_id = t.candidate_id
-                                            AND reason NOT IN ('edited', 'written'))
-                       ORDER BY t.turn_id DESC LIMIT :limit))
-             ORDER BY at DESC LIMIT :limit
-            """,
-            {"limit": limit},
-        )[::-1]
-        if not found:
-            return []
-        places = [row["at"] for row in found]
-        answers = Counter(bisect_right(places, at) - 1 for at in _answered_since(db, places[0]))
-        return [
-            AskDecision(
-                reason=AskReason(row["reason"]) if row["reason"] else None,
-                disagreement=row["disagreement"],
-                answers=answers[i],
-            )
-            for i, row in enumerate(found)
-        ]
+        with self._reader.snapshot() as db:
+            found = fetch(
+                db,
+                """
+                SELECT * FROM (
+                  SELECT first_id AS at, reason, disagreement
+                    FROM (SELECT * FROM comparisons c
+                           WHERE reason IN ('burn_in', 'uncertain', 'random')
+                              OR (reason = 'duel' AND 'always' IS NOT
+                                   (SELECT reason FROM comparisons
+                                     WHERE comparison_id < c.comparison_id
+                                       AND reason IN ('burn_in', 'uncertain', 'random', 'always')
+                                     ORDER BY comparison_id DESC LIMIT 1))
+                           ORDER BY comparison_id DESC LIMIT :limit)
+                  UNION ALL
+                  SELECT candidate_id, NULL, NULL
+                    FROM (SELECT t.* FROM turns t JOIN conversations v USING (conversation_id)
+                                                  JOIN candidates a USING (candidate_id)
+                           WHERE t.role = 'assistant' AND v.imported = 0 AND a.author = 'policy'
+                             AND a.reward_mean IS NOT NULL AND v.learn = 1 AND v.purpose = 'chat'
+                             AND NOT EXISTS (SELECT 1 FROM comparisons
+                                              WHERE first_id = t.candidate_id
+                                                AND reason NOT IN ('edited', 'written'))
+                             AND NOT EXISTS (SELECT 1 FROM comparisons
+                                              WHERE second_id = t.candidate_id
+                                                AND reason NOT IN ('edited', 'written'))
+                           ORDER BY t.turn_id DESC LIMIT :limit))
+                 ORDER BY at DESC LIMIT :limit
+                """,
+                {"limit": limit},
+            )[::-1]
+            if not found:
+                return []
+            places = [row["at"] for row in found]
+            answers = Counter(bisect_right(places, at) - 1 for at in _answered_since(db, places[0]))
+            return [
+                AskDecision(
+                    reason=AskReason(row["reason"]) if row["reason"] else None,
+                    disagreement=row["disagreement"],
+                    answers=answers[i],
+                )
+                for i, row in enumerate(found)
+            ]
 
 
 def _answered_since(db: Database, candidate_id: int) -> list[int]:

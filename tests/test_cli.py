@@ -1,5 +1,6 @@
 """The command line: how settings are read, what a command answers, how a mistake is told."""
 
+import errno
 import json
 import signal
 import socket
@@ -11,6 +12,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 import app
+from chat_app import port
 from chat_app.cli import run
 from chat_app.saved_settings import SavedSettings, write_saved
 from chat_app.settings import Learning, ServeOptions, Settings
@@ -112,6 +114,7 @@ def test_refusals_are_taught_beside_answers_or_not_at_all(twofold, tmp_path):
     assert answer.status == 2 and "refusals alone teach to refuse everything" in answer.err
     harmless.write_text("".join(f'{{"prompt": "Kill process {i}?"}}\n' for i in range(20)))
     model = write_tiny_model(tmp_path / "tiny")
+    (tmp_path / "data").mkdir()
     answer = twofold("teach-refusals", *wanted, "--model", model.path, "--data", tmp_path / "data")
     assert answer.status == 0, answer.err
     rows = [json.loads(line) for line in out.read_text().splitlines()]
@@ -160,6 +163,12 @@ def test_what_was_saved_counts_unless_a_flag_or_the_environment_says_otherwise(
     assert settings.ask.budget_share == 0.2 and settings.online.min_preferences == 9
     settings, _ = parsed("serve", "--data", tmp_path, "--demo")
     assert settings.ask.mode is AskMode.AUTO  # nothing of this folder is used there
+
+
+def test_a_settings_file_that_cannot_be_read_is_told(twofold, tmp_path: Path):
+    DataFolder(tmp_path).settings.mkdir()
+    answer = twofold("serve", "--no-open", "--data", tmp_path)
+    assert answer.status == 2 and "mend it, or remove it" in answer.err
 
 
 def test_a_torn_settings_file_is_told(twofold, tmp_path: Path):
@@ -213,6 +222,12 @@ def test_a_settings_file_with_a_value_that_is_not_allowed_is_told(
             "y",
         ),
         ("versions", "rollback", "-1"),
+        ("versions", "rollback", 10**30),
+        ("versions", "export", "--merged", "x", "--version", 10**30),
+        ("refusals", "--version", 10**30),
+        ("export", "--version", 10**30),
+        ("train", "sft", "--from", 10**30),
+        ("versions", "list", "--data", "~nobody-of-this-name/x"),
     ],
 )
 def test_a_bad_value_ends_with_status_2(twofold, args: tuple[object, ...]):
@@ -238,6 +253,8 @@ def test_env_names_what_a_bug_report_needs(twofold, tmp_path: Path):
     assert {"system", "python", "torch", "sqlite", "cpu", "dtype", "model"} <= report.keys()
     assert "tiny" in report["model"] and "WAL" in report["sqlite"]
     assert "sqlite" in twofold("env", "--model", "./nowhere").out, "a fault is an entry, too"
+    (model / "config.json").write_text("[]")
+    assert "is damaged" in twofold("env", "--model", model).out
 
 
 def test_versions_are_listed_and_rolled_back(twofold, learned: Path):
@@ -343,6 +360,43 @@ def test_a_folder_in_use_is_told(twofold, held: Path, command: tuple[str, ...], 
     assert answer.err.startswith("twofold: Another twofold") and "Traceback" not in answer.err
 
 
+def test_a_home_is_found_where_no_shell_has_spelled_it_out(
+    parsed, twofold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert parsed("serve", "--data=~/chats")[0].data == tmp_path / "chats"
+    monkeypatch.setenv("TWOFOLD_HOME", "~/mine")
+    assert parsed("serve")[0].data == tmp_path / "mine"
+    assert twofold("db", "path").out.strip() == str(tmp_path / "mine" / "twofold.db")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("versions", "list"),
+        ("versions", "rollback", 0),
+        ("versions", "export", "--merged", "never"),
+        ("export",),
+        ("backup",),
+        ("phases",),
+        ("refusals", "--model"),
+    ],
+)
+def test_who_only_reads_makes_no_folder_of_a_mistyped_name(twofold, tmp_path: Path, command):
+    mistyped = tmp_path / "chtas"
+    if "--model" in command:
+        command = (*command, write_tiny_model(tmp_path / "tiny").path)
+    answer = twofold(*command, "--data", mistyped)
+    assert answer.status == 2 and str(mistyped) in answer.err
+    assert not mistyped.exists()
+
+
+def test_a_name_that_no_folder_can_have_is_told(twofold, tmp_path: Path):
+    for command in (("serve", "--no-open"), ("export",), ("env",)):
+        answer = twofold(*command, "--data", tmp_path / ("n" * 300))
+        assert (answer.status, answer.err.count("\n")) == ((0, 0) if "env" in command else (2, 1))
+
+
 def test_an_unwritable_folder_is_told(twofold, tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
     answer = twofold("serve", "--no-open", "--data", tmp_path / "file" / "data")
@@ -355,6 +409,29 @@ def test_a_taken_port_is_told(twofold):
         taken.listen()
         answer = twofold("serve", "--demo", "--no-open", "--port", taken.getsockname()[1])
     assert answer.status == 2 and "is taken" in answer.err and "--port" in answer.err
+
+
+class Denied(socket.socket):
+    """As a port below 1024 is to most people."""
+
+    def bind(self, *_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_a_port_that_cannot_be_had_is_told_before_the_model_loads(
+    twofold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(app, "resolve_model", lambda *_, **__: pytest.fail("it was loaded"))
+    serve = ("serve", "--no-open", "--data", tmp_path, "--port")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        answer = twofold(*serve, taken.getsockname()[1])
+    assert answer.status == 2 and "is taken" in answer.err
+    monkeypatch.setattr(port.socket, "socket", Denied)
+    answer = twofold(*serve, 80)
+    assert answer.status == 2 and "Port 80 is not open to you" in answer.err
+    assert "another port with --port" in answer.err
 
 
 # --- data -----------------------------------------------------------------------------------------
@@ -398,11 +475,19 @@ def test_an_export_is_filtered_and_says_what_it_cannot_do(twofold, learned: Path
     second = twofold("export", "--data", learned, "--choice", "second").out.splitlines()
     assert len(first) + len(second) == len(all_rows)
     assert twofold("export", "--data", learned, "--since", "2100-01-01").out == ""
+    assert (
+        twofold("export", "--data", learned, "--until", "9999-12-31").out
+        == twofold("export", "--data", learned).out
+    ), "a last day after which there is none"
     for args, sentence in (
         (("--choice", "left"), "left is no choice"),
         (("--since", "tomorrow"), "tomorrow is no day"),
         (("--format", "parquet"), "name a file with --out"),
         (("--out", tmp_path / "none" / "x.jsonl"), "cannot be written"),
+        (("--out", "/etc/passwd/x"), "cannot be written"),
+        (("--out", tmp_path / ("n" * 300)), "cannot be written"),
+        (("--out", "."), "is a folder"),
+        (("--out", ""), "is a folder"),
         (("--data", tmp_path / "empty"), "no twofold database"),
     ):
         answer = twofold("export", "--data", learned, *args)
@@ -432,22 +517,27 @@ def test_an_unknown_model_is_told(twofold, tmp_path: Path):
     assert answer.status == 2 and "leave --model out" in answer.err
 
 
-@pytest.mark.parametrize("command", [("serve", "--no-open"), ("learn", "--once"), ("chat",)])
+@pytest.mark.parametrize(
+    "command", [("serve", "--no-open"), ("learn", "--once"), ("chat",), ("refusals",)]
+)
 def test_a_folder_of_another_model_is_told_and_left_alone(twofold, tmp_path: Path, command):
     write_files(tmp_path)
     simulated(tmp_path, tiny(tmp_path), "out", turns=2)
     data, other = tmp_path / "out" / "data", write_tiny_model(tmp_path / "other").path
     weights = load_file(other / "model.safetensors")
     save_file({n: w + 1 for n, w in weights.items()}, other / "model.safetensors", {"format": "pt"})
+    before = (data / "twofold.db").read_bytes()
     answer = twofold(*command, "--data", data, "--model", other)
     assert answer.status == 2
     assert "was made with tiny" in answer.err and "--data FOLDER" in answer.err
     assert "Settings page" not in answer.err
-    if command != ("learn", "--once"):  # which reads no settings of the page
+    if command in (("serve", "--no-open"), ("chat",)):  # who reads the settings of the page
         write_saved(data / "settings.json", SavedSettings(model=str(other)))
         answer = twofold(*command, "--data", data)
         assert answer.status == 2
         assert "take it out of" in answer.err and "--model built-in" in answer.err
+    if command == ("refusals",):
+        assert (data / "twofold.db").read_bytes() == before, "it only reads"
 
 
 def test_a_broken_adapter_is_told_and_the_live_version_stays(twofold, tmp_path: Path):

@@ -53,9 +53,16 @@ def test_the_digest_follows_the_weights_and_is_remembered(folder: Path, tmp_path
     assert changed.sha256 not in (first.sha256, "from memory")
 
 
-def test_a_damaged_digest_memory_is_begun_anew(folder: Path, tmp_path: Path):
-    (tmp_path / "digests.json").write_text("{")
+@pytest.mark.parametrize("content", ["{", "null", '{"KEY": 3}', '{"KEY": {"sha256": "x"}}'])
+def test_a_damaged_digest_memory_is_begun_anew(folder: Path, tmp_path: Path, content: str):
+    (tmp_path / "digests.json").write_text(content.replace("KEY", str(folder)))
     assert len(open_model(folder, name="x", digests=tmp_path / "digests.json").sha256) == 64
+
+
+def test_where_nothing_can_be_remembered_the_weights_are_read_again(folder: Path, tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    model = resolve_model(str(folder), cache=tmp_path / "file" / "cache")
+    assert model == resolve_model(str(folder), cache=tmp_path / "cache")
 
 
 def refusal(folder: Path, tmp_path: Path) -> str:
@@ -83,6 +90,12 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path):
     assert "no config.json" in refusal(tmp_path, tmp_path)
     (tmp_path / "config.json").write_text("{")
     assert "not valid JSON" in refusal(tmp_path, tmp_path)
+    for other in ("[]", "null"):
+        (tmp_path / "config.json").write_text(other)
+        assert "no JSON object" in refusal(tmp_path, tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").mkdir()
+    assert "cannot be read" in refusal(tmp_path, tmp_path)
 
 
 @pytest.mark.parametrize(

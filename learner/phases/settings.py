@@ -23,6 +23,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         said = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise PhaseError(f"{path} cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise PhaseError(f"{path} is no text: name a YAML file of settings.") from error
     except yaml.YAMLError as error:
         raise PhaseError(f"{path} is no YAML: {' '.join(str(error).split())}.") from error
     if said is None:

@@ -6,6 +6,7 @@ import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -14,7 +15,8 @@ from starlette.testclient import TestClient
 
 from chat_app.api import Answer, Api
 from chat_app.api_key import ApiKey
-from chat_app.openai_shapes import Asked
+from chat_app.errors import ChatError
+from chat_app.openai_shapes import Asked, read_request
 from chat_app.settings import Settings
 from storage.records import Message, Role, Sampling, Thumb
 from tests.chat_app.makers import FailingReplyMaker, GatedReplyMaker, SlowReplyMaker, scripted
@@ -133,6 +135,43 @@ def test_nobody_else_may_read_the_key(tmp_path):
     assert made == key.read() and len(made) > 40
     assert stat.S_IMODE((tmp_path / "api-key").stat().st_mode) == 0o600
     assert key.opens(made) and not key.opens(made + "x") and not key.opens("")
+
+
+@pytest.mark.parametrize("left", [b"", b" \n", b"\xff\xfe"])
+def test_a_key_that_a_crash_left_empty_opens_nothing(client, tmp_path, left):
+    (tmp_path / "api-key").write_bytes(left)
+    bare = client.http.get("/v1/models", headers={"authorization": "Bearer "})
+    assert error(bare, 401)["code"] == "invalid_api_key"
+    made = client.key.read()
+    assert len(made) > 40 and (tmp_path / "api-key").read_text() == made
+    assert client.say("hi", key=made).status_code == 200
+
+
+def test_a_key_is_on_the_disk_before_its_name_stands_for_it(tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr("chat_app.api_key.os.fsync", lambda _: done.append("synced"))
+    replace_ = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda *a: (done.append("named"), replace_(*a)))
+    ApiKey(tmp_path / "api-key").read()
+    assert done == ["synced", "named"]
+
+
+def test_a_key_that_cannot_be_kept_is_a_sentence(client, tmp_path):
+    (tmp_path / "api-key").mkdir()
+    with pytest.raises(ChatError, match="cannot be read"):
+        client.key.read()
+    with pytest.raises(ChatError, match="cannot be written"):
+        client.key.renew()
+    assert [one.name for one in tmp_path.glob("api-key*")] == ["api-key"]
+    assert "cannot be read" in error(client.say("hi", key="any"), 500)["message"]
+
+
+@pytest.mark.parametrize("content", ["half \ud83d", [{"type": "text", "text": "half \ud83d"}]])
+def test_half_a_character_is_replaced_as_on_the_page(content):
+    """No tokenizer takes it."""
+    body = json.dumps({"messages": [{"role": "user", "content": content}]})
+    [message] = read_request(body.encode(), max_chars=100).messages
+    assert message.content == "half \N{REPLACEMENT CHARACTER}"
 
 
 @pytest.mark.parametrize(

@@ -395,9 +395,21 @@ def test_a_filter_in_words_is_checked(world: World) -> None:
     assert PickQuery.of({"choice": "tie", "colour": "red"}) == PickQuery(choice="tie")
     made = said.filter()
     assert made.counts is False and made.version == 2 and made.since.day == 2
-    for wrong in ({"choice": "x"}, {"version": "two"}, {"since": "2.11."}, {"state": "x"}):
+    for wrong in (
+        {"choice": "x"},
+        {"version": "two"},
+        {"version": "v" + "9" * 30},
+        {"version": "9" * 5000},
+        {"since": "2.11."},
+        {"state": "x"},
+    ):
         with pytest.raises(ChatError):
             PickQuery(**wrong).filter()
+
+
+def test_the_last_day_that_there_is_leaves_nothing_out(data, world: World) -> None:
+    world.pick()
+    assert data.page(PickQuery(since="0001-01-01", until="9999-12-31").filter()).total == 1
 
 
 def test_a_system_prompt_and_earlier_turns_travel(data, world: World) -> None:

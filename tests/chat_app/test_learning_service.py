@@ -116,6 +116,13 @@ def test_the_taste_is_told_in_words_strongest_first() -> None:
     ]
 
 
+def test_what_cannot_be_noted_for_the_learner_is_told(world: World) -> None:
+    learning = service(world, LearnerControl(world.folder.root / "gone"))
+    for act in (learning.pause, learning.learn_now):
+        with pytest.raises(ChatError, match="learning goes on as before"):
+            act()
+
+
 def test_the_brakes_reach_the_learner(world: World) -> None:
     control, revived = LearnerControl(world.folder.root), []
     learning = service(world, control, revive=lambda: revived.append(1))

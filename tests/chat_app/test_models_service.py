@@ -8,9 +8,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
 
+from chat_app.downloads import add_downloads
 from chat_app.errors import ChatError
 from chat_app.interval import wilson
 from chat_app.merged_model import sweep_downloads, write_merged
@@ -55,6 +59,17 @@ def test_the_tree_tells_who_comes_from_whom_and_who_speaks(world, models) -> Non
         models.make_live(PolicyVersionId(2))
     with pytest.raises(ChatError, match="live already"):
         models.make_live(PolicyVersionId(3))
+
+
+def test_a_number_that_no_version_can_have_is_told(models) -> None:
+    api = FastAPI()
+    add_downloads(api, SimpleNamespace(models=models))
+    http = TestClient(api)
+    for number in (10**18, 10**30, -(10**30)):
+        answer = http.get(f"/download/adapter/{number}")
+        assert answer.status_code == 400 and answer.text.endswith(".")
+    with pytest.raises(ChatError):
+        models.make_live(PolicyVersionId(10**30))
 
 
 def test_rolling_back_passes_over_who_may_not_speak(world, models) -> None:

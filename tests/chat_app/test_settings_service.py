@@ -123,6 +123,18 @@ def test_a_settings_file_that_is_torn_is_told_and_left_alone(settings, world) ->
     assert world.folder.settings.read_text() == "{oh no"
 
 
+def test_a_disk_that_takes_nothing_is_told_and_the_file_stays(settings, world) -> None:
+    settings.change({"top_k": 9})
+    before = world.folder.settings.read_text()
+    world.folder.settings.with_suffix(".tmp").symlink_to("/dev/full")
+    with pytest.raises(ChatError, match="so nothing was saved"):
+        settings.change({"top_k": 7})
+    assert (
+        world.folder.settings.read_text() == before and settings.current.engine.sampling.top_k == 9
+    )
+    assert not world.folder.settings.with_suffix(".tmp").is_symlink()
+
+
 def test_a_lean_is_kept_within_bounds_and_reaches_the_judges(settings, applied, world) -> None:
     settings.set_lean("longer", -1.5)
     settings.set_lean("longer", -1.5)  # nothing new: the judges are not asked again

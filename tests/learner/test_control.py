@@ -12,6 +12,7 @@ import pytest
 
 from chat_app.progress import read_progress
 from learner.control import LearnerControl
+from learner.errors import LearnerError
 from learner.progress import LearnerState
 from learner.worker import LearnerProcess, Pace, run
 from storage.records import PolicyVersionId, PreferenceId, RoundReport, RoundStatus
@@ -149,6 +150,23 @@ def test_progress_that_cannot_be_read_is_none(tmp_path, torn):
     (tmp_path / "learner.json").write_text(torn)
     assert read_progress(tmp_path / "learner.json").state is LearnerState.IDLE
     assert read_progress(tmp_path).state is LearnerState.IDLE
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is full")
+def test_what_a_full_disk_does_not_take_is_told(tmp_path):
+    control = LearnerControl(tmp_path)
+    (tmp_path / "learner.tmp").symlink_to("/dev/full")
+    with pytest.raises(LearnerError, match=r"No space left .* learning goes on as before"):
+        control.pause()
+    assert control.paused is None and list(tmp_path.iterdir()) == []
+    for act in (LearnerControl(tmp_path / "gone").ask_for_a_lesson, nowhere(tmp_path).resume):
+        with pytest.raises(LearnerError, match="cannot be written"):
+            act()
+
+
+def nowhere(folder: Path) -> LearnerControl:
+    (folder / "learner.paused").mkdir()
+    return LearnerControl(folder)
 
 
 class GivingUp:

@@ -82,5 +82,8 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path):
     broken.write_text("- a\n")
     with pytest.raises(PhaseError, match="must hold settings"):
         read_yaml(broken)
+    broken.write_bytes(b"\x80\x02\xff")
+    with pytest.raises(PhaseError, match="is no text"):
+        read_yaml(broken)
     broken.write_text("")
     assert read_yaml(broken) == {}
