@@ -13,7 +13,7 @@ from learner.config import EngineConfig
 from learner.errors import LearnerError
 from learner.model_folder import ModelFolder
 from learner.model_source import resolve_model
-from storage.base_check import check_base
+from storage.base_models import check_owner
 from storage.database import Reader
 from storage.folder import DataFolder
 from storage.policies import PolicyReader
@@ -153,7 +153,7 @@ def _version(data: Path | None, number: int | None, base: ModelFolder) -> Policy
             raise LearnerError(f"There is no version {number} in {folder.root}.")
         return None
     with Reader(folder.database) as reader:
-        check_base(reader, sha256=base.sha256, name=base.name)
+        check_owner(reader, sha256=base.sha256, name=base.name)
         policies = PolicyReader(reader, folder.rounds)
         return policies.current() if number is None else policies.get(PolicyVersionId(number))
 

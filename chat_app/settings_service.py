@@ -99,12 +99,12 @@ class SettingsService:
     def _check_model(self, values: Mapping[str, Any]) -> None:
         """Or the next start would refuse: what is here fits one model."""
         wanted, owner = values.get("model", self._start.model), owner_of(self._store)
-        if wanted != self._start.model and owner is not None:
+        if wanted != self._start.model and owner is not None and owner.in_use:
             raise ChatError(
                 tr(
                     "What is here was made with {owner} and fits no other model. Give {model} a "
                     "folder of its own: {command}",
-                    owner=owner,
+                    owner=owner.name,
                     model=wanted or DEFAULT_NAME,
                     command=shlex.join(
                         ["twofold", "serve", "--model", wanted or BUILT_IN, "--data", "FOLDER"]
@@ -113,9 +113,11 @@ class SettingsService:
             )
 
     def reset(self) -> None:
-        """Forget what was set here: the defaults count again."""
+        """Forget what was set here: the defaults count again, but for the model of this folder."""
         with self._lock:
-            write_saved(self._folder.settings, SavedSettings())
+            owner = owner_of(self._store)
+            model = self.saved.model if owner is not None and owner.in_use else None
+            write_saved(self._folder.settings, SavedSettings(model=model))
             default = Settings(data=self._start.data)
             self._now = replace(
                 self._now,

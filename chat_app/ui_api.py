@@ -87,7 +87,10 @@ class ApiPanel:
         return self._changed({"api_log": keep}, said, request)
 
     def do_renew(self, request: gr.Request) -> Update:
-        self._key.renew()
+        try:
+            self._key.renew()
+        except ChatError as error:
+            return self.draw(request) | {self.said: line(str(error))}
         said = tr("This is the new key. The one before opens nothing any more.")
         return self.draw(request) | {self.said: line(said)}
 

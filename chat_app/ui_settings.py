@@ -300,7 +300,10 @@ class SettingsPage:
         }
 
     def to_defaults(self, request: gr.Request) -> Update:
-        self._settings.reset()
+        try:
+            self._settings.reset()
+        except ChatError as error:
+            return {self.note: line(str(error))}
         return self.open(request) | {self.note: line(tr("Everything is as in the beginning."))}
 
     def do_back_up(self) -> Update:

@@ -5,6 +5,8 @@ another one they are refused at best and misread at worst. So the folder belongs
 that said anything in it.
 """
 
+from dataclasses import dataclass
+
 from sqlite_utils import Database
 
 from storage.database import Reader, Store
@@ -12,8 +14,14 @@ from storage.errors import OtherModelError
 from storage.inserts import insert
 from storage.sqlite import fetch
 
-UNNAMED = "another model"
-"""What is said of a model that was used before folders kept its name."""
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    sha256: str
+    """Of the model's weights."""
+    name: str
+    in_use: bool
+    """It has said or learned something here; until then it may be another model."""
 
 
 def settle(store: Store, *, sha256: str, name: str) -> None:
@@ -23,36 +31,45 @@ def settle(store: Store, *, sha256: str, name: str) -> None:
     OtherModelError where the folder belongs to another model.
     """
     with store.write() as db:
-        owner = fetch(db, "SELECT sha256, name FROM base_models ORDER BY id DESC LIMIT 1")
-        if owner and owner[0]["sha256"] == sha256:
-            return
-        if owner and _in_use(db):
-            before = owner[0]["name"] or UNNAMED
-            raise OtherModelError(
-                f"This data folder was made with {before}: its versions, and what was learned of "
-                f"replies, do not fit {name}. Name another folder for {name} with --data FOLDER "
-                "or TWOFOLD_HOME; everything here stays as it is."
-            )
-        row = {"sha256": sha256, "name": name, "created_ms": store.now_ms()}
-        insert(db, "base_models", row)
+        owner = _owner(db)
+        _check(owner, sha256, name)
+        if owner is None or owner.sha256 != sha256:
+            row = {"sha256": sha256, "name": name, "created_ms": store.now_ms()}
+            insert(db, "base_models", row)
 
 
-def owner_of(reader: Reader) -> str | None:
-    """The name of the model that the folder belongs to; None while it may be any."""
-    db = reader.read()
-    named = fetch(db, "SELECT name FROM base_models ORDER BY id DESC LIMIT 1")
-    if not named or not _in_use(db):
-        return None
-    return named[0]["name"] or UNNAMED
+def check_owner(reader: Reader, *, sha256: str, name: str) -> None:
+    """Raise OtherModelError where ``settle`` would, and write nothing."""
+    _check(owner_of(reader), sha256, name)
 
 
-def _in_use(db: Database) -> bool:
-    """Whether a model has said or learned anything here."""
+def owner_of(reader: Reader) -> Owner | None:
+    """The model that the folder was last used with, None before the first."""
+    with reader.snapshot() as db:
+        return _owner(db)
+
+
+def _check(owner: Owner | None, sha256: str, name: str) -> None:
+    if owner is not None and owner.in_use and owner.sha256 != sha256:
+        raise OtherModelError(
+            f"This data folder was made with {owner.name}: its versions, and what was learned of "
+            f"replies, do not fit {name}. Name another folder for {name} with --data FOLDER or "
+            "TWOFOLD_HOME; everything here stays as it is."
+        )
+
+
+def _owner(db: Database) -> Owner | None:
     found = fetch(
         db,
         """
-        SELECT EXISTS (SELECT 1 FROM candidates)
-            OR EXISTS (SELECT 1 FROM policy_versions WHERE version > 0) AS used
+        SELECT sha256, name,
+               EXISTS (SELECT 1 FROM candidates)
+                 OR EXISTS (SELECT 1 FROM policy_versions WHERE version > 0) AS in_use
+          FROM base_models ORDER BY id DESC LIMIT 1
         """,
     )
-    return bool(found[0]["used"])
+    if not found:
+        return None
+    [row] = found
+    # Folders are older than the names of their models.
+    return Owner(row["sha256"], row["name"] or "another model", bool(row["in_use"]))

@@ -64,6 +64,14 @@ def test_another_model_is_refused_where_this_one_has_spoken(settings, world) -> 
     assert settings.change({"temperature": 0.2}) == ()
 
 
+def test_the_defaults_leave_the_model_of_a_folder_in_use(settings, world) -> None:
+    settings.change({"model": "large", "temperature": 0.2})
+    settle(world.store, sha256="1" * 64, name="Large")
+    world.log.reply(world.prompt().id, completion())
+    settings.reset()
+    assert settings.saved == SavedSettings(model="large")
+
+
 def test_a_value_that_is_not_allowed_changes_nothing(settings, applied, world) -> None:
     for wrong in ({"temperature": 9.0}, {"candidates": 1}, {"ask": "often"}, {"budget": 2.0}):
         with pytest.raises(ChatError, match="cannot be set"):

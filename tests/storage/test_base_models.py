@@ -7,8 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from storage import database, migrations, sqlite
-from storage.base_check import check_base
-from storage.base_models import settle
+from storage.base_models import check_owner, settle
 from storage.database import Reader
 from storage.errors import InvariantError, OtherModelError
 from storage.sqlite import fetch
@@ -45,13 +44,13 @@ def test_after_its_first_reply_another_model_is_told_to_take_another_folder(worl
 
 def test_who_only_reads_is_told_the_same_and_settles_nothing(world: World) -> None:
     with Reader(world.store.path) as reader:
-        check_base(reader, sha256=THEIRS, name="Large")
+        check_owner(reader, sha256=THEIRS, name="Large")
         settle(world.store, sha256=OURS, name="Small")
-        check_base(reader, sha256=THEIRS, name="Large")  # nothing was said yet
+        check_owner(reader, sha256=THEIRS, name="Large")  # nothing was said yet
         world.log.reply(world.prompt().id, completion())
-        check_base(reader, sha256=OURS, name="Small")
+        check_owner(reader, sha256=OURS, name="Small")
         with pytest.raises(OtherModelError) as read:
-            check_base(reader, sha256=THEIRS, name="Large")
+            check_owner(reader, sha256=THEIRS, name="Large")
     with pytest.raises(OtherModelError) as settled:
         settle(world.store, sha256=THEIRS, name="Large")
     assert str(read.value) == str(settled.value)
