@@ -49,6 +49,7 @@ def test_an_edit_stays_in_its_chat(serve, person):
     expect(pencil(person, 1)).to_have_value("Four numbers.")  # what was typed is still there
     submit(person)
     expect(person.replies).to_have_text("Four numbers.")
+    expect(person.part("saved")).to_have_text("Saved: you made this reply better.")
     app.service.drain()
     [pair] = app.feedback.preferences()
     assert (pair.chosen.completion.text, pair.rejected.completion.text) == ("Four numbers.", wrong)

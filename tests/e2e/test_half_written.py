@@ -112,4 +112,5 @@ def test_a_better_reply_outlives_the_answer_of_another_page(asking, person, new_
     expect(editor).to_have_value("Air scatters blue light.")
     person.part("transcript").get_by_role("button", name="Submit").click()
     expect(person.replies).to_have_text("Air scatters blue light.")
+    expect(person.part("saved")).to_have_text("Saved: you made this reply better.")
     assert other.errors == []
