@@ -14,7 +14,7 @@ import gradio as gr
 
 from chat_app.dialogue import teaches
 from chat_app.errors import ChatError
-from chat_app.language import tr
+from chat_app.language import N_, tr
 from chat_app.markup import typed
 from chat_app.ranking import ANSWERS
 from chat_app.revisions import with_key
@@ -32,11 +32,21 @@ from storage.records import Purpose, Role, Thumb, TurnId
 READ_KEY = "() => new URLSearchParams(location.search).get('c') ?? ''"
 WRITE_KEY = "(key) => { window.twofold.showKey(key) }"
 # From here on the page is in the other chat, whatever the server still has to say of this one.
-BEGIN = "(key) => { window.twofold.turned(); window.twofold.focusBox(); return [key, ''] }"
-TURN = "(key, chat) => { window.twofold.turned(); return [key, chat] }"
+BEGIN = "(key) => { window.twofold.turned(''); window.twofold.focusBox(); return [key, ''] }"
+TURN = "(key, chat) => window.twofold.turn(key, chat)"
+TURN_BACK = "(key) => window.twofold.turnBack(key)"
+EDITED = "(turns, key) => window.twofold.editBegun(turns, key)"
 TAKE = "(...message) => window.twofold.take(...message)"
 SENT = "(sent) => { window.twofold.answered(sent) }"
 UNSENT = "() => { window.twofold.giveBack() }"
+BEGUN_ELSEWHERE = N_(
+    "This edit was begun in another chat, and nothing was changed. Open that chat and press the "
+    "pencil there again: your text comes back."
+)
+ANSWERED_ELSEWHERE = N_(
+    "This question was answered on another page. What you wrote is kept: press the pencil under "
+    "the reply to go on with it."
+)
 OPEN_RANK = "(refused) => { if (!refused) window.twofold.openTab('rank') }"
 
 
@@ -69,8 +79,12 @@ class ChatPage:
             [parts.retry.click, parts.transcript.retry], self.write_again, parts.key, **draws
         )
         goes_on = parts.go_on.click(self.go_on, parts.key, **draws)
-        edited = parts.transcript.edit(self.edit, [parts.turns, parts.key], **draws)
-        unfinished = [parts.pair.changing, parts.labels.which, parts.key]
+        edited = parts.transcript.edit(
+            self.edit, [parts.turns, parts.key, parts.begun], js=EDITED, **draws
+        )
+        pair = parts.pair
+        unfinished = [pair.changing, pair.token, pair.begun, pair.text]
+        unfinished += [parts.labels.which, parts.key]
         teaching = TeachEvents(
             self._service, parts.teach, page_, box=parts.box, key=parts.key, draws=draws
         ).bind()
@@ -84,10 +98,12 @@ class ChatPage:
         # its way to the page would be drawn over it. A listener cannot cancel what comes after
         # itself, so a second one lets go of what an earlier choice in the list began to follow.
         turning = {"outputs": [parts.left, parts.key], "cancels": watching}
-        picked = parts.list.chats.input(None, [parts.key, parts.list.chats], js=TURN, **turning)
-        selected = picked.then(self.open, [parts.key, parts.left], parts.drawn, **EACH)
-        watching.append(selected.then(self.watch, parts.key, **streams))
-        parts.list.chats.input(None, cancels=watching[-1:])
+        ways = ((parts.list.chats.input, TURN), (parts.turn_back.click, TURN_BACK))
+        for way, js in ways:
+            picked = way(None, [parts.key, parts.list.chats], js=js, **turning)
+            selected = picked.then(self.open, [parts.key, parts.left], parts.drawn, **EACH)
+            watching.append(selected.then(self.watch, parts.key, **streams))
+        gr.on([way for way, _ in ways], None, cancels=watching[-len(ways) :])
         left = parts.list.new.click(None, [parts.key], js=BEGIN, **turning)
         left.then(self.open_new, parts.left, parts.drawn, **EACH)
         for reply in watching:
@@ -161,20 +177,40 @@ class ChatPage:
         if not places:
             yield gr.skip()
 
-    def end(self, seen: str, changing: str, which: str, key: str, request: gr.Request) -> Update:
+    def end(
+        self,
+        seen: str,
+        changing: str,
+        token: str,
+        begun: str,
+        text: str,
+        which: str,
+        key: str,
+        request: gr.Request,
+    ) -> Update:
         """What came of the reply that was followed.
 
         ``seen`` is what the page was drawn from: where nothing is new, nothing is drawn.
         """
         if not self._service.revisions.news(seen, key)["chat"]:
             return gr.skip()
-        return self.catch_up(changing, which, key, request)
+        return self.catch_up(changing, token, begun, text, which, key, request)
 
-    def catch_up(self, changing: str, which: str, key: str, request: gr.Request) -> Update:
+    def catch_up(
+        self,
+        changing: str,
+        token: str,
+        begun: str,
+        text: str,
+        which: str,
+        key: str,
+        request: gr.Request,
+    ) -> Update:
         """Something changed on another page, in the learner or by another command.
 
-        What the person has unfolded and not finished stays as it is. ``which`` is the earlier reply
-        whose labels they look at.
+        What the person has unfolded and not finished stays as it is: ``text`` is the better reply
+        that they write to the question of ``token``, from ``begun`` on, and ``which`` the earlier
+        reply whose labels they look at.
         """
         if not key:  # the wishes for an empty chat stay as they are
             return {self._layout.seen: with_key(self._service.revisions.mark(None), key)}
@@ -183,7 +219,12 @@ class ChatPage:
             return update
         if which:
             update |= self._layout.labels.draw(self._service.view(self._page.id(key)), which)
-        return self._page.without_unfinished(update, changing=bool(changing))
+        kept = self._page.without_unfinished(update, changing=bool(changing))
+        if begun and update[self._layout.pair.token] != token:
+            question = self._service.question(token)
+            if self._layout.pair.is_typed(text, begun, question):
+                kept |= self._layout.draw_note(tr(ANSWERED_ELSEWHERE))
+        return kept
 
     # --- Messages ----------------------------------------------------------------------------
 
@@ -259,14 +300,23 @@ class ChatPage:
     def go_on(self, key: str, request: gr.Request) -> Update:
         return self._page.done(lambda: self._service.go_on(self._page.id(key)), key, request)
 
-    def edit(self, turns: str, key: str, edited: gr.EditData, request: gr.Request) -> Update:
-        """A message said anew, or a reply made better, in the transcript itself."""
+    def edit(
+        self, turns: str, key: str, begun: str, edited: gr.EditData, request: gr.Request
+    ) -> Update:
+        """A message said anew, or a reply made better, in the transcript itself.
+
+        ``begun`` says in which chat, and at which of its turns: Gradio keeps an editor open at its
+        place of the transcript, whatever is shown there by now.
+        """
 
         def change() -> None:
+            begun_key, begun_turn = _begun(begun)
+            if begun_key != key:
+                raise ChatError(tr(BEGUN_ELSEWHERE))
             conversation_id = self._page.id(key)
             turn_id = _turn(turns, edited.index)
             shown = {turn.id: turn for turn in self._service.view(conversation_id).turns}
-            if turn_id not in shown:
+            if turn_id not in shown or turn_id != begun_turn:
                 raise ChatError(
                     tr("This chat has changed on another page; here it is as it is now.")
                 )
@@ -312,6 +362,15 @@ class ChatPage:
     def end_reply(self, key: str) -> None:
         if key:
             self._service.stop(self._page.id(key))
+
+
+def _begun(begun: str) -> tuple[str | None, int | None]:
+    """The key of the chat in which an edit was begun, and the turn."""
+    try:
+        said = json.loads(begun)
+        return said["key"], said["turn"]
+    except (KeyError, TypeError, ValueError):
+        return None, None
 
 
 def _turn(turns: str, index: object) -> TurnId:

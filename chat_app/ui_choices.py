@@ -6,7 +6,7 @@ import gradio as gr
 
 from chat_app import wording
 from chat_app.errors import ChatError
-from chat_app.language import tr
+from chat_app.language import N_, tr
 from chat_app.service import ChatService
 from chat_app.ui_layout import ChatLayout
 from chat_app.ui_page import PageDrawing
@@ -15,7 +15,9 @@ from chat_app.ui_parts import EACH, LAST, QUIET, Update, show
 from learner.early_pick import EARLY
 from storage.records import Choice, Note, Strength
 
-FOCUS_EDITOR = "() => { window.twofold.focus('better-text') }"
+OPEN_EDITOR = "() => { window.twofold.openEditor() }"
+REFUSED = "() => { window.twofold.answerRefused() }"
+KEPT = N_("Your text is kept. To start from another one, empty the box first.")
 
 
 class ChoiceEvents:
@@ -41,13 +43,16 @@ class ChoiceEvents:
         pair.keep.click(self.keep, parts.key, **draws)
 
         edits = QUIET | {"outputs": [*pair.editing, parts.note]}
-        pair.write.click(self.write, [pair.token], **edits).then(None, js=FOCUS_EDITOR)
-        pair.start.input(self.start_from, [pair.start, pair.token], edits["outputs"], **LAST)
+        pair.write.click(self.write, [pair.token], **edits).then(None, js=OPEN_EDITOR)
+        pair.start.input(
+            self.start_from, [pair.start, pair.begun, pair.text, pair.token], **LAST | edits
+        )
         pair.text.change(
             self.compare, [pair.start, pair.text, pair.token], edits["outputs"], **LAST
         )
-        pair.cancel.click(lambda: show(visible=False), None, pair.editor, **QUIET)
-        pair.save.click(self.save, [pair.token, pair.text, parts.key], **draws)
+        pair.cancel.click(pair.draw_no_editor, None, [pair.editor, pair.begun], **QUIET)
+        saved = pair.save.click(self.save, [pair.token, pair.text, parts.key], **draws)
+        saved.then(None, None, None, js=REFUSED)
         reply.save.click(self.explain, [reply.token, *reply.note, parts.key], **draws)
 
     def chooser(self, choice: Choice) -> Callable[..., Update]:
@@ -102,13 +107,18 @@ class ChoiceEvents:
     # --- A better one --------------------------------------------------------------------------
 
     def write(self, token: str) -> Update:
-        return self.start_from(STARTS[0], token)
+        return self.start_from(STARTS[0], STARTS[0], "", token)
 
-    def start_from(self, start: str, token: str) -> Update:
+    def start_from(self, start: str, begun: str, text: str, token: str) -> Update:
+        """Begin from another one, unless some of ``text`` is the person's own."""
+        pair = self._layout.pair
         try:
-            return self._layout.pair.draw_editor(start, self._service.question(token))
+            question = self._service.question(token)
         except ChatError as error:
             return self._layout.draw_note(str(error))
+        if pair.is_typed(text, begun, question):
+            return {pair.start: begun} | self._layout.draw_note(tr(KEPT))
+        return pair.draw_editor(start, question) | self._layout.draw_note("")
 
     def compare(self, start: str, text: str, token: str) -> Update:
         if not token:

@@ -53,9 +53,11 @@ class ChatLayout:
         self.address = hidden("address-key")  # the key, unless the chat is temporary
         self.seen = hidden("seen")
         self.turns = hidden("shown-turns")
+        self.begun = hidden("edit-begun")  # where the message that is edited stands (page.js)
         self.left = hidden("left-key")  # the chat that this page has just turned away from
         self.sending = hidden("sending")
         self.sent = hidden("sent")  # which message was taken, or refused (page.js)
+        self.turn_back = gr.Button("", visible="hidden", elem_id="turn-back")
         self.sync = gr.Button("Look for news", visible="hidden", elem_id="sync")
         self.listen = gr.Button("Listen", visible="hidden", elem_id="listen")
         self.bar = ChatBar()
@@ -191,7 +193,7 @@ class ChatLayout:
         kept.append(self.note)  # a word about what this person did, which they may not have read
         if changing:
             return [*kept, *pair.drawn]
-        return [*kept, pair.editor] if update.get(pair.token) else kept
+        return [*kept, pair.editor, pair.begun] if update.get(pair.token) else kept
 
     def draw_buttons(self, *, running: bool, teaching: ConversationView | None = None) -> Update:
         """In a teaching chat nobody has to wait for a suggestion."""

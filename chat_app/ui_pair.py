@@ -28,6 +28,7 @@ class PairPanel:
     def __init__(self) -> None:
         self.token = hidden("question-token")
         self.changing = hidden("changing")
+        self.begun = hidden("better-begun")  # what the open editor's text began from
         with gr.Column(visible=False, elem_id="pair") as self.panel:
             self.title = gr.Markdown("", elem_id="pair-title")
             self.why = gr.Markdown("", elem_id="why")
@@ -95,6 +96,7 @@ class PairPanel:
             self.write,
             self.keep,
             self.editor,
+            self.begun,
         ]
 
     @property
@@ -110,7 +112,7 @@ class PairPanel:
 
     @property
     def editing(self) -> list[Any]:
-        return [self.editor, self.start, self.text, self.diff]
+        return [self.editor, self.begun, self.start, self.text, self.diff]
 
     def draw(self, question: Comparison | None) -> Update:
         """The open question; without one the panel is hidden, ready for a pair that is written."""
@@ -130,7 +132,7 @@ class PairPanel:
                 self.write: gr.update(interactive=False, visible=True),
                 self.skip: gr.update(interactive=True, visible=True),
                 self.keep: show(visible=False),
-                self.editor: show(visible=False),
+                **self.draw_no_editor(),
             }
         return self._draw_pair(question) | {
             self.title: tr(QUESTIONS[0]),
@@ -162,7 +164,7 @@ class PairPanel:
             self.second_better: gr.update(value=_better(2), interactive=True),
             self.tie: gr.update(interactive=True),
             self.both_bad: gr.update(interactive=True),
-            self.editor: show(visible=False),
+            **self.draw_no_editor(),
         }
 
     def draw_draft(self, draft: Draft, *, begun: bool) -> Update:
@@ -183,10 +185,19 @@ class PairPanel:
         text = self.begun_from(start, question)
         return {
             self.editor: show(visible=True),
+            self.begun: start,
             self.start: start,
             self.text: text,
             self.diff: show(visible=False),
         }
+
+    def draw_no_editor(self) -> Update:
+        return {self.editor: show(visible=False), self.begun: ""}
+
+    def is_typed(self, text: str, begun: str, question: Comparison) -> bool:
+        """Whether a person wrote any of this text, which began from ``begun``."""
+        before = self.begun_from(begun, question)
+        return bool(text.strip()) and text.splitlines() != before.splitlines()
 
     def draw_diff(self, start: str, text: str, question: Comparison) -> Update:
         parts = changes(self.begun_from(start, question), text)

@@ -1,5 +1,6 @@
-// Keys, names, news, the address and the scroll position: what Gradio has no word for. Elements are found by
-// our own ids only, at the moment they are needed, since Gradio adds and removes them.
+// Keys, names, news, drafts, the address and the scroll position: what Gradio has no word for. Elements are
+// found by our own ids, those of the transcript by role and place as well, at the moment they are needed,
+// since Gradio adds and removes them.
 () => {
   const byId = (id) => document.getElementById(id);
   const box = () => document.querySelector("#message textarea");
@@ -70,43 +71,72 @@
     return true;
   };
 
-  // Cards are radio buttons that Gradio does not join into one group: arrows move between them here.
-  const CARDS = "#picks, #version-list";
+  // Cards are radio buttons that Gradio does not join into one group: arrows move between them here,
+  // and Tab stops at one of them. What takes the whole page elsewhere is opened by Enter only.
+  const CARDS = "#picks, #version-list, #conversations, #rankings";
+  const OPENED = "#conversations, #rankings";
   const STEPS = { arrowdown: 1, arrowright: 1, arrowup: -1, arrowleft: -1 };
+  const cardsOf = (list) => [...(list?.querySelectorAll("input[type=radio]") ?? [])];
   const moveCard = (from, key) => {
     const list = from.closest?.(CARDS);
-    const cards = list ? [...list.querySelectorAll("input[type=radio]")] : [];
+    const cards = cardsOf(list);
     const next = cards[cards.indexOf(from) + STEPS[key]];
     if (!cards.includes(from)) return false;
     next?.focus();
-    next?.click();
+    if (!list.matches(OPENED)) next?.click();
     return true;
+  };
+  const openCard = (card) => {
+    if (!card.matches?.("input[type=radio]") || !card.closest(OPENED)) return false;
+    card.click();
+    return true;
+  };
+  const rove = () => {
+    for (const list of document.querySelectorAll(CARDS)) {
+      const cards = cardsOf(list);
+      const at = document.activeElement;
+      const stop = cards.includes(at) ? at : cards.find((card) => card.checked) ?? cards[0];
+      for (const card of cards) {
+        const wanted = card === stop ? 0 : -1;
+        if (card.tabIndex !== wanted) card.tabIndex = wanted;
+      }
+    }
   };
 
   document.addEventListener("keydown", (event) => {
     if (event.isComposing || event.repeat) return;
     const key = event.key.toLowerCase();
+    if (key === "tab") rove();
     if (key === "escape") {
       if (byId("keys-dialog")?.open) return;  // the browser closes it
       if (press("stop")) return;
-      if (press("cancel-better") || press("keep-chat") || press("keep-name")) return;
-      if (writing(event.target)) event.target.blur();
+      if (writing(event.target) || event.target.closest?.("#editor")) event.target.blur();
+      else press("cancel-better") || press("keep-chat") || press("keep-name");
       return;
     }
     if (event.ctrlKey || event.metaKey) {
-      const chord = CHORDS[`ctrl+${event.shiftKey ? "shift+" : ""}${key}`];
+      // "/" needs Shift on many keyboards, and is the same key there.
+      const shift = event.shiftKey && /^[a-z]$/.test(key) ? "shift+" : "";
+      const chord = CHORDS[`ctrl+${shift}${key}`];
       if (chord && keysOn() && chord()) event.preventDefault();
       return;
     }
-    if (key.startsWith("arrow") && moveCard(event.target, key)) {
+    if (key.startsWith("arrow") && !event.altKey && moveCard(event.target, key)) {
       event.preventDefault();
       return;
     }
+    if (key === "enter" && openCard(event.target)) {
+      event.stopImmediatePropagation();  // on the Rank tab Enter saves
+      return;
+    }
     if (!keysOn() || byId("keys-dialog")?.open) return;
-    const wanted = event.altKey ? (key === "1" || key === "2") : !writing(event.target);
+    // With Alt a Mac types another sign: the key is known by its place.
+    const digit = /^(?:Digit|Numpad)([12])$/.exec(event.code)?.[1];
+    const meant = event.altKey ? digit : key;
+    const wanted = event.altKey ? Boolean(digit) : !writing(event.target);
     // An arrow belongs to whatever list of choices it moves in.
     if (key.startsWith("arrow") && event.target.closest?.("[role=tab], input, [role=radiogroup]")) return;
-    const buttons = [TEACHING_KEYS[key], KEYS[key]].filter(Boolean);
+    const buttons = [TEACHING_KEYS[meant], KEYS[meant]].filter(Boolean);
     if (wanted && buttons.some(press)) event.preventDefault();
   });
   document.addEventListener("click", (event) => {
@@ -155,25 +185,190 @@
       if (message.placeholder !== wanted) message.placeholder = wanted;
     }
     // Two pairs of thumbs look alike to a screen reader unless they say whether they are pressed.
-    for (const thumb of document.querySelectorAll("#transcript button[aria-label$=ike], #transcript button[aria-label$=iked]")) {
-      const pressed = String(thumb.getAttribute("aria-label").endsWith("d"));
-      if (thumb.getAttribute("aria-pressed") !== pressed) thumb.setAttribute("aria-pressed", pressed);
+    for (const row of rows()) {
+      const buttons = row.querySelector("[data-testid=bot]") ? buttonsOf(row) : [];
+      for (const thumb of buttons.length > 3 ? buttons.slice(-2) : []) {
+        const pressed = String(thumb.style.color.includes("accent"));
+        if (thumb.getAttribute("aria-pressed") !== pressed) thumb.setAttribute("aria-pressed", pressed);
+      }
     }
   };
 
-  // The editor of a message shows what was written, not how a "<" is told to Markdown.
-  const plain = (shown) =>
-    shown
-      .split(/(```[^]*?(?:```|$)|~~~[^]*?(?:~~~|$)|`[^`\n]+`)/)
-      .map((part, place) => (place % 2 ? part : part.replaceAll("&lt;", "<")))
-      .join("");
-  const showPlain = () => {
-    for (const area of document.querySelectorAll("#transcript textarea:not([data-plain])")) {
-      area.dataset.plain = "yes";
-      if (plain(area.value) === area.value) continue;
-      area.value = plain(area.value);
-      area.dispatchEvent(new Event("input", { bubbles: true }));
+  // Gradio's buttons speak the browser's language and not the page's: a message and its buttons are
+  // found by where they stand. A reply ends with its two thumbs, a message that is edited has two
+  // buttons, and the second one leaves it as it was.
+  const rows = () =>
+    [...document.querySelectorAll("#transcript [role=log] > div > *")].filter((row) =>
+      row.querySelector("textarea, [data-testid=user], [data-testid=bot]"),
+    );
+  const buttonsOf = (row) => [...(row.nextElementSibling?.querySelectorAll("button") ?? [])];
+
+  // The editor of a message and the clipboard get what was written, not how a "<" is told to
+  // Markdown. What is code there is code here (markup.py).
+  const CODE = /```[^]*?(?:```|$)|~~~[^]*?(?:~~~|$)|`[^`\n]+`|\n *\n {4}[^\n]*(?:(?:\n *)*\n {4}[^\n]*)*/g;
+  const inList = (text, before) => {
+    let listed = before;
+    for (const block of text.split(/\n *\n/)) {
+      if (/^ *(?:[-+*]|\d+[.)])(?: |$)/m.test(block)) listed = true;
+      else if (/^\n*[^ \n]/.test(block)) listed = false;
     }
+    return listed;
+  };
+  const plain = (shown) => {
+    const parts = [];
+    let [done, seen, listed] = [0, 0, false];
+    CODE.lastIndex = 0;
+    for (let found = CODE.exec(shown); found; found = CODE.exec(shown)) {
+      if (found[0].startsWith("\n")) {
+        [listed, seen] = [inList(shown.slice(seen, found.index), listed), found.index];
+        if (listed) {
+          CODE.lastIndex = found.index + 1;
+          continue;
+        }
+      }
+      parts.push(shown.slice(done, found.index).replaceAll("&lt;", "<"), found[0]);
+      done = CODE.lastIndex;
+    }
+    return [...parts, shown.slice(done).replaceAll("&lt;", "<")].join("");
+  };
+  let copying = false;  // while a button beside a message is pressed, and no button in it
+  document.addEventListener("click", ({ target }) => {
+    if (!target.closest?.("#transcript button") || target.closest("[data-testid]")) return;
+    copying = true;
+    window.setTimeout(() => { copying = false; });
+  }, { capture: true });
+  if (navigator.clipboard) {
+    const write = navigator.clipboard.writeText.bind(navigator.clipboard);
+    navigator.clipboard.writeText = (text) => write(copying ? plain(text) : text);
+  }
+  document.addEventListener("copy", (event) => {  // where there is no such clipboard
+    if (!copying) return;
+    event.clipboardData.setData("text/plain", plain(event.target.value));
+    event.preventDefault();
+  });
+
+  // A message is edited where it stands. Gradio keeps what is typed at that place of the transcript,
+  // whatever is shown there next: so it is known here where it was begun, and what is no longer
+  // shown is closed. What was typed comes back with the pencil of the same message.
+  const edits = new Map();  // what was typed and not sent, by chat and turn
+  let edit = null;
+  let pencil = false;
+  const editedRow = () =>
+    document.querySelector("#transcript textarea") && rows().find((row) => row.querySelector("textarea"));
+  const placeOf = (row) => {
+    const turns = JSON.parse(valueOf("shown-turns") || "[]");
+    return { key: valueOf("conversation-key"), turn: turns[rows().indexOf(row)] ?? null };
+  };
+  // A reply that is still written has no turn yet.
+  const isAt = (one, here) => one.key === here.key && (one.turn ?? here.turn) === here.turn;
+  const nameOf = ({ key, turn }) => `${key} ${turn}`;
+  const write = (area, text) => {
+    area.value = text;
+    area.dispatchEvent(new Event("input", { bubbles: true }));
+  };
+  document.addEventListener("click", ({ target }) => {
+    const button = target.closest?.("#transcript button");
+    const row = button && rows().find((one) => buttonsOf(one).includes(button));
+    if (!row) return;
+    if (!row.querySelector("textarea")) {
+      pencil = true;
+      window.setTimeout(() => { pencil = false; }, 500);
+    } else if (edit && buttonsOf(row)[1] === button) {
+      edits.delete(nameOf(edit));
+    }
+  }, { capture: true });
+  const closeEdit = () => {
+    const row = editedRow();
+    if (!row || !edit) return;
+    if (edit.area.value !== edit.from) edits.set(nameOf(edit), edit.area.value);
+    const typed = edits.get(nameOf(edit));
+    buttonsOf(row)[1]?.click();
+    if (typed !== undefined) edits.set(nameOf(edit), typed);
+  };
+  const watchEdit = () => {
+    const row = editedRow();
+    if (!row) return;
+    const area = row.querySelector("textarea");
+    const here = placeOf(row);
+    if (edit && (area === edit.area || !pencil)) {
+      if (isAt(edit, here)) edit = { ...edit, ...here, area };
+      else closeEdit();
+      return;
+    }
+    edit = { ...here, area, from: plain(area.value) };
+    const text = edits.get(nameOf(edit)) ?? edit.from;
+    if (text !== area.value) write(area, text);
+  };
+  // What is sent with an edit: where it was begun.
+  const editBegun = (turns, key) => {
+    if (!edit) return [turns, key, ""];
+    const { key: begun, turn } = edit;
+    if (begun === key && JSON.parse(turns || "[]").includes(turn)) edits.delete(nameOf(edit));
+    else edits.set(nameOf(edit), edit.area.value);
+    return [turns, key, JSON.stringify({ key: begun, turn })];
+  };
+
+  // A better reply that is being written stays with its question, for as long as this tab does: the
+  // editor opens with it again, wherever the person has been meanwhile. Where the question was
+  // answered otherwise, it comes back with the pencil of the reply that stands there now.
+  const BETTER = "twofold-better";
+  const stored = () => {
+    try { return JSON.parse(window.sessionStorage.getItem(BETTER) ?? "{}"); } catch { return {}; }
+  };
+  const better = stored();  // what was typed in which chat, after which turns, by the question's token
+  const keepBetter = (token, typed) => {
+    if (typed) better[token] = typed;
+    else delete better[token];
+    try { window.sessionStorage.setItem(BETTER, JSON.stringify(better)); } catch { /* this page only */ }
+  };
+  const questionHere = () => ({
+    token: valueOf("question-token"),
+    key: valueOf("conversation-key"),
+    turns: JSON.parse(valueOf("shown-turns") || "[]"),
+  });
+  const editor = () => document.querySelector("#better-text textarea");
+  let answering = "";  // the question that this page is answering itself
+  let reopened = "";  // the one whose editor was opened by itself
+  let quiet = false;  // then the focus stays where it is
+  document.addEventListener("input", ({ target }) => {
+    const { token, key, turns } = questionHere();
+    if (target !== editor() || !token) return;
+    answering = "";
+    keepBetter(token, { text: target.value, key, turns });
+  });
+  document.addEventListener("click", ({ target }) => {
+    const id = target.closest?.("button")?.id ?? "";
+    if (id === "cancel-better") keepBetter(valueOf("question-token"), null);
+    if (id === "save-better" || id.startsWith("choose-")) answering = valueOf("question-token");
+  }, { capture: true });
+  const watchEditor = () => {
+    const { token, key, turns } = questionHere();
+    for (const [one, typed] of Object.entries(better)) {
+      if (one === token || typed.key !== key) continue;
+      const reply = turns[typed.turns.length];
+      if (!reply || typed.turns.some((turn, at) => turn !== turns[at])) continue;
+      if (one !== answering) edits.set(nameOf({ key, turn: reply }), typed.text);
+      keepBetter(one, null);
+    }
+    if (editor()?.offsetParent || !(token in better)) reopened = "";
+    else if (reopened !== token && press("write")) {
+      reopened = token;
+      quiet = true;
+    }
+  };
+  // The editor is there: with what was typed before, and with the focus where a person opened it.
+  const openEditor = (tries = 20) => {
+    if (!editor()?.offsetParent) {
+      if (tries > 0) window.setTimeout(() => openEditor(tries - 1), 50);
+      return;
+    }
+    const text = better[valueOf("question-token")]?.text ?? editor().value;
+    if (text !== editor().value) write(editor(), text);
+    if (!quiet) editor().focus();
+    quiet = false;
+  };
+  const answerRefused = () => {
+    if (answering === valueOf("question-token")) answering = "";
   };
 
   // One line, never seen, that says once when a pair can be answered; the panes say nothing while
@@ -253,10 +448,41 @@
     if (text !== undefined && outcome === "refused") fill(joined([text, box().value]));
     wake();
   };
-  const turned = () => {
+  const turned = (key) => {
     turns += 1;
+    openKey = key;
+    closeEdit();
+    enter(key);
+    atEnd = true;  // a chat is opened at its end, wherever the one before was read
+    atTitle = false;
     closeSidebar();
   };
+
+  // The address names the chat, and the way back leads to the one before. A chat that just began, or
+  // is gone, takes the place of what the address said.
+  window.history.scrollRestoration = "manual";
+  const addressOf = (key) => {
+    const url = new URL(window.location.href);
+    if (key) url.searchParams.set("c", key);
+    else url.searchParams.delete("c");
+    return url;
+  };
+  const enter = (key) => {
+    const url = addressOf(key);
+    if (url.href !== window.location.href) window.history.pushState(window.history.state, "", url);
+  };
+  const addressKey = () => new URLSearchParams(window.location.search).get("c") ?? "";
+  let openKey = addressKey();  // the chat that this page shows or is about to; none where temporary
+  window.addEventListener("popstate", () => {
+    if (addressKey() !== openKey) byId("turn-back")?.click();
+  });
+  const turn = (key, chat) => {
+    turned(chat);
+    return [key, chat];
+  };
+  document.addEventListener("click", ({ target }) => {
+    if (target.closest?.("#reuse-instructions")) enter("");
+  });
 
   // News: a mark of what this page was drawn from is compared with what the server knows, out of
   // its memory. Nothing is asked while the page is out of sight. What a reply says while it is
@@ -294,6 +520,7 @@
   };
   let unheard = 0;
   const look = async () => {
+    watchEdit();
     if (document.hidden) return;
     try {
       const seen = valueOf("seen");
@@ -305,7 +532,8 @@
       offline(false);
       if (!seen || seen !== valueOf("seen")) return;
       if (news.server) {
-        try { window.sessionStorage.setItem("twofold-draft", unsent()); } catch { /* lost */ }
+        keepDraft(unsent());
+        kept = true;
         window.location.reload();
         return;
       }
@@ -322,6 +550,19 @@
   };
   window.setInterval(look, NEWS_MS);
   document.addEventListener("visibilitychange", look);
+  // What is half-written stays in the session of this tab, reloaded or opened again. The message that
+  // is on its way is not: the server has it.
+  const keepDraft = (text) => {
+    if (kept) return;
+    try {
+      if (text) window.sessionStorage.setItem("twofold-draft", text);
+      else window.sessionStorage.removeItem("twofold-draft");
+    } catch { /* lost */ }
+  };
+  let kept = false;
+  window.addEventListener("pagehide", () => {
+    if (box()) keepDraft(joined([...[...sent.values()].slice(1), ...outbox, box().value]));
+  });
   let restored = false;
   const restoreDraft = () => {
     if (restored || !box()) return;
@@ -355,7 +596,9 @@
 
   new MutationObserver(() => {
     name();
-    showPlain();
+    watchEdit();
+    watchEditor();
+    rove();
     announce();
     restoreDraft();
     if (!opened && byId("sidebar")) {
@@ -367,10 +610,8 @@
 
   window.twofold = {
     showKey: (key) => {
-      const url = new URL(window.location.href);
-      if (key) url.searchParams.set("c", key);
-      else url.searchParams.delete("c");
-      window.history.replaceState(window.history.state, "", url);
+      openKey = key;
+      window.history.replaceState(window.history.state, "", addressOf(key));
     },
     focusBox: () => box()?.focus(),
     focus,
@@ -379,6 +620,11 @@
     press,
     writing,
     turned,
+    turn,
+    turnBack: (key) => turn(key, addressKey()),
+    editBegun,
+    openEditor,
+    answerRefused,
     take,
     answered,
     giveBack,

@@ -77,6 +77,19 @@ def answered(**changes):
         ("still streaming: ```\n<p>", "still streaming: ```\n<p>"),
         ("1 < 2", "1 &lt; 2"),
         ("no tags", "no tags"),
+        ("code:\n\n    <p>\n\n      <b>\n\n<p>", "code:\n\n    <p>\n\n      <b>\n\n&lt;p>"),
+        ("no code:\n    <p>\n<p>", "no code:\n    &lt;p>\n&lt;p>"),  # it goes on with the paragraph
+        ("- one\n\n    <p>\n\nend", "- one\n\n    &lt;p>\n\nend"),  # and here with the item
+        ("1. one\n\n\n\n    <p>\n\nend", "1. one\n\n\n\n    &lt;p>\n\nend"),
+        (
+            "- one\n\n      - two\n\n        <p>\n\nend",
+            "- one\n\n      - two\n\n        &lt;p>\n\nend",
+        ),
+        ("- one\n\nend\n\n    <p>\n\n- `<p>`", "- one\n\nend\n\n    <p>\n\n- `<p>`"),
+        ("- one\n\n    `<p>` <p>\n\nend", "- one\n\n    `<p>` &lt;p>\n\nend"),
+        ("code:\n\n    ```\n    <p>\n\n<p>", "code:\n\n    ```\n    <p>\n\n&lt;p>"),
+        ("dedented:\n\n    <p>", "dedented:\n\n&lt;p>"),  # as the component does
+        ("\n    a\n\n        <p>", "a\n\n&lt;p>"),
     ],
 )
 def test_tags_are_shown_as_they_were_typed_and_code_is_left_alone(text, shown):
@@ -219,7 +232,15 @@ def test_a_reply_says_who_wrote_it_and_why_it_ends_where_it_does(version, finish
 
 
 @pytest.mark.parametrize(
-    "text", ["a <b> c", "`<b>` and <i>", "```\n<p>\n``` <p>", "1 < 2", "plain"]
+    "text",
+    [
+        "a <b> c",
+        "`<b>` and <i>",
+        "```\n<p>\n``` <p>",
+        "1 < 2",
+        "plain",
+        "a <b>\n\n    <p>\n\n- <p>\n\n    <p>\n\nend",
+    ],
 )
 def test_what_is_edited_is_what_was_said(text):
     assert typed(displayed(text)) == text

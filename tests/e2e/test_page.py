@@ -35,6 +35,10 @@ PAYLOADS = (
     "<math><mtext><img src=x onerror='window.ran = 1'></mtext></math>",
     "`<img src=x onerror='window.ran = 1'>`",
     "```html\n<script>window.ran = 1</script>\n```",
+    "    <script>window.ran = 1</script>",
+    "- an item\n\n    <img src=x onerror='window.ran = 1'>\n\nno item",
+    "    <img src=x onerror='window.ran = 1'>\n<svg onload='window.ran = 1'></svg>",
+    "\t<iframe srcdoc='<script>parent.ran = 1</script>'></iframe>",
     "&lt;img src=x onerror='window.ran = 1'&gt;",
     "</div></span><script>window.ran = 1</script>",
 )
