@@ -36,7 +36,7 @@ def featured(
     return [replace(c, feature=row.tobytes()) for c, row in zip(completions, rows, strict=True)]
 
 
-def as_half(pooled: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
+def as_half(pooled: Float[Tensor, "*N D"]) -> Float[Tensor, "*N D"]:
     """In half precision, where what is too large for it stays finite: some models' residual streams
     go far beyond 65,504, and one infinity would spoil every fit."""
     return pooled.clamp(-_LARGEST, _LARGEST).half()

@@ -50,6 +50,7 @@ def test_a_reply_whose_stream_is_lost_is_followed_anew(serve, new_person):
     person.await_calm()
 
 
+@pytest.mark.pages
 def test_answers_to_rank_whose_stream_is_lost_are_followed_anew(serve, new_person):
     app = serve(demo(words_per_s=8.0))
     person = new_person()
@@ -63,6 +64,7 @@ def test_answers_to_rank_whose_stream_is_lost_are_followed_anew(serve, new_perso
     expect(person.part("rank-save")).to_be_visible()
 
 
+@pytest.mark.pages
 def test_a_page_with_the_mark_of_the_page_before_is_put_right(serve, new_person):
     """Answers can cross: that of the empty page, when it draws last, leaves its own mark."""
     app = serve(demo(words_per_s=8.0))

@@ -78,7 +78,7 @@ def assert_harmless(person):
     expect(person.box).to_be_visible()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.pages)])
 def test_a_phone_has_each_button_under_its_reply_and_no_sideways_scroll(app, new_person, scheme):
     person = new_person(390, 844, is_mobile=True, has_touch=True, color_scheme=scheme)
     person.visit(app.address)
