@@ -64,7 +64,8 @@ def test_a_person_says_their_taste_and_sets_the_budget_by_keyboard(asking, perso
     person.visit(asking.address)
     person.open_tab("Learning")
     expect(person.part("taste")).to_contain_text("Nothing yet")
-    person.page.wait_for_timeout(500)  # the sliders are drawn last, over what is typed meanwhile
+    budget = person.part("budget").get_by_role("spinbutton")
+    expect(budget).to_have_value("12")  # it is built with another: now the sliders are drawn
     person.part("lean").get_by_role("button", name="Say it yourself").click()
     number = person.part("lean-longer").get_by_role("spinbutton")
     number.fill("-1")
@@ -74,7 +75,6 @@ def test_a_person_says_their_taste_and_sets_the_budget_by_keyboard(asking, perso
     person.part("lean-clear").click()
     expect(person.part("lean-said")).to_contain_text("your choices alone")
     assert read_lean(asking.folder.taste) == {}
-    budget = person.part("budget").get_by_role("spinbutton")
     budget.fill("10")
     budget.press("Tab")
     expect(person.part("budget-said")).to_contain_text("Saved")
