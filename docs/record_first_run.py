@@ -32,6 +32,7 @@ MESSAGES = (
     "Tell me a joke.",
     "What is tea?",
 )
+TELLING_WORDS = 4
 PICKS = 4
 """They start the first lesson."""
 PATIENCE_MS = 200_000
@@ -99,9 +100,11 @@ def record(person: Person, address: str, began: float) -> None:
 
 
 def answer(person: Person) -> int:
-    """Pick the shorter reply; 1, for counting."""
-    first, second = person.await_question()
-    person.press("1" if len(first) < len(second) else "2")
+    """Pick the shorter reply of those that say something, else the longer; 1, for counting."""
+    replies = person.await_question()
+    telling = [reply for reply in replies if len(reply.split()) >= TELLING_WORDS]
+    wanted = min(telling, key=len) if telling else max(replies, key=len)
+    person.press("1" if wanted == replies[0] else "2")
     expect(person.part("saved")).to_contain_text("Saved")
     return 1
 
