@@ -230,13 +230,22 @@ def _taint_if_broken(registry: PolicyRegistry, version: PolicyVersionId, *, cont
         registry.verify(version, contents=contents)
     except UnreadableError as error:
         if contents:  # it serves
-            parent = registry.get(version).parent or BASE_VERSION
-            registry.activate(registry.nearest_servable(parent).id, reason=str(error))
+            _go_back(registry, reason=str(error))
         return contents
     except AdapterError as error:
         registry.taint(version, reason=str(error))
         return True
     return False
+
+
+def _go_back(registry: PolicyRegistry, *, reason: str) -> None:
+    """Let the nearest ancestor of the live version speak that can be read: the base always can."""
+    servable = registry.servable()
+    for ancestor in registry.lineage()[1:]:
+        with suppress(AdapterError):
+            if ancestor in servable:
+                registry.activate(ancestor, reason=reason)
+                return
 
 
 def _discard(rounds: Path, path: Path) -> None:

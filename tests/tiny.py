@@ -1,12 +1,21 @@
 """A real chat model small enough for tests: two random Llama layers and a tokenizer made here."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from learner.config import GateConfig
 from learner.engine.lora import CONFIG_FILE, WEIGHTS_FILE
@@ -47,16 +56,47 @@ def write_tiny_model(folder: Path) -> ModelFolder:
         pad_token_id=257,
         tie_word_embeddings=True,
     )
+    return _written(
+        LlamaForCausalLM, config, tokenizer, ModelFolder(path=folder, name="tiny", sha256="0" * 64)
+    )
+
+
+def write_tiny_gpt2(folder: Path) -> ModelFolder:
+    """The same of another family, whose layers store their matrices transposed."""
+    tokenizer = byte_tokenizer()
+    config = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_embd=32,
+        n_layer=2,
+        n_head=2,
+        n_positions=512,
+        bos_token_id=256,
+        eos_token_id=257,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+    )
+    return _written(
+        GPT2LMHeadModel, config, tokenizer, ModelFolder(path=folder, name="gpt2", sha256="2" * 64)
+    )
+
+
+def _written(
+    kind: Callable[[PreTrainedConfig], PreTrainedModel],
+    config: PreTrainedConfig,
+    tokenizer: PreTrainedTokenizerFast,
+    target: ModelFolder,
+) -> ModelFolder:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = LlamaForCausalLM(config)
+        model = kind(config)
         # Random weights are nearly uniform; larger ones make replies differ and sometimes end.
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.data.mul_(6.0)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return ModelFolder(path=folder, name="tiny", sha256="0" * 64)
+    model.save_pretrained(target.path)
+    tokenizer.save_pretrained(target.path)
+    return target
 
 
 def write_tiny_adapter(model: ModelFolder, folder: Path) -> None:

@@ -75,8 +75,10 @@ WIDE_GATE = GateConfig(
 """Limits for what a phase makes: demonstrations may be much shorter than what the base says."""
 
 LESSONS_GATE = GateConfig()
+"""What the lessons that follow will be held to."""
 
 DRAFT = ".tmp-"
+"""How the folder of a model on its way begins."""
 
 LINEAGE = "twofold.json"
 """In a model folder: what it was made from, and how."""

@@ -4,7 +4,7 @@ from threading import Event
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+from transformers import AutoModelForCausalLM
 
 from learner.build import build_replies
 from learner.config import AskConfig, EngineConfig, MergedDtype, RewardConfig
@@ -12,14 +12,14 @@ from learner.engine.backbone import Backbone
 from learner.engine.hf import HfEngine
 from learner.features import frozen_features
 from learner.merging import merge_adapter
-from learner.model_folder import ModelError, ModelFolder
+from learner.model_folder import ModelError
 from learner.update_config import LoraSpec
 from learner.updates.lesson import Lesson
 from storage.records import PolicyVersion, PolicyVersionId
 from tests.learner.conftest import SAMPLING, user
 from tests.learner.test_features import REPLIES, whole_model_features
 from tests.learner.test_online_dpo import make_pairs, make_rule, margin_now
-from tests.tiny import byte_tokenizer
+from tests.tiny import write_tiny_gpt2
 
 IDS = torch.tensor([[5, 6, 7, 8, 9, 200, 17]])
 CPU = EngineConfig(sampling=SAMPLING, dtype="float32", device="cpu", max_prompt_tokens=256)
@@ -27,29 +27,7 @@ CPU = EngineConfig(sampling=SAMPLING, dtype="float32", device="cpu", max_prompt_
 
 @pytest.fixture(scope="module")
 def gpt2(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("gpt2")
-    tokenizer = byte_tokenizer()
-    config = GPT2Config(
-        vocab_size=len(tokenizer),
-        n_embd=32,
-        n_layer=2,
-        n_head=2,
-        n_positions=512,
-        bos_token_id=256,
-        eos_token_id=257,
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = GPT2LMHeadModel(config)
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                parameter.data.mul_(6.0)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return ModelFolder(path=folder, name="gpt2", sha256="2" * 64)
+    return write_tiny_gpt2(tmp_path_factory.mktemp("gpt2"))
 
 
 @pytest.fixture

@@ -64,31 +64,33 @@ def test_what_it_was_made_with_is_never_rewritten(world: World, what: str) -> No
         db.execute(what)
 
 
-def test_a_folder_of_before_belongs_to_the_model_of_its_versions(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as older:
-        apply = partial(migrations.migrations.apply, stop_before="m013")
-        older.setattr(database, "migrations", SimpleNamespace(apply=apply))
-        older.setattr(sqlite, "SCHEMA_VERSION", 12)
-        with (world := World.open(tmp_path)).store:
-            world.learn([world.pick()])
-    with (world := World.open(tmp_path)).store:
+@pytest.fixture
+def older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A folder of before there was such a table; ``reopened`` closes it."""
+    apply = partial(migrations.migrations.apply, stop_before="m013")
+    monkeypatch.setattr(database, "migrations", SimpleNamespace(apply=apply))
+    monkeypatch.setattr(sqlite, "SCHEMA_VERSION", 12)
+    return World.open(tmp_path / "older")
+
+
+def reopened(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """By the twofold of today."""
+    world.store.close()
+    monkeypatch.undo()
+    return World.open(world.folder.root)
+
+
+def test_a_folder_of_before_belongs_to_the_model_of_its_versions(older, monkeypatch) -> None:
+    older.learn([older.pick()])
+    with (world := reopened(older, monkeypatch)).store:
         settle(world.store, sha256=BASE_SHA256, name="Small")
         with pytest.raises(OtherModelError, match="made with another model"):
             settle(world.store, sha256=THEIRS, name="Large")
 
 
-def test_a_folder_of_before_without_versions_belongs_to_the_next_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as older:
-        apply = partial(migrations.migrations.apply, stop_before="m013")
-        older.setattr(database, "migrations", SimpleNamespace(apply=apply))
-        older.setattr(sqlite, "SCHEMA_VERSION", 12)
-        with (world := World.open(tmp_path)).store:
-            world.log.reply(world.prompt().id, completion())
-    with (world := World.open(tmp_path)).store:
+def test_a_folder_of_before_without_versions_belongs_to_the_next_model(older, monkeypatch) -> None:
+    older.log.reply(older.prompt().id, completion())
+    with (world := reopened(older, monkeypatch)).store:
         settle(world.store, sha256=OURS, name="Small")
         with pytest.raises(OtherModelError):
             settle(world.store, sha256=THEIRS, name="Large")

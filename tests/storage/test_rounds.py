@@ -207,6 +207,18 @@ def test_a_version_that_cannot_be_read_now_is_left_and_may_come_back(
     assert world.policies.current().id == 1
 
 
+def test_where_no_version_can_be_read_the_base_speaks_and_all_may_come_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        world.learn([world.pick()])
+    with monkeypatch.context() as disk:
+        cannot_be_read(disk, "adapter_model.safetensors")
+        rounds.sweep(world.policies)
+    assert world.policies.current().id == BASE_VERSION
+    assert world.policies.servable() == [0, 1, 2, 3]
+
+
 def test_a_folder_without_permission_is_not_taken_for_an_empty_one(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
