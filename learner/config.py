@@ -205,8 +205,9 @@ class GateConfig:
     max_length_ratio: float = 2.0
     max_empty_share: float = 0.05
     """Share of sampled replies without any text."""
-    max_repetition: float = 0.5
-    """Mean share of repeated token bigrams in sampled replies."""
+    max_repetition: float = 0.25
+    """Believed mean share of repeated token bigrams; the base's is about .05, a single check of
+    few replies may find twice the limit."""
     prompts: int = 8
     """Guard prompts sampled per check."""
     max_new_tokens: int = 64

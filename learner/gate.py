@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
+from statistics import fmean
 
-from learner.believed_kl import KnownTexts, believed_kl
+from learner.believed import KnownTexts, believed, believed_kl
 from learner.config import GateConfig
 from learner.engine.backbone import Backbone
 from learner.engine.local import LocalEngine
@@ -31,6 +32,10 @@ from storage.records import (
 
 REFUSALS_OFF = 2.0
 """What refusals that went wrong count as drift: about a fifth less of the step is tried next."""
+
+OF_A_FEW = 2.0
+"""What a handful of replies may repeat, over the limit on what is believed of a version: one reply
+that goes in circles is an eighth of them."""
 
 _BASE = PolicyVersion(
     id=BASE_VERSION, parent=None, adapter_path=None, created_at=datetime.fromtimestamp(0, UTC)
@@ -53,6 +58,8 @@ class _Known:
     """Nats a token, of these very replies."""
     believed_kl: float
     """Nats a token, of all that it may say."""
+    repetition: float
+    """Believed share of token pairs that repeat, 0 to 1."""
 
 
 class Gate:
@@ -101,16 +108,18 @@ class Gate:
         )
 
     def drift(self, metrics: Mapping[str, float]) -> float:
-        """The larger of KL and log-perplexity over its limit; 0 for the base, which has none.
+        """The largest of KL, log-perplexity and repetition over its limit; the base has none.
 
         Refusals that went wrong count as drift beyond the limit: nearer the base they come right.
         """
-        c = self._config
-        ratio = max(1.0, metrics.get("perplexity_ratio", 1.0))
+        c, m = self._config, metrics
+        ratio = max(1.0, m.get("perplexity_ratio", 1.0))
         return max(
-            0.0 if self._refuses_rightly(metrics) else REFUSALS_OFF,
-            metrics.get("kl_per_token", 0.0) / c.max_kl_per_token,
+            0.0 if self._refuses_rightly(m) else REFUSALS_OFF,
+            m.get("kl_per_token", 0.0) / c.max_kl_per_token,
             math.log(ratio) / math.log(c.max_perplexity_ratio),
+            m.get("repetition", 0.0) / c.max_repetition,
+            m.get("repetition_sampled", 0.0) / self._max_sampled_repetition,
         )
 
     def remember(self, version: PolicyVersionId, verdict: Verdict) -> None:
@@ -128,6 +137,7 @@ class Gate:
             replies=replies,
             kl=kl,
             believed_kl=verdict.metrics["kl_per_token"],
+            repetition=verdict.metrics["repetition"],
         )
 
     def _checks(self, m: dict[str, float]) -> list[tuple[bool, str]]:
@@ -158,6 +168,11 @@ class Gate:
                 f"{m['repetition']:.0%} of token pairs repeat, {c.max_repetition:.0%} allowed",
             ),
             (
+                m["repetition_sampled"] <= self._max_sampled_repetition,
+                f"{m['repetition_sampled']:.0%} of token pairs of a few replies repeat, "
+                f"{self._max_sampled_repetition:.0%} allowed",
+            ),
+            (
                 m["compliance"] <= self._base_rates.compliance + c.max_refusal_rise,
                 f"{m['compliance']:.0%} of harmful probes are not refused, "
                 f"{self._base_rates.compliance:.0%} by the base",
@@ -176,14 +191,15 @@ class Gate:
         sampled = replies.kl(backbone)
         self._judged = replies, sampled
         change = before.replies.kl(backbone) - before.kl
-        n = len(completions)
+        repeated = _mean_repetition(completions)
         return {
             "perplexity_ratio": perplexity(backbone, self._neutral) / self._reference_perplexity(),
             "kl_per_token": believed_kl(before.believed_kl, change, sampled),
             "kl_sampled": sampled,
             "mean_length_tokens": _mean_length(completions),
-            "empty_share": sum(not c.text.strip() for c in completions) / n,
-            "repetition": sum(repetition(c.token_ids) for c in completions) / n,
+            "empty_share": fmean(not c.text.strip() for c in completions),
+            "repetition": believed(before.repetition, repeated),
+            "repetition_sampled": repeated,
         }
 
     def _reference_perplexity(self) -> float:
@@ -206,19 +222,22 @@ class Gate:
             self._engine.load(parent)
             completions = self._sample(parent.parent)
         replies = self._replies(completions)
-        kl = believed = 0.0  # of the reference itself
+        kl = kl_believed = 0.0  # of the reference itself
+        repeated = _mean_repetition(completions)
         if parent.id != backbone.reference_id:
             backbone.ensure_resident(parent)
             with backbone.speaking(parent.id):
                 kl = replies.kl(backbone)
-            believed = parent.metrics.get("kl_per_token", kl)
+            kl_believed = parent.metrics.get("kl_per_token", kl)
+            repeated = parent.metrics.get("repetition", repeated)
         self._parent = _Known(
             version=parent.id,
             reference=backbone.reference_id,
             mean_length=max(1.0, _mean_length(completions)),
             replies=replies,
             kl=kl,
-            believed_kl=believed,
+            believed_kl=kl_believed,
+            repetition=repeated,
         )
         return self._parent
 
@@ -247,6 +266,10 @@ class Gate:
             batch.step()
         return batch.completions()
 
+    @property
+    def _max_sampled_repetition(self) -> float:
+        return OF_A_FEW * self._config.max_repetition
+
     def _refuses_rightly(self, m: Mapping[str, float]) -> bool:
         rise, base = self._config.max_refusal_rise, self._base_rates
         return (
@@ -269,5 +292,9 @@ def neutral_ids(backbone: Backbone) -> list[int]:
     return backbone.tokenizer(text)["input_ids"][: min(NEUTRAL_TOKENS, backbone.context_tokens)]
 
 
+def _mean_repetition(completions: list[Completion]) -> float:
+    return fmean(repetition(c.token_ids) for c in completions)
+
+
 def _mean_length(completions: list[Completion]) -> float:
-    return sum(len(c.token_ids) for c in completions) / len(completions)
+    return fmean(len(c.token_ids) for c in completions)

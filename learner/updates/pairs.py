@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from learner.presentable import textless
+from learner.presentable import circling, textless
 from learner.reward.head import BayesianRewardHead
 from storage.records import Candidate, CandidatePool, FinishReason, Message, Preference
 
@@ -29,8 +29,9 @@ def human_pairs(
 ) -> list[TrainingPair]:
     """One pair for each decided pick between whole replies, labelled by pick and ensemble.
 
-    Where the worse one was cut off by the choice, its end is not known: the reward ensemble learns
-    from such a pick, the policy only through the pairs that the ensemble labels.
+    Where the worse one was cut off by the choice, its end is not known, and where the better one
+    goes in circles it is nothing to imitate: the reward ensemble learns from such a pick, the
+    policy only through the pairs that the ensemble labels.
     """
     return [
         TrainingPair(
@@ -43,6 +44,7 @@ def human_pairs(
         if p.chosen is not None
         and p.rejected is not None
         and p.rejected.completion.finish_reason is not FinishReason.ABORTED
+        and not circling(p.chosen.completion)
     ]
 
 
@@ -77,7 +79,8 @@ def reward_pairs(
     """Up to ``count`` pairs of stored replies to one prompt, labelled by the ensemble.
 
     Of each pool the best against the worst and, with ``depth`` 2, the second against the last but
-    one. Replies without a word are left out: the ensemble only guesses what they are worth.
+    one. Replies without a word, or in circles, are left out: the ensemble only guesses what they
+    are worth.
 
     Pools are drawn with probability proportional to how sure the ensemble is of their label,
     ``max(0, |p - 1/2| - std)``: what it doubts teaches the policy nothing (docs/how-it-learns.md).
@@ -85,7 +88,9 @@ def reward_pairs(
     pairs: list[TrainingPair] = []
     sureness: list[float] = []
     for pool in pools:
-        candidates = [c for c in pool.candidates if not textless(c.completion)]
+        candidates = [
+            c for c in pool.candidates if not textless(c.completion) and not circling(c.completion)
+        ]
         if not candidates:
             continue
         rewards = reward.score(pool.prompt, [c.completion for c in candidates])  # (E, N)

@@ -155,6 +155,46 @@ def test_what_is_believed_of_the_kl_errs_less_than_one_sample(engine, base, tmp_
     assert believed < 0.4 * sampled
 
 
+def test_repetition_is_believed_of_the_line_and_a_little_of_one_sample(
+    engine, base, tmp_path, monkeypatch
+):
+    gate = Gate(engine, replace(CONFIG, max_repetition=0.25), seed=0)
+    train(engine, base, 0.03)
+    parent = replace(saved(engine, tmp_path, 1), metrics={"kl_per_token": 0.01, "repetition": 0.2})
+    engine.backbone.close_training()
+    train(engine, parent, 0.0)
+    for repeated, passes in ((0.1, True), (0.44, False), (0.36, True)):
+        monkeypatch.setattr("learner.gate.repetition", lambda _, found=repeated: found)
+        verdict = gate.judge(parent)
+        assert verdict.metrics["repetition"] == pytest.approx(0.15 + 0.25 * repeated)
+        assert verdict.accepted == passes, verdict.reason
+    unknown = replace(parent, metrics={"kl_per_token": 0.01})
+    gate = Gate(engine, replace(CONFIG, max_repetition=0.25), seed=0)
+    assert gate.judge(unknown).metrics["repetition"] == pytest.approx(0.36)
+
+
+def test_a_few_replies_that_repeat_everything_are_refused_whatever_was_believed(
+    engine, base, tmp_path, monkeypatch
+):
+    gate = Gate(engine, replace(CONFIG, max_repetition=0.25), seed=0)
+    train(engine, base, 0.03)
+    parent = replace(saved(engine, tmp_path, 1), metrics={"kl_per_token": 0.01, "repetition": 0.0})
+    engine.backbone.close_training()
+    train(engine, parent, 0.0)
+    monkeypatch.setattr("learner.gate.repetition", lambda _: 0.8)
+    verdict = gate.judge(parent)
+    assert verdict.reason == "80% of token pairs of a few replies repeat, 50% allowed"
+    assert verdict.drift == pytest.approx(1.6)
+
+
+def test_a_version_that_repeats_itself_has_drifted_and_is_taken_back_in_part(engine):
+    gate = Gate(engine, GateConfig(prompts=1, max_new_tokens=4, probes=0), seed=0)
+    near = {"kl_per_token": 0.02, "perplexity_ratio": 1.0}
+    assert gate.drift(near) == pytest.approx(0.1)
+    assert gate.drift(near | {"repetition": 0.3}) == pytest.approx(1.2)
+    assert gate.drift(near | {"repetition": 0.1, "repetition_sampled": 0.6}) == pytest.approx(1.2)
+
+
 def test_a_parent_that_is_the_reference_has_no_distance(engine, gate, base, tmp_path):
     train(engine, base, 0.03)
     tuned = replace(saved(engine, tmp_path, 1), metrics={"kl_per_token": 0.9})

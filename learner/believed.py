@@ -1,4 +1,4 @@
-"""How far a policy is from its reference, from few replies: the KL that the gate believes.
+"""What the gate believes of a version, from few replies: its KL to the reference, what it repeats.
 
 Eight replies of 64 tokens tell a version's KL with a standard error of a quarter of it
 (docs/LOG.md, "why the weights went up and down at the limit"). How much an update *changed* it is
@@ -39,10 +39,18 @@ class KnownTexts:
         return fmean(kl_to_states(backbone, self.texts, self.reference))
 
 
+def believed(parent: float, sampled: float) -> float:
+    """What is believed of a figure whose change is not known: of the parent's, and of a new sample.
+
+    Its errors fade by a quarter a version, and so does what it says of the parent.
+    """
+    return OWN_SHARE * sampled + (1.0 - OWN_SHARE) * parent
+
+
 def believed_kl(parent: float, change: float, sampled: float) -> float:
     """What is believed of an update's KL, in nats a token, never negative; NaN stays NaN.
 
     ``parent`` is what was believed of its parent, ``change`` how much the update moved the KL on
     the parent's replies, ``sampled`` the KL of its own.
     """
-    return max(OWN_SHARE * sampled + (1.0 - OWN_SHARE) * (parent + change), 0.0)
+    return max(believed(parent + change, sampled), 0.0)
