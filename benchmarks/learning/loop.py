@@ -94,6 +94,7 @@ GATE_METRICS = (
     "kl_sampled",
     "mean_length_tokens",
     "repetition",
+    "repetition_sampled",
     "lesson_lift",
     "chosen_gain",
     "shortened",
