@@ -44,20 +44,20 @@ class Forgetting:
 
     def versions_that_saw(self, ids: Iterable[ComparisonId]) -> list[PolicyVersionId]:
         """Return the servable versions that learned from an answer to one of these questions."""
-        db = self._store.read()
-        return _servable(db, _versions_that_saw(db, list(ids), since_ms=None))
+        with self._store.snapshot() as db:
+            return _servable(db, _versions_that_saw(db, list(ids), since_ms=None))
 
     def versions_that_saw_ranking(self, slate_id: SlateId) -> list[PolicyVersionId]:
         """Return the servable versions that may have learned from a ranking."""
-        db = self._store.read()
-        return _servable(db, _versions_that_saw(db, [], since_ms=_ranked_ms(db, slate_id)))
+        with self._store.snapshot() as db:
+            return _servable(db, _versions_that_saw(db, [], since_ms=_ranked_ms(db, slate_id)))
 
     def versions_that_saw_chat(self, conversation_id: ConversationId) -> list[PolicyVersionId]:
         """Return those that may have learned from anything a conversation holds."""
-        db = self._store.read()
-        since_ms = _taught_ms(db, conversation_id)
-        questions = _questions_in(db, conversation_id)
-        return _servable(db, _versions_that_saw(db, questions, since_ms=since_ms))
+        with self._store.snapshot() as db:
+            since_ms = _taught_ms(db, conversation_id)
+            questions = _questions_in(db, conversation_id)
+            return _servable(db, _versions_that_saw(db, questions, since_ms=since_ms))
 
     def forget(self, ids: Iterable[ComparisonId], *, reason: str) -> Forgotten:
         """No fit uses these questions any more, and no version that has seen their answers speaks.

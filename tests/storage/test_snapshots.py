@@ -72,6 +72,28 @@ def test_a_lesson_takes_no_choice_without_its_texts(world: World) -> None:
     assert world.feedback.next_picks(PreferenceId(0), 9) == []
 
 
+def test_what_would_be_forgotten_is_read_of_one_state(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = world.ask().conversation_id
+    pair = world.feedback.open_question(chat)
+    assert pair is not None
+    world.learn([world.answer(pair).preference_id])
+    forgetting = Forgetting(world.store, world.policies, world.log)
+    waiting = [chat]
+
+    def deleting(*given):
+        found = fetch(*given)
+        if waiting:
+            id_ = waiting.pop()
+            elsewhere(lambda: forgetting.delete_conversation(id_, unlearn=True))
+        return found
+
+    monkeypatch.setattr("storage.forgetting.fetch", deleting)
+    assert forgetting.versions_that_saw_chat(chat) == [1]
+    assert forgetting.versions_that_saw_chat(chat) == []
+
+
 def test_a_snapshot_within_a_snapshot_is_the_same_one(world: World) -> None:
     def said() -> int:
         with world.store.snapshot() as db:
