@@ -13,10 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from learner.presentable import textless
 from learner.reward.head import BayesianRewardHead
 from learner.styles import STYLES, Style
-from storage.records import Completion, FinishReason, Message
+from storage.records import Completion, Message
 
 
 @dataclass(slots=True)
@@ -53,15 +52,15 @@ class StyleBandit:
         return [STYLES[name] for name in names[:count]]
 
     def observe(self, prompt: Sequence[Message], completions: Sequence[Completion]) -> None:
-        """Take note of a turn's finished candidates, which carry their features, in any order."""
-        finished = [
-            c
-            for c in completions
-            if c.finish_reason is not FinishReason.ABORTED and not textless(c)
-        ]
-        finished.sort(key=lambda c: c.seed)  # sums come out the same to the last bit
-        plain = [c for c in finished if c.style is None]
-        styled = [c for c in finished if c.style in STYLES]
+        """Take note of a turn's candidates, which carry their features, in any order.
+
+        Also where an early choice cut them: one that stops at 64 tokens counts as long as it was
+        going to be, and shows its style nearly as well as a whole one (docs/LOG.md).
+        """
+        worded = [c for c in completions if c.text.strip()]
+        worded.sort(key=lambda c: c.seed)  # sums come out the same to the last bit
+        plain = [c for c in worded if c.style is None]
+        styled = [c for c in worded if c.style in STYLES]
         if not plain or not styled:
             return
         style, hidden = self._head.features(prompt, [*plain, *styled])

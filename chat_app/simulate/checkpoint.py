@@ -15,6 +15,10 @@ from learner.evaluation.exam import Exam
 from learner.evaluation.intervals import bootstrap_interval
 from storage.records import Completion, PolicyVersion, PolicyVersionId, Preference
 
+BASE_ANSWERS = 4
+"""Answers of the base to each prompt, all of which a reply is set against. With a single one its
+luck was the opponent of every run: the base itself won 54 % against it (docs/LOG.md)."""
+
 
 class Examiner(Protocol):
     """Answers evaluation prompts without storing anything (``learner/evaluation/examiner.py``)."""
@@ -79,7 +83,7 @@ class Progress:
 
 
 class Measuring:
-    """Compares the loop with its base on fixed prompts. The base answers each prompt once."""
+    """Compares the loop with its base on fixed prompts."""
 
     def __init__(
         self, examiner: Examiner, rater: Rater, prompts: list[Prompt], *, seed: int, burn_in: int
@@ -90,9 +94,11 @@ class Measuring:
         self._prompts = prompts
         self._seed = seed
         self._burn_in = burn_in
-        # Not of the run's seed: runs with other seeds meet the same opponent.
-        seeds = [_prompt_seed("base", index) for index in range(len(prompts))]
-        self._base = [reply.text for reply in examiner.base_replies(prompts, seeds)]
+        # Not of the run's seed: runs with other seeds meet the same opponents.
+        self._base: list[list[str]] = []
+        for n in range(BASE_ANSWERS):
+            seeds = [_prompt_seed(f"base {n}", index) for index in range(len(prompts))]
+            self._base.append([reply.text for reply in examiner.base_replies(prompts, seeds)])
         self._live_seeds = [_prompt_seed(f"live {seed}", index) for index in range(len(prompts))]
 
     def measure(self, progress: Progress) -> Checkpoint:
@@ -110,7 +116,7 @@ class Measuring:
             win_rate_vs_base=float(shares.mean()),
             win_rate_ci=bootstrap_interval(shares, rng),
             win_rate_weights_only=float(self._win_shares(plain, rng).mean()),
-            mean_score_base=self._rater.mean_score(self._prompts, self._base),
+            mean_score_base=self._mean_score_base(),
             mean_score_policy=self._rater.mean_score(self._prompts, plain),
             mean_score_shown=self._rater.mean_score(self._prompts, shown),
             reward_accuracy=foreseen_share(progress.picks[self._burn_in :]),
@@ -122,9 +128,22 @@ class Measuring:
         )
 
     def _win_shares(self, replies: list[str], rng: np.random.Generator) -> np.ndarray:
-        """Win share of each prompt's reply against the base's, (P,), 0 to 1."""
-        trios = zip(self._prompts, replies, self._base, strict=True)
-        return np.array([self._rater.win_share(*trio, rng) for trio in trios])
+        """Win share of each prompt's reply against the base's answers, (P,), 0 to 1."""
+        return np.mean(
+            [
+                [
+                    self._rater.win_share(*trio, rng)
+                    for trio in zip(self._prompts, replies, answers, strict=True)
+                ]
+                for answers in self._base
+            ],
+            axis=0,
+        )
+
+    def _mean_score_base(self) -> float | None:
+        scores = [self._rater.mean_score(self._prompts, answers) for answers in self._base]
+        known = [score for score in scores if score is not None]
+        return fmean(known) if known else None
 
 
 def foreseen_share(picks: Sequence[Preference]) -> float | None:

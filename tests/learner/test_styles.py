@@ -91,13 +91,19 @@ def test_what_pleases_is_tried_most_often():
     assert bandit.choose(1, None)[0].name == "short"
 
 
-def test_unfinished_replies_tell_nothing_of_a_style():
+def test_a_style_is_known_by_replies_that_an_early_choice_cut():
     bandit = StyleBandit(head_that_likes_short())
-    cut = dataclasses.replace(reply("Dust", "short", 3), finish_reason=FinishReason.ABORTED)
-    bandit.observe(PROMPT, [reply("Light scatters in the air.", None, 1), cut])
-    generator = torch.Generator().manual_seed(0)
-    tried = {bandit.choose(1, generator)[0].name for _ in range(40)}
-    assert len(tried) > 5  # still all unknown, in a random order
+    text = "Light scatters in the air, and blue light most of all, since"
+    plain, detailed, short = (
+        dataclasses.replace(reply(text, style, seed), finish_reason=FinishReason.ABORTED)
+        for style, seed in ((None, 1), ("detailed", 2), ("cheerful", 3))
+    )
+    short = dataclasses.replace(short, text="Dust.", finish_reason=FinishReason.STOP, style="short")
+    silent = dataclasses.replace(detailed, text=" ", style="formal")
+    bandit.observe(PROMPT, [plain, detailed, short, silent])
+    worth = bandit.worth(None)
+    assert set(worth) == {"detailed", "short"}
+    assert worth["short"] > worth["detailed"]
 
 
 def test_no_styles_are_no_styles():

@@ -2,18 +2,28 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from chat_app.simulate.checkpoint import checkpoint_turns, distinct_2
+from chat_app.simulate.checkpoint import (
+    BASE_ANSWERS,
+    Measuring,
+    Progress,
+    checkpoint_turns,
+    distinct_2,
+)
 from chat_app.simulate.errors import SimulationError
 from chat_app.simulate.prompts import in_shuffled_cycles, read_prompts, shipped_eval_prompts
 from chat_app.simulate.rater import load_rater
+from learner.evaluation.exam import Exam
 from learner.evaluation.intervals import bootstrap_interval
-from storage.records import Choice, Message, Role
+from storage.records import BASE_VERSION, Choice, Message, PolicyVersion, Role
+from tests.learner.test_reward_head import completion
 
 EXAMPLES = Path(__file__).parents[2] / "chat_app" / "examples"
 PROMPT = (Message(role=Role.USER, content="Hello"),)
@@ -91,6 +101,40 @@ def test_a_rater_that_knows_its_odds_is_not_asked_for_single_picks(tmp_path: Pat
         "def win_prob(m, reply, rival): return 0.75 if reply == m[-1]['content'] else 0.25",
     )
     assert knowing.win_share(PROMPT, "Hello", "Bye", rng()) == 0.75
+
+
+class Examined:
+    """Says three words to everything; the base says two at first, and then ten."""
+
+    def __init__(self):
+        self.asked: list[tuple[int, ...]] = []
+
+    def base_replies(self, prompts, seeds):
+        self.asked.append(tuple(seeds))
+        words = 2 if len(self.asked) == 1 else 10
+        return [replace(completion(3, seed=0), text="w " * words) for _ in prompts]
+
+    def examine(self, prompts, version, seeds):
+        said = tuple(replace(completion(3, seed=0), text="w w w") for _ in prompts)
+        return Exam(shown=said, plain=said, kl_to_base=0.0)
+
+
+def test_a_reply_is_set_against_several_answers_of_the_base(tmp_path: Path):
+    shorter = rater_from(
+        tmp_path,
+        "def prefer(m, a, b, rng): return 'ab'[len(b) < len(a)]\n"
+        "def score(m, reply): return -len(reply.split())",
+    )
+    examined = Examined()
+    measuring = Measuring(examined, shorter, [PROMPT, PROMPT], seed=0, burn_in=0)
+    assert len(set(examined.asked)) == len(examined.asked) == BASE_ANSWERS
+    base = PolicyVersion(
+        id=BASE_VERSION, parent=None, adapter_path=None, created_at=datetime.now(UTC)
+    )
+    found = measuring.measure(Progress(turn=0, asked=0, picks=[], live=base, seconds=0.0))
+    lost = 1 / BASE_ANSWERS
+    assert found.win_rate_weights_only == found.win_rate_vs_base == 1.0 - lost
+    assert found.mean_score_base == pytest.approx(-10.0 + 8.0 * lost)
 
 
 def test_distinct_2_falls_where_replies_become_alike():
