@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from learner.config import RESUMED
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceConfig:
@@ -20,6 +22,8 @@ class ServiceConfig:
     """Whether old versions stay on disk; else fewer and fewer of them (storage/pruning.py)."""
     seed: int = 0
     """All replies follow from it, from the user message and from the number of the attempt."""
+    resumed: int = RESUMED
+    """Newest messages whose candidates and questions are looked at again after a restart."""
     collect_every_s: float = 1.0
     """Pause between two looks for finished rounds of the learner; 0 leaves it to
     ``ChatService.collect_now``."""

@@ -13,7 +13,6 @@ from chat_app.language import tr
 from chat_app.model_thread import ModelThread
 from chat_app.reply_job import ReplyJob
 from chat_app.revisions import Revisions
-from learner.config import RESUMED
 from learner.errors import LearnerError
 from learner.protocols import ReplyMaker
 from storage.logs import Logs
@@ -70,8 +69,9 @@ class Core:
     def resume(self) -> None:
         """Begin where an earlier process left off."""
         # What a style does to a reply is seen without any answer, so all chats count.
-        latest = self.logs.feedback.pools(limit=RESUMED, with_held_out=True)
-        self.replies.resume(self.logs.trends.decisions(RESUMED), latest[::-1])
+        n = self.config.resumed
+        latest = self.logs.feedback.pools(limit=n, with_held_out=True, with_cut=True)
+        self.replies.resume(self.logs.trends.decisions(n), latest[::-1])
         self.refit()
 
     def refit(self) -> None:

@@ -12,7 +12,7 @@ from storage.checks import check_whole
 from storage.records import Sampling
 
 RESUMED = 200
-"""Newest messages whose candidates and questions are looked at again after a restart."""
+"""Newest messages that are looked at again after a restart: enough, and soon done."""
 
 
 class AskMode(StrEnum):

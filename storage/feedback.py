@@ -122,11 +122,13 @@ class FeedbackReader:
             newest = newest_answer(db, comparison_id)
             return preferences_of(db, [newest])[0] if newest else None
 
-    def pools(self, *, limit: int, with_held_out: bool = False) -> list[CandidatePool]:
+    def pools(
+        self, *, limit: int, with_held_out: bool = False, with_cut: bool = False
+    ) -> list[CandidatePool]:
         """Return the newest ``limit`` messages with two or more finished, featured candidates.
 
-        Conversations that must not teach are left out, and held-out ones unless they are asked for.
-        Newest message first.
+        Conversations that must not teach are left out, and held-out ones unless they are asked for,
+        as are candidates that an early choice cut. Newest message first.
         """
         with self._reader.snapshot() as db:
             found = fetch(
@@ -137,12 +139,12 @@ class FeedbackReader:
                   JOIN candidate_cache USING (candidate_id)
                   JOIN turns t ON t.turn_id = c.prompt_turn_id
                   JOIN conversations USING (conversation_id)
-                 WHERE finish IN ('stop', 'length') AND feature IS NOT NULL
-                   AND learn = 1 AND held_out <= ?
+                 WHERE (finish IN ('stop', 'length') OR finish = 'aborted' AND ?)
+                   AND feature IS NOT NULL AND learn = 1 AND held_out <= ?
                  GROUP BY c.prompt_turn_id HAVING count(*) >= 2
                  ORDER BY c.prompt_turn_id DESC LIMIT ?
                 """,
-                [with_held_out, limit],
+                [with_cut, with_held_out, limit],
             )
             ids = {
                 TurnId(row["prompt_turn_id"]): sorted(map(int, row["candidate_ids"].split(",")))

@@ -5,6 +5,7 @@ drawing from the pool. Measured from outside are, on test prompts with all eight
 arm, the reply that pessimistic best-of-N would show, and, along the way, what was shown.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -133,12 +134,13 @@ def run_episode(
                 asked = _ask_by_coin(asker, head, rewards, scene, chosen, coin, counted, generator)
         best = pessimistic_best(rewards, arm.reward.pessimism)
         utility = scene.utility[now][chosen]
-        plain = scene.utility[now][scene.of_kind("plain")]
         shown = [best] if asked is None else list(asked[:2])
+        better = chosen[max(shown, key=lambda i: utility[i])]
+        gained = over_others(scene.utility[now], better, scene.of_kind("plain")).mean()
         log.append(
             [
                 float(asked is not None),
-                (utility[shown].max() - plain.mean()) / world.spread[now],
+                gained / world.spread[now],
                 head.change_prob,
             ]
         )
@@ -258,13 +260,14 @@ def _measure(
         plain = scene.of_kind("plain")
         chosen = candidates_of(scene, arm, rng, worth)
         rewards = head.margin_draws(scene.style[chosen], scene.hidden[chosen])
-        shown = utility[chosen[pessimistic_best(rewards, arm.reward.pessimism)]]
-        own.append(shown - utility[plain].mean())
-        wins.append(np.mean(_logistic(shown - utility[plain])))
+        shown = chosen[pessimistic_best(rewards, arm.reward.pessimism)]
+        own.append(over_others(utility, shown, plain).mean())
+        wins.append(np.mean(_logistic(over_others(utility, shown, plain))))
         draws = head.margin_draws(scene.style[plain], scene.hidden[plain])
-        best = utility[plain[pessimistic_best(draws, arm.reward.pessimism)]]
-        plain_best.append(best - utility[plain].mean())
-        possible.append(utility[plain].max() - utility[plain].mean())
+        best = plain[pessimistic_best(draws, arm.reward.pessimism)]
+        plain_best.append(over_others(utility, best, plain).mean())
+        best_there_is = plain[int(utility[plain].argmax())]
+        possible.append(over_others(utility, best_there_is, plain).mean())
         i, j = np.triu_indices(len(chosen), 1)
         said.append(torch.sigmoid(rewards[:, i] - rewards[:, j]).mean(dim=0).numpy())
         true.append(_logistic(utility[chosen][i] - utility[chosen][j]))
@@ -275,6 +278,14 @@ def _measure(
         _calibration(np.concatenate(said), np.concatenate(true)),
     ]  # fmt: skip
     return [round(float(x), 4) for x in row]
+
+
+def over_others(utility: np.ndarray, shown: int, plain: Sequence[int]) -> np.ndarray:
+    """By how much the reply shown is better than each plain sample but itself.
+
+    Were it set against itself, an arm that shows plain samples would seem worse than it is.
+    """
+    return utility[shown] - utility[[i for i in plain if i != shown]]
 
 
 def _calibration(said: np.ndarray, true: np.ndarray) -> float:

@@ -21,11 +21,11 @@ import torch
 
 from benchmarks.learning.label_factor import fewer_labels
 from benchmarks.learning.suite import RESULTS
-from learner.config import QueryRule, RewardConfig
+from learner.config import QueryRule
 from learner.evaluation.options import RewardEvalOptions
 from learner.evaluation.pair_features import pair_differences
 from learner.evaluation.pairs import read_pairs
-from learner.evaluation.replay import replay
+from learner.evaluation.replay import TIMELESS, replay
 from learner.model_source import default_cache, resolve_model
 from learner.reward.taste import load_taste
 
@@ -35,7 +35,7 @@ SETS = {
     "rasbt-pref": "pairs_ai.jsonl.gz",
 }
 LABELS = (10, 25, 50, 75, 100, 150, 200)
-CONFIG = RewardConfig(picks_between_changes=None)
+CONFIG = TIMELESS
 FLAT = replace(CONFIG, flip_rates=(0.1,), hidden_prior_stds=(0.5,))
 ARMS = {
     "style-only random": (replace(FLAT, hidden_components=0), QueryRule.RANDOM, False),

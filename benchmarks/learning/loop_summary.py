@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.learning.label_factor import fewer_labels
+from benchmarks.learning.label_factor import fewer_labels, said
 from benchmarks.learning.loop import ARMS, RESULTS, RULES
 
 RESAMPLES = 2000
@@ -66,8 +66,7 @@ def by_run(arm: str) -> list[str]:
         first, early, last = (at_turn(run, turn) for turn in (0, 20, run["turns"]))
         if first is None or early is None or last is None:
             continue
-        accepted = [one for one in run["rounds"] if one["status"] == "accepted"]
-        ratio = accepted[-1]["perplexity_ratio"] if accepted else 1.0
+        ratio = perplexity_ratio(run)
         lines.append(
             f"| {run['rater']} | {run['seed']} | {last['picks']} "
             f"| {first['win_rate_vs_base']:.0%} "
@@ -80,6 +79,12 @@ def by_run(arm: str) -> list[str]:
             f"| {_distinct(first, last)} |"
         )
     return lines
+
+
+def perplexity_ratio(run: dict[str, Any]) -> float:
+    """Of the last version over the base's; 1 where the base still speaks."""
+    accepted = [one for one in run["rounds"] if one["status"] == "accepted"]
+    return accepted[-1]["perplexity_ratio"] if accepted else 1.0
 
 
 def tank_index(run: dict[str, Any]) -> float:
@@ -99,7 +104,8 @@ def sooner_than(other: str) -> list[str]:
     """How much sooner ours is where ``other`` is after its last turn; runs that both have.
 
     Labels are turns, since every turn is a question. Mean curves, straight between checkpoints,
-    over people, each the mean of the seeds that both have; intervals resample people.
+    over people, each the mean of the seeds that both have; intervals resample people. As many
+    people are few, what it would be without each of them is told, too.
     """
     ours, theirs = _curves("ours"), _curves(other)
     both = sorted(ours.keys() & theirs.keys())
@@ -108,7 +114,7 @@ def sooner_than(other: str) -> list[str]:
     people = sorted({rater for rater, _ in both})
     drawn = np.random.default_rng(0).integers(len(people), size=(RESAMPLES, len(people)))
     lines = []
-    for said, mine, its in (
+    for what, mine, its in (
         ("shown, to what it shows", "win_rate_vs_base", "win_rate_vs_base"),
         ("shown, to its weights alone", "win_rate_vs_base", "win_rate_weights_only"),
         ("weights alone, to its weights alone", "win_rate_weights_only", "win_rate_weights_only"),
@@ -119,15 +125,27 @@ def sooner_than(other: str) -> list[str]:
         )
         levels = np.array([np.mean([theirs[who][-1][its] for who in of]) for of in runs])
         turns = np.array([c["turn"] for c in ours[both[0]]], dtype=float)
-        low, high = np.quantile(
-            [_factor(turns, curves[d], levels[d]) for d in drawn], [0.025, 0.975]
-        )
+        ends = np.quantile([_factor(turns, curves[d], levels[d]) for d in drawn], [0.025, 0.975])
+        low, high = (said(x, turns, turns[-1]) for x in ends)
         lines.append(
-            f"- ours {said} after {turns[-1]:.0f} ({levels.mean():.0%}): "
-            f"{_factor(turns, curves, levels):.1f} times fewer labels "
-            f"({low:.1f} to {high:.1f}), {len(people)} people, {len(both)} runs each"
+            f"- ours {what} after {turns[-1]:.0f} ({levels.mean():.0%}): "
+            f"{said(_factor(turns, curves, levels), turns, turns[-1])} times fewer labels "
+            f"({low} to {high}), {len(people)} people, {len(both)} runs each"
+            f"{_without(people, turns, curves, levels)}"
         )
     return lines
+
+
+def _without(people: list[str], turns: np.ndarray, curves: np.ndarray, levels: np.ndarray) -> str:
+    """The factor without each of the people, the lowest first; nothing where one is all."""
+    if len(people) < 2:
+        return ""
+    left = {
+        name: _factor(turns, np.delete(curves, i, axis=0), np.delete(levels, i))
+        for i, name in enumerate(people)
+    }
+    told = (f"{name} {left[name]:.1f}" for name in sorted(left, key=left.__getitem__))
+    return f"; without {', '.join(told)}"
 
 
 def _factor(turns: np.ndarray, curves: np.ndarray, levels: np.ndarray) -> float:
@@ -161,7 +179,7 @@ def _rule_line(rule: str, run: dict[str, Any]) -> str:
     alone = {c["turn"]: f"{c['win_rate_weights_only']:.0%}" for c in run["checkpoints"]}
     made, last = run["rounds"], run["checkpoints"][-1]
     live = [one for one in made if one["status"] == "accepted"]
-    ratio = live[-1]["perplexity_ratio"] if live else 1.0
+    ratio = perplexity_ratio(run)
     gained = last["mean_score_policy"] - last["mean_score_base"]
     return (
         f"| {run['rater']} | {run['seed']} | {rule} | {last['win_rate_vs_base']:.0%} "
@@ -190,8 +208,7 @@ def long_runs() -> list[str]:
         points = run["checkpoints"]
         shown = [100 * c["win_rate_vs_base"] for c in points]
         alone = [100 * c["win_rate_weights_only"] for c in points]
-        accepted = [one for one in run["rounds"] if one["status"] == "accepted"]
-        ratio = accepted[-1]["perplexity_ratio"] if accepted else 1.0
+        ratio = perplexity_ratio(run)
         early = at_turn(run, 100)
         first = f"{early['win_rate_vs_base']:.0%}" if early else ""
         lines.append(
@@ -208,6 +225,8 @@ def side_by_side(one: str, other: str) -> list[str]:
     """Means of the runs that both arms have, and what became of their rounds."""
     found = [{(run["rater"], run["seed"]): run for run in read_runs(arm)} for arm in (one, other)]
     both = sorted(found[0].keys() & found[1].keys())
+    if not both:
+        return [f"{one} and {other} have no run in common, of the same person and seed."]
     columns = [_figures([runs[who] for who in both]) for runs in found]
     return [
         f"| {len(both)} runs each | {one} | {other} |",
@@ -224,10 +243,7 @@ def _figures(runs: Sequence[dict[str, Any]]) -> dict[str, str]:
 
     made = [one for run in runs for one in run["rounds"]]
     live = [one for one in made if one["status"] == "accepted"]
-    last = [
-        [one for one in run["rounds"] if one["status"] == "accepted"][-1]["perplexity_ratio"]
-        for run in runs
-    ]
+    last = [perplexity_ratio(run) for run in runs]
     kl = [run["checkpoints"][-1]["kl_to_base"] for run in runs]
     return {
         "shown after 20 / 50 / 100 turns": after("win_rate_vs_base"),

@@ -24,6 +24,7 @@ from benchmarks.learning.suite import RESULTS
 from learner.config import RewardConfig
 from learner.evaluation.pair_features import PairDifferences, pair_differences
 from learner.evaluation.pairs import RecordedPair, read_pairs
+from learner.evaluation.replay import TIMELESS
 from learner.evaluation.scores import LENGTH_MATCHED, log_loss
 from learner.model_source import default_cache, resolve_model
 from learner.reward.criteria_head import components_for
@@ -31,7 +32,7 @@ from learner.reward.head import BayesianRewardHead
 from learner.reward.taste import Taste, load_taste
 
 SETS = ("oasst", "hh-harmless-test")
-ENSEMBLE = RewardConfig(picks_between_changes=None)  # recorded choices have no time
+ENSEMBLE = TIMELESS
 WIDTHS = (0, 32, 64, 128, 256)
 """Directions of the hidden states; 0 is style alone."""
 RESAMPLES = 4000

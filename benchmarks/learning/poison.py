@@ -205,12 +205,14 @@ def table() -> list[str]:
         "|---|" + "---|" * (2 * len(people)),
     ]
     for kind in dict.fromkeys(kind for _, kind in results):
-        cells = [cell for p in people for cell in _cells(results[p, kind])]
+        cells = [cell for p in people for cell in _cells(results.get((p, kind)))]
         lines.append(f"| {kind} | " + " | ".join(cells) + " |")
     return lines
 
 
-def _cells(one: dict[str, Any]) -> tuple[str, str]:
+def _cells(one: dict[str, Any] | None) -> tuple[str, str]:
+    if one is None:
+        return "", "not yet run"
     measured = f"{one['lesson_lift']:.1f}, {one['chosen_gain']:.2f}" if "lesson_lift" in one else ""
     if not one["passed"]:
         return measured, "refused"

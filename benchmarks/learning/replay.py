@@ -64,8 +64,10 @@ class Until(FeedbackReader):
     def preferences(self) -> list[Preference]:
         return [one for one in super().preferences() if self.last and one.id <= self.last.id]
 
-    def pools(self, *, limit: int, with_held_out: bool = False) -> list[CandidatePool]:
-        every = super().pools(limit=1 << 30, with_held_out=with_held_out)
+    def pools(
+        self, *, limit: int, with_held_out: bool = False, with_cut: bool = False
+    ) -> list[CandidatePool]:
+        every = super().pools(limit=1 << 30, with_held_out=with_held_out, with_cut=with_cut)
         turn = -1 if self.last is None else self.last.comparison.first.prompt_turn_id
         return [pool for pool in every if pool.prompt_turn_id <= turn][:limit]
 

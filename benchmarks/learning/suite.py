@@ -20,6 +20,7 @@ import torch
 from benchmarks.learning.arms import ARMS, Commit
 from benchmarks.learning.drafts import load_drafts
 from benchmarks.learning.episode import Person, run_episode
+from benchmarks.learning.others import against_others
 from benchmarks.learning.pools import load_pools, pool_folder
 from benchmarks.learning.raters import UTILITIES, Behaviour
 from benchmarks.learning.world import World, build_world
@@ -200,6 +201,7 @@ def _condensed(result: dict[str, list[list[float]]]) -> dict[str, Any]:
     """Marks, and of the turns: questions and mean utility shown in blocks of 25 turns."""
     blocks = [result["turns"][i : i + 25] for i in range(0, len(result["turns"]), 25)]
     return {
+        "others": True,
         "marks": result["marks"],
         "asked": [round(sum(t[0] for t in b) / len(b), 3) for b in blocks],
         "shown": [round(sum(t[1] for t in b) / len(b), 3) for b in blocks],
@@ -227,6 +229,18 @@ def result_path(experiment: str, arm: str) -> Path:
 
 
 def read_results(experiment: str, arm: str) -> dict[str, Any]:
+    """What is stored, each reply shown set against the others (``others.py``)."""
+    found = stored(experiment, arm)
+    plain = arm in ARMS and not ARMS[arm].ladder
+    people = {
+        name: {seed: against_others(one, KEPT_MARKS, plain=plain) for seed, one in seeds.items()}
+        for name, seeds in found["people"].items()
+    }
+    return found | {"people": people}
+
+
+def stored(experiment: str, arm: str) -> dict[str, Any]:
+    """A result file as it is; nobody's results where there is none."""
     path = result_path(experiment, arm)
     if not path.is_file():
         return {"people": {}}
@@ -275,6 +289,19 @@ def _about_world() -> dict[str, Any]:
     }
 
 
+def _settle_world() -> None:
+    """Note what the figures refer to. Raises SystemExit where those stored refer to other pools."""
+    path, here = RESULTS / "world.json", _about_world()
+    if not path.is_file():
+        path.write_text(json.dumps(here, indent=1) + "\n", encoding="utf-8")
+    elif json.loads(path.read_text(encoding="utf-8")) != here:
+        raise SystemExit(
+            f"The results in {RESULTS} are of other candidates than the pools here. Point "
+            "TWOFOLD_DATA at the shared data and sample the pools anew, or keep results of your "
+            "own by moving those away."
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--experiment", action="append", choices=list(EXPERIMENTS))
@@ -296,10 +323,13 @@ def main() -> None:
             )
         return
     began = time.monotonic()
-    kept = {(n, a): read_results(n, a)["people"] for n in names for a in EXPERIMENTS[n].arms}
+    kept = {(n, a): stored(n, a)["people"] for n in names for a in EXPERIMENTS[n].arms}
     wanted = list(jobs(names, options.seeds))
     missing = [(n, a, p, s) for n, a, p, s in wanted if str(s) not in kept[n, a].get(p, {})]
     print(f"{len(wanted) - len(missing)} of {len(wanted)} episodes are there", flush=True)
+    if missing:
+        _prepare()
+        _settle_world()
     changed: set[tuple[str, str]] = set()
 
     def keep() -> None:
@@ -321,9 +351,6 @@ def main() -> None:
                 workers.terminate()
                 break
     keep()
-    if missing and not (RESULTS / "world.json").is_file():
-        _prepare()
-        (RESULTS / "world.json").write_text(json.dumps(_about_world(), indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

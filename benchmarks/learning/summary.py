@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.learning.arms import Commit
-from benchmarks.learning.label_factor import fewer_labels
+from benchmarks.learning.label_factor import fewer_labels, said
 from benchmarks.learning.suite import EXPERIMENTS, KEPT_MARKS, RESULTS, read_results
 
 RESAMPLES = 2000
@@ -22,6 +22,7 @@ CHANGE = 150
 """The turn at which taste changes in the experiment of that name."""
 OWN, PLAIN, SHARE, WIN, ECE = (KEPT_MARKS.index(k) for k in ("own", "plain", "share", "win", "ece"))
 LABELS = np.array([0, 5, 10, 15, 20, 30, 40, 60, 80, 100])
+AFTER_40 = int(np.flatnonzero(LABELS == 40)[0])
 
 Curves = np.ndarray
 """(raters, seeds, labels)"""
@@ -49,7 +50,12 @@ def _common_seeds(found: dict, names: list[str]) -> list[str]:
     return sorted(set.intersection(*(set(found[name]) for name in names)), key=int)
 
 
-def interval(statistic: Callable[[np.ndarray, np.ndarray], float], raters: int, seeds: int) -> str:
+def interval(
+    statistic: Callable[[np.ndarray, np.ndarray], float],
+    raters: int,
+    seeds: int,
+    say: Callable[[float], str] = "{:.2f}".format,
+) -> str:
     """The statistic with its interval; it gets the indices of raters and seeds to average over."""
     rng = np.random.default_rng(0)
     values = [
@@ -58,7 +64,7 @@ def interval(statistic: Callable[[np.ndarray, np.ndarray], float], raters: int, 
     ]
     low, high = np.nanquantile(values, [0.025, 0.975])
     whole = statistic(np.arange(raters), np.arange(seeds))
-    return f"{whole:.2f} ({low:.2f} to {high:.2f})"
+    return f"{say(whole)} ({say(low)} to {say(high)})"
 
 
 def mean_of(curve: Curves, raters: np.ndarray, seeds: np.ndarray) -> np.ndarray:
@@ -73,7 +79,10 @@ def efficiency(ours: Curves, theirs: Curves, at: int) -> str:
         level = mean_of(theirs, raters, seeds)[column]
         return fewer_labels(LABELS, mean_of(ours, raters, seeds), level, at)
 
-    return interval(factor, ours.shape[0], min(ours.shape[1], theirs.shape[1]))
+    def say(times: float) -> str:
+        return said(times, LABELS, at, digits=2)
+
+    return interval(factor, ours.shape[0], min(ours.shape[1], theirs.shape[1]), say)
 
 
 def ran(experiment: str) -> list[str]:
@@ -104,12 +113,20 @@ def rules_table() -> list[str]:
 
 def spread_table() -> list[str]:
     """Does the factor of ``ours-always`` hang on one rater, or on how quality is counted?"""
+
+    def times(factor: float) -> str:
+        return said(factor, LABELS, LABELS[-1])
+
     lines = [
         "| counted by | all raters | without one rater, least | median of the raters "
         "| least rater |",
         "|---|---|---|---|---|",
     ]
-    for said, measure in (("gain shown", OWN), ("win rate", WIN), ("gain of eight plain", PLAIN)):
+    for counted, measure in (
+        ("gain shown", OWN),
+        ("win rate", WIN),
+        ("gain of eight plain", PLAIN),
+    ):
         ours, theirs = (curves("rules", arm, measure) for arm in ("ours-always", "passive"))
         every = np.arange(len(ours))
 
@@ -120,8 +137,8 @@ def spread_table() -> list[str]:
         without = [factor(np.delete(every, i)) for i in every]
         single = [factor(np.array([i])) for i in every]
         lines.append(
-            f"| {said} | {factor(every):.1f} | {min(without):.1f} | {np.median(single):.1f} "
-            f"| {min(single):.1f} |"
+            f"| {counted} | {times(factor(every))} | {times(min(without))} "
+            f"| {times(float(np.median(single)))} | {times(min(single))} |"
         )
     return lines
 
@@ -200,23 +217,38 @@ def rater_table() -> list[str]:
 
 
 def rare_table() -> list[str]:
-    """Tastes that fewer than one plain sample in ten pleases: utility shown over the base's."""
+    """Tastes that fewer than one plain sample in ten pleases: utility shown over the base's.
+
+    Where the base's mean utility is below 0, so many times it says nothing: the gain alone is told.
+    Intervals resample seeds.
+    """
     about = json.loads((RESULTS / "world.json").read_text(encoding="utf-8"))["raters"]
     lines = [
         "| rater | plain samples that please | times the base's utility after 40 answers: passive "
-        "| passive-infomax | ours-always |",
-        "|---|---|---|---|---|",
+        "| passive-infomax | ours-always | gain, sd: passive | ours-always |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, known in about.items():
-        if not 0.0 < known["positive_share"] < 0.1 or known["base"] <= 0.0:
+        if not 0.0 < known["positive_share"] < 0.1:
             continue
-        cells = []
-        for arm in ("passive", "passive-infomax", "ours-always"):
-            own = curves("rules", arm, OWN, people=[name])[0]
-            times = 1.0 + own.mean(axis=0)[6] * known["spread"] / known["base"]
-            cells.append(f"{times:.1f}")
+        gains = {
+            arm: curves("rules", arm, OWN, people=[name])[:, :, AFTER_40]
+            for arm in ("passive", "passive-infomax", "ours-always")
+        }  # (1, seeds)
+        cells = [_times_the_base(own, known) for own in gains.values()]
+        cells += [f"{gains[arm].mean():.2f}" for arm in ("passive", "ours-always")]
         lines.append(f"| {name} | {100 * known['positive_share']:.1f} % | {' | '.join(cells)} |")
     return lines
+
+
+def _times_the_base(own: np.ndarray, known: dict[str, float]) -> str:
+    if known["base"] <= 0.0:
+        return "-"
+
+    def times(_: np.ndarray, seeds: np.ndarray) -> float:
+        return 1.0 + float(own[0, seeds].mean()) * known["spread"] / known["base"]
+
+    return interval(times, 1, own.shape[1], "{:.1f}".format)
 
 
 def noise_table() -> list[str]:

@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from benchmarks.learning.suite import _prepare, _shared
-from learner.config import RewardConfig
 from learner.evaluation.pairs import content_digest, read_pairs
+from learner.evaluation.replay import TIMELESS
 from learner.model_source import default_cache, resolve_model
 from learner.reward.head import BayesianRewardHead
 from learner.reward.style import style_features
@@ -112,7 +112,7 @@ def prequential(
         began, loss = time.perf_counter(), []
         if name.startswith("A"):
             head = BayesianRewardHead(
-                RewardConfig(), seed=seed, taste=taste if name == "A" else taste.without("")
+                TIMELESS, seed=seed, taste=taste if name == "A" else taste.without("")
             )
             for n in range(len(style)):
                 z, h = (

@@ -29,6 +29,9 @@ from storage.database import Store
 from storage.folder import DataFolder
 from storage.logs import Logs
 
+EVERY = 1 << 30
+"""More messages than a run has."""
+
 
 def simulate_into(
     plan: SimulationPlan, settings: Settings, model: ModelFolder, say: Callable[[str], None]
@@ -95,6 +98,7 @@ def _loop(
             max_message_chars=1_000_000,  # a prompt that is too long for the model says so itself
             seed=settings.engine.seed,
             collect_every_s=0,
+            resumed=EVERY,  # a run that was cut off ends as if it had not been
             keep_versions=settings.keep_versions,
         ),
         no_learner,

@@ -10,7 +10,7 @@ A pair's sides carry no meaning here, so the position covariate stays zero.
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,8 @@ MEASURES = (
     "longer_is_better",
 )
 REPLAYABLE = (QueryRule.RANDOM, QueryRule.INFOMAX, QueryRule.ENTROPY)
+TIMELESS = RewardConfig(picks_between_changes=None)
+"""Recorded choices come in no order, so no change of taste is looked for among them."""
 ASKED_FROM = 256
 """Unlabelled pairs that one infomax query looks at."""
 
@@ -52,9 +54,9 @@ ASKED_FROM = 256
 def replay_into(options: RewardEvalOptions, model: ModelFolder, say: Callable[[str], None]) -> None:
     """Replay and write the report as JSON. Raises RewardEvalError."""
     recorded = read_pairs(options.pairs, only_set=options.only_set)
-    config = RewardConfig()
+    config = TIMELESS
     if options.components is not None:
-        config = RewardConfig(hidden_components=options.components)
+        config = replace(config, hidden_components=options.components)
     differences = pair_differences(
         recorded.pairs, model, layer=options.layer, cache=default_cache() / "features", say=say
     )

@@ -7,8 +7,9 @@ import pytest
 
 from benchmarks.learning import suite, summary
 from benchmarks.learning.arms import ARMS
-from benchmarks.learning.episode import Person, run_episode
+from benchmarks.learning.episode import Person, over_others, run_episode
 from benchmarks.learning.ladder import rungs_of
+from benchmarks.learning.others import against_others
 from benchmarks.learning.pools import Pool, PoolPrompt
 from benchmarks.learning.raters import (
     SELF_AGREEMENT,
@@ -148,11 +149,44 @@ def test_an_interrupted_suite_goes_on_where_it_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(suite, "RESULTS", tmp_path)
     episode_result = {"marks": [[0, 0, 0, 0.0, 0.0, 0.0, 0.5, 0.1]], "asked": [], "shown": []}
     suite._write("auto", "ours", {"brevity": {"0": episode_result}})
-    assert suite.read_results("auto", "ours")["people"]["brevity"]["0"] == episode_result
+    assert suite.stored("auto", "ours")["people"]["brevity"]["0"] == episode_result
     assert json.loads(suite.result_path("auto", "ours").read_text())["turns"] == 200
     assert next(iter(suite.jobs(["noise"], 2)))[3] == 0
     arms = [arm for _, arm, _, seed in suite.jobs(["auto"], 6) if seed == 5]
     assert set(arms) == {"ours"}, "the side arms need a third of the seeds"
+
+
+def test_results_of_other_pools_are_not_added_to(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(suite, "RESULTS", tmp_path)
+    monkeypatch.setitem(suite._shared, "world", world)
+    suite._settle_world()
+    suite._settle_world()  # the same again
+    monkeypatch.setitem(suite._shared, "world", build_world([pool(i) for i in range(9)]))
+    with pytest.raises(SystemExit, match="other candidates than the pools here"):
+        suite._settle_world()
+
+
+def test_a_reply_is_not_set_against_itself(world):
+    utility = np.array([1.0, 2.0, 6.0, 9.0])
+    assert over_others(utility, 2, [0, 1, 2]).tolist() == [5.0, 4.0]
+    assert over_others(utility, 3, [0, 1, 2]).tolist() == [8.0, 7.0, 3.0], "a styled one"
+
+
+def test_what_was_stored_before_is_corrected_where_it_can_be():
+    utility = np.random.default_rng(3).normal(size=8)
+    shown, every = 5, range(8)
+    others = over_others(utility, shown, every)
+    old = (utility[shown] - utility).mean(), (1 / (1 + np.exp(utility - utility[shown]))).mean()
+    new = others.mean(), (1 / (1 + np.exp(-others))).mean()
+    was = {"marks": [[0, 0, 0, old[0], old[0], 0.5, old[1], 0.1]], "shown": [old[0]]}
+    plain = against_others(was, suite.KEPT_MARKS, plain=True)
+    [[*_, own, best, share, win, ece]] = plain["marks"]
+    assert (own, best, share, win, ece) == pytest.approx((new[0], new[0], 0.5, new[1], 0.1))
+    assert plain["shown"] == pytest.approx([new[0]])
+    [[*_, own, best, _, win, _]] = against_others(was, suite.KEPT_MARKS, plain=False)["marks"]
+    assert (own, best, win) == pytest.approx((old[0], new[0], old[1]))
+    done = was | {"others": True}
+    assert against_others(done, suite.KEPT_MARKS, plain=True) == done
 
 
 def test_fewer_labels_are_counted_where_the_level_is_reached():

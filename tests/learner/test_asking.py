@@ -117,7 +117,8 @@ def test_a_choice_while_both_are_written_cuts_the_other_one(make, base, choice):
             read.append(draft.texts)
             early.take(choice)
 
-    plan = make().reply(user("Hello"), base, 0, emit, Event(), early=early)
+    replies = make()
+    plan = replies.reply(user("Hello"), base, 0, emit, Event(), early=early)
     assert plan.picked is choice and plan.question is not None
     chosen, cut = plan.shown if choice is Choice.FIRST else plan.shown[::-1]
     assert chosen.finish_reason is not FinishReason.ABORTED
@@ -129,6 +130,7 @@ def test_a_choice_while_both_are_written_cuts_the_other_one(make, base, choice):
     assert cut.text == read[0][0 if choice is Choice.SECOND else 1]
     others = plan.finish_others(Event())
     assert len(others) == 2
+    assert replies._styles.worth(None), "what the styles did is seen in the drafts"
     assert all(len(c.token_ids) <= 7 for c in others if c.finish_reason is FinishReason.ABORTED)
 
 

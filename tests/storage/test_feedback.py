@@ -253,6 +253,8 @@ def test_pools_hold_the_finished_and_featured_candidates_of_the_newest_prompts(
     assert world.feedback.pools(limit=1) == pools[:1]
     everywhere = world.feedback.pools(limit=9, with_held_out=True)
     assert [pool.prompt_turn_id for pool in everywhere] == [newer, held_out, older]
+    with_cut = world.feedback.pools(limit=9, with_cut=True)
+    assert [len(pool.candidates) for pool in with_cut] == [3, 2, 3]
 
 
 def test_the_counts_say_how_the_loop_goes(world: World) -> None:
