@@ -18,22 +18,18 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.resources import files
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks.learning.raters import UTILITIES, Behaviour, pick, win_prob
 from chat_app.settings import Settings
-from chat_app.simulate.checkpoint import Measuring, Progress
 from chat_app.simulate.command import simulate_into
 from chat_app.simulate.plan import SimulationPlan
-from chat_app.simulate.prompts import shipped_eval_prompts
-from chat_app.simulate.rater import load_rater
 from chat_app.simulate.summary import SUMMARY
 from learner.build import LearnerBuild, build_replies
 from learner.config import (
@@ -45,15 +41,12 @@ from learner.config import (
     OnlineConfig,
     QueryRule,
 )
-from learner.evaluation.examiner import Examiner
 from learner.model_source import resolve_model
 from learner.update_config import UpdateConfig, UpdateRuleName
 from learner.worker import leave_with_parent
 from storage.database import Store
-from storage.feedback import FeedbackReader
 from storage.folder import DataFolder
 from storage.policy_registry import PolicyRegistry
-from storage.records import Choice
 from storage.rounds import collect
 
 TURNS = 100
@@ -224,10 +217,10 @@ def run(job: Job, threads: int, *, keep: bool = False) -> None:
         during = replace(settings, online=never)
     commits = noted(work / "commits")
     simulate_into(plan, during, resolve_model(), print)
-    summary = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
     if arm.offline:
-        last = summary["checkpoints"][-1]
-        summary["checkpoints"][-1] = last | after_a_lesson(plan, settings, last["asked"])
+        teach_at_once(settings, out)
+        simulate_into(plan, during, resolve_model(), print)
+    summary = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
     kept = {
         "arm": job.arm,
         "rater": job.taste,
@@ -252,9 +245,8 @@ def noted(path: Path) -> str:
     return commits
 
 
-def after_a_lesson(plan: SimulationPlan, settings: Settings, asked: int) -> dict[str, Any]:
-    """The last checkpoint anew, with a version made of all picks of a finished simulation."""
-    began = time.perf_counter()
+def teach_at_once(settings: Settings, out: Path) -> None:
+    """One lesson on all picks of a finished simulation, whose last turn is then to be measured."""
     settings = replace(settings, online=replace(settings.online, max_preferences=MANY))
     folder, model = DataFolder(settings.data), resolve_model()
     replies = build_replies(
@@ -265,29 +257,10 @@ def after_a_lesson(plan: SimulationPlan, settings: Settings, asked: int) -> dict
     ).on(replies.engine)
     learner.step(1)
     with Store(folder.database) as store:
-        policies = PolicyRegistry(store, folder.rounds)
-        collect(policies)
-        picks = FeedbackReader(store).preferences()
-        replies.refit(picks)
-        measuring = Measuring(
-            Examiner(replies, settings.engine.sampling),
-            load_rater(plan.rater),
-            shipped_eval_prompts(),
-            seed=plan.seed,
-            burn_in=settings.ask.burn_in,
-        )
-        decided = [one for one in picks if one.choice in (Choice.FIRST, Choice.SECOND)]
-        return asdict(
-            measuring.measure(
-                Progress(
-                    turn=plan.turns,
-                    asked=asked,
-                    picks=decided,
-                    live=policies.current(),
-                    seconds=time.perf_counter() - began,
-                )
-            )
-        )
+        collect(PolicyRegistry(store, folder.rounds))
+    summary = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
+    summary["checkpoints"].pop()
+    (out / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
 
 
 def rounds_of(data: Path) -> list[dict[str, object]]:

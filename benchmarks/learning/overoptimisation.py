@@ -44,14 +44,18 @@ STRENGTHS = np.geomspace(8.0, 0.02, 24)
 
 Score = Callable[[torch.Tensor], torch.Tensor]
 ARMS: dict[str, Score] = {
-    "single": lambda r: r[0],
+    "one draw": lambda r: r[0],
     "mean": lambda r: r.mean(dim=0),
     "pessimistic 0.5": lambda r: r.mean(dim=0) - 0.5 * r.std(dim=0, correction=0),
     "pessimistic 1": lambda r: r.mean(dim=0) - r.std(dim=0, correction=0),
     "pessimistic 2": lambda r: r.mean(dim=0) - 2.0 * r.std(dim=0, correction=0),
     "worst": lambda r: r.amin(dim=0),
 }
-"""From rewards (E, N), each member centred on the prompt's mean, to scores."""
+"""From rewards (E, N), each member centred on the prompt's mean, to scores.
+
+A member is a draw of the posterior. All are linear in the features, so their mean is one linear
+model, too: the one that a single fit would give, but for what averaging over priors adds.
+"""
 
 
 def fitted(world: World, rater: str, picks: int, seed: int) -> BayesianRewardHead:
@@ -154,7 +158,7 @@ def plot(results: dict, path: Path) -> None:
 
     figure, axes = pyplot.subplots(1, len(PICKS), figsize=(9, 3.4), sharey=True)
     for axis, picks in zip(axes, PICKS, strict=True):
-        for name in ("single", "mean", "pessimistic 1", "worst"):
+        for name in ("one draw", "mean", "pessimistic 1", "worst"):
             one = results[f"{name}, {picks} picks"]
             axis.plot(one["kl"], one["gold"], label=name)
         axis.set_title(f"{picks} picks, a quarter of them blind")
@@ -192,7 +196,7 @@ def under_ppo(world: World, rater: str, steps: int, seconds: float) -> None:
     engine = load_engine(resolve_model(), EngineConfig())
     prompts = [p.messages for p in pool_prompts() if p.part == "train"]
     done = json.loads(PPO_OUT.read_text()) if PPO_OUT.is_file() else {}
-    for name, members, pessimism in (("single", slice(0, 1), 0.0), ("ensemble", slice(None), 1.0)):
+    for name, members, pessimism in (("one draw", slice(0, 1), 0.0), ("ensemble", slice(None), 1.0)):
         key = f"{rater}, {name}"
         head = fitted(world, rater, PICKS[1], seed=0)
         spied = Spied(FeaturedReward(frozen_features(engine), head), rater, members)
@@ -247,7 +251,7 @@ def main() -> None:
         under_ppo(world, options.rater, options.steps, options.seconds)
         return
     found = {
-        "command": "python -m benchmarks.learning.overoptimisation",
+        "command": f"python -m benchmarks.learning.overoptimisation --seeds {options.seeds}",
         "prompts": {"train": len(world.train), "test": len(world.test)},
         "candidates": len(world.test[0].texts),
         "raters": len(UTILITIES),

@@ -256,7 +256,7 @@ def test_an_overoptimisation_curve_runs_from_the_start_to_the_hardest_choice(wor
     monkeypatch.setattr(overoptimisation, "UTILITIES", two)
     monkeypatch.setattr(overoptimisation, "PICKS", (12,))
     results = overoptimisation.on_stored_candidates(world, seeds=2)
-    one = results["single, 12 picks"]
+    one = results["one draw, 12 picks"]
     assert one["kl"][0] < 0.1 < 1.0 < one["kl"][-1], "from hardly any to strong optimisation"
     assert one["proxy"] == sorted(one["proxy"]), "what is optimised always rises"
     assert all(row["fall_per_run"] >= 0.0 for row in results.values())
