@@ -5,7 +5,9 @@
 ``DIR`` is a finished ``twofold simulate`` run. Its stored candidates are cut to the first c tokens
 and scored as drafts by a reward ensemble fitted on all picks of the run; the leader's *final* reply
 is then judged by the rater's own score. c = all is best-of-N by the same ensemble; c = 0 a random
-reply. Time to the first token is measured on the same prompts with the real engine.
+reply. The ensemble has learned from picks among these very candidates and knows how long they
+became, so all c are a little flattered alike. Time to the first token is measured on the same
+prompts with the real engine.
 """
 
 import argparse

@@ -196,7 +196,8 @@ def under_ppo(world: World, rater: str, steps: int, seconds: float) -> None:
     engine = load_engine(resolve_model(), EngineConfig())
     prompts = [p.messages for p in pool_prompts() if p.part == "train"]
     done = json.loads(PPO_OUT.read_text()) if PPO_OUT.is_file() else {}
-    for name, members, pessimism in (("one draw", slice(0, 1), 0.0), ("ensemble", slice(None), 1.0)):
+    arms = (("one draw", slice(0, 1), 0.0), ("ensemble", slice(None), 1.0))
+    for name, members, pessimism in arms:
         key = f"{rater}, {name}"
         head = fitted(world, rater, PICKS[1], seed=0)
         spied = Spied(FeaturedReward(frozen_features(engine), head), rater, members)

@@ -33,6 +33,7 @@ PARTICLES, WIDTH, PRIOR_WIDTH = 20, 64, 32
 STEPS, BATCH, RATE, PULL = 5, 64, 1e-3, 0.5
 LABELS = 400
 LAYER = 22
+COMMAND = "python -m benchmarks.learning.tier_b --out docs/learning/tier-b.json"
 SETS = {
     "oasst": "pairs_human.jsonl.gz",
     "hh-harmless-test": "pairs_human.jsonl.gz",
@@ -147,7 +148,7 @@ def main() -> None:
     taste = load_taste(model.sha256)
     root = Path(__file__).parents[2].parent
     data = Path(os.environ.get("TWOFOLD_DATA", root / "shared" / "data"))
-    report = {"command": "python -m benchmarks.learning.tier_b", "labels": LABELS, "sets": {}}
+    report = {"command": COMMAND, "labels": LABELS, "sets": {}}
     for name in (*SETS, *TASTES):
         runs = []
         for seed in range(options.seeds):
