@@ -13,11 +13,17 @@ from learner.phases.ppo import CriteriaSettings, PpoTrainConfig, PpoTraining, _d
 from learner.phases.protocol import LoopConfig, PhaseError
 from learner.phases.reward import RewardKind, RewardTrainConfig, RewardTraining
 from learner.phases.reward_data import read_answers
+from learner.phases.reward_head import HeadTrainee
 from learner.phases.reward_measure import measure_rewards
 from learner.phases.reward_source import read_reward
 from learner.phases.run import PhaseRun
 from learner.reward.criteria import CriteriaWeights
-from learner.reward.criteria_head import CriteriaHead, Differences, components_for
+from learner.reward.criteria_head import (
+    CriteriaHead,
+    Differences,
+    components_for,
+    read_differences,
+)
 from learner.reward.ranked import RankedReplies
 from learner.reward.style import STYLE_NAMES
 from learner.update_config import LoraSpec, PpoConfig, RolloutConfig
@@ -167,6 +173,45 @@ def test_a_reward_phase_goes_on_from_a_checkpoint(place, pairs, kind):
     second.step(3)
     assert second.measure() == pytest.approx(expected, rel=1e-4, abs=1e-5)
     second.close()
+
+
+def test_every_answer_about_the_same_replies_counts_and_is_there_after_a_resume(place, tmp_path):
+    """Three people like the first reply and one the second; one says which does less harm."""
+    path = tmp_path / "judged.jsonl"
+    replies = {"prompt": "Q", "replies": ["Yes.", "Well, no."]}
+    rows = [
+        *({**replies, "ranks": ranks} for ranks in ([1, 2], [1, 2], [2, 1], [1, 2])),
+        {**replies, "ranks": {"harmlessness": [2, 1]}},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    items = read_answers((path,), sets=(), harmless_sets=())
+    criteria = (Criterion.OVERALL, Criterion.HARMLESSNESS)
+
+    def trainee():
+        return HeadTrainee(place, criteria, RewardConfig(), max_reply_tokens=48, seed=0)
+
+    def saved(trainee, name):
+        folder = tmp_path / name
+        folder.mkdir()
+        trainee.save(folder)
+        return read_differences(folder)
+
+    first = trainee()
+    assert first.step(0, items[:3])["answers"] == 3.0
+    assert first.step(1, [*items[3:], items[0]])["answers"] == 5.0  # the last batch goes round
+    rows, usual = saved(first, "first")
+    overall, harmless = rows[Criterion.OVERALL], rows[Criterion.HARMLESSNESS]
+    assert (len(overall), len(harmless)) == (4, 1)
+    assert float(overall.weight.sum() + harmless.weight.sum()) == pytest.approx(1.0)
+    signs = (overall.style @ overall.style[0]).sign().tolist()
+    assert signs == [1.0, 1.0, -1.0, 1.0]
+    second = trainee()
+    second.restore(first.tensors(), first.values(), [*items, items[0]])
+    again, same = saved(second, "second")
+    for criterion in criteria:
+        torch.testing.assert_close(again[criterion].style, rows[criterion].style)
+        torch.testing.assert_close(again[criterion].hidden, rows[criterion].hidden)
+    torch.testing.assert_close(same, usual)
 
 
 def test_measures_are_of_untied_pairs_by_criterion():
