@@ -35,7 +35,7 @@ def publish_adapter(
     rounds.collect(place.policies)
     known = place.policies.version_of_run(run.run_id)
     if known is not None:
-        return Product(accepted=True, reason=_told(known, place), version=known)
+        return publish_known(place, known, make_live=make_live)
     verdict = Gate(place.engine, gate, seed=seed).judge(place.parent)
     report = RoundReport(
         number=place.policies.next_round(),
@@ -67,6 +67,16 @@ def publish_adapter(
         version=kept.version,
         metrics=verdict.metrics,
     )
+
+
+def publish_known(place: Place, version: PolicyVersionId, *, make_live: bool) -> Product:
+    """A version that is there already; it speaks from now on if that is wished.
+
+    Raises StorageError where it may not speak any more.
+    """
+    if make_live and place.policies.current().id != version:
+        place.policies.activate(version, reason="chosen by a training phase")
+    return Product(accepted=True, reason=_told(version, place), version=version)
 
 
 WIDE_GATE = GateConfig(

@@ -2,16 +2,19 @@
 
 import multiprocessing
 import signal
+from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
+import torch
 
+from learner.config import Prompting
 from learner.phases.checkpoint import Checkpoint, Checkpoints
 from learner.phases.interrupts import InterruptedPhaseError
 from learner.phases.protocol import LoopConfig, PhaseState
 from learner.phases.run import PhaseRun
 from storage.phases import PhaseStatus
-from tests.learner.phases.toy import ToyConfig, ToyPhase, open_place, run_toy
+from tests.learner.phases.toy import CPU, ToyConfig, ToyPhase, open_place, run_toy
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +101,17 @@ def test_how_often_checkpoints_are_written_is_no_part_of_the_key(place):
     first = PhaseRun(ToyPhase(place, ToyConfig()), place)
     assert PhaseRun(ToyPhase(place, ToyConfig(loop=loop)), place).key == first.key
     assert PhaseRun(ToyPhase(place, ToyConfig(steps=13)), place).key != first.key
+
+
+def test_how_a_chat_is_rendered_and_counted_is_part_of_the_key(place, tmp_path, tiny_folder):
+    """Else a run that asks for few-shot prompting is answered with one that had none."""
+    key = PhaseRun(ToyPhase(place, ToyConfig()), place).key
+    for prompting, same in ((Prompting.FEW_SHOT, False), (Prompting.TEMPLATE, True)):
+        other = open_place(tmp_path / prompting, tiny_folder, replace(CPU, prompting=prompting))
+        assert (PhaseRun(ToyPhase(other, ToyConfig()), other).key == key) is same
+        other.store.close()
+    place.engine.backbone.dtype = torch.bfloat16
+    assert PhaseRun(ToyPhase(place, ToyConfig()), place).key != key
 
 
 def test_ctrl_c_ends_between_two_steps_and_the_run_goes_on(place):

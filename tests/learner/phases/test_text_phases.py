@@ -170,6 +170,16 @@ def test_what_is_begun_afresh_is_kept_beside_what_was_made_before(place, talks):
     assert known.version == 2 and "done before" in known.reason
 
 
+def test_a_version_that_is_there_already_speaks_once_that_is_asked_for(place, talks):
+    config = fine_tuning(talks, max_steps=1)
+    first = PhaseRun(FineTuning(place, config), place)()
+    assert "is a candidate" in first.reason
+    again = PhaseRun(FineTuning(place, replace(config, make_live=True)), place)()
+    assert again.version == first.version == place.policies.current().id
+    assert again.reason.startswith("done before: version 1 speaks from the next reply on")
+    assert len(place.phases.runs()) == 1
+
+
 def test_what_was_forgotten_is_made_again(place, talks):
     first = PhaseRun(FineTuning(place, fine_tuning(talks, max_steps=1)), place)()
     with place.store.write() as db:
