@@ -100,6 +100,8 @@ class Phase(Protocol):
     """At most so many; 0 is allowed and publishes what there is."""
     aims: Sequence[Aim]
     """What early stopping watches; none: all steps are taken and the last weights kept."""
+    notes: Sequence[str]
+    """What a person should know of the data before the first step: what was left out, and why."""
 
     def step(self, number: int) -> dict[str, float]:
         """Take optimiser step ``number``, counted from 0; returns finite metrics."""
@@ -126,6 +128,7 @@ class Watcher(Protocol):
     """Is told how a run goes: a progress bar, TensorBoard. Never decides anything."""
 
     def began(self, kind: str, step: int, steps: int) -> None: ...
+    def noted(self, line: str) -> None: ...
     def stepped(self, step: int, metrics: Mapping[str, float]) -> None: ...
     def measured(self, step: int, metrics: Mapping[str, float]) -> None: ...
     def ended(self, line: str) -> None: ...

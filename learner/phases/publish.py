@@ -72,10 +72,15 @@ def publish_adapter(
 def publish_known(place: Place, version: PolicyVersionId, *, make_live: bool) -> Product:
     """A version that is there already; it speaks from now on if that is wished.
 
-    Raises StorageError where it may not speak any more.
+    Where the one that speaks was made from it, it stays: it spoke before, and what was learned
+    since is not undone by asking again. Raises StorageError where it may not speak any more.
     """
-    if make_live and place.policies.current().id != version:
+    line = place.policies.lineage()
+    if make_live and version not in line:
         place.policies.activate(version, reason="chosen by a training phase")
+    if version in line[1:]:
+        told = f"version {version}, from which version {line[0]} was made, which speaks"
+        return Product(accepted=True, reason=told, version=version)
     return Product(accepted=True, reason=_told(version, place), version=version)
 
 

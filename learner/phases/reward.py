@@ -96,11 +96,18 @@ class RewardTraining:
         )
         training, held_out = split(_gather(place, config), share=config.held_out_share, salt="v1")
         self._training = _fitting(place, training, limits)
-        self._held_out = _fitting(place, _some(held_out, config.held_out_answers), limits)
+        measuring = _some(held_out, config.held_out_answers)
+        self._held_out = _fitting(place, measuring, limits)
+        left_out = len(training) + len(measuring) - len(self._training) - len(self._held_out)
+        long = f"last message longer than max_prompt_tokens ({config.max_prompt_tokens})"
+        self.notes = [f"answers left out: {left_out}, {long}"] if left_out else []
         if not self._training or not self._held_out:
             raise PhaseError(
-                f"{len(training)} answers to learn and {len(held_out)} to measure on are too few: "
-                "pick and rank some replies, or name a file of pairs with --files."
+                f"{len(self._training)} answers to learn and {len(self._held_out)} to measure on "
+                "are too few: pick and rank some replies, name a file of pairs with --files, or "
+                f"change held_out_share ({config.held_out_share})"
+                + "".join(f"; {line}" for line in self.notes)
+                + "."
             )
         judged = {c for item in self._training for c in item.ranks}
         self.criteria = tuple(criterion for criterion in Criterion if criterion in judged)

@@ -94,6 +94,8 @@ class PhaseRun:
             self._restore(found)
         for watcher in self._watchers:
             watcher.began(self._phase.kind, self._step, self._phase.steps)
+            for line in self._phase.notes:
+                watcher.noted(line)
         if found is None:
             self._measure()
 

@@ -7,11 +7,13 @@ follows from its own text, so the split is stable and a repeated section stays o
 import gzip
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from learner.phases.protocol import PhaseError
+from storage.records import Message, Role
 
 SECTION_CHARS = 8000
 _PLAIN = (".txt", ".md", ".rst")
@@ -96,6 +98,21 @@ def json_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
             if not isinstance(row, dict):
                 raise PhaseError(f"{path}, line {number}: expected an object.")
             yield number, row
+
+
+def prompt_of(row: Mapping[str, Any]) -> tuple[Message, ...]:
+    """What a row asks: its ``messages``, or its ``prompt`` behind its ``history``.
+
+    Raises KeyError, TypeError, AttributeError or ValueError where it asks nothing.
+    """
+    said = row.get("messages") or [
+        *row.get("history", []),
+        {"role": Role.USER, "content": row["prompt"]},
+    ]
+    prompt = tuple(Message(role=Role(m["role"]), content=m["content"].strip()) for m in said)
+    if prompt[-1].role is not Role.USER or not prompt[-1].content:
+        raise ValueError("it asks nothing")
+    return prompt
 
 
 def _sections(document: str) -> Iterator[str]:

@@ -54,6 +54,9 @@ class TerminalWatcher:
         self._task = self._progress.add_task(kind, total=steps, completed=step, figures="")
         self._progress.start()
 
+    def noted(self, line: str) -> None:
+        self._console.print(f"{self._kind}: {line}", highlight=False, soft_wrap=True)
+
     def stepped(self, step: int, metrics: Mapping[str, float]) -> None:
         if self._progress is not None:
             self._progress.update(self._task, completed=step, figures=_figures(metrics))
@@ -66,7 +69,7 @@ class TerminalWatcher:
     def ended(self, line: str) -> None:
         if self._progress is not None:
             self._progress.stop()
-        self._console.print(f"{self._kind}: {line}", highlight=False, soft_wrap=True)
+        self.noted(line)
 
     def _line(self, step: int, metrics: Mapping[str, float]) -> None:
         self._said_at = self._clock()
@@ -95,6 +98,9 @@ class TensorBoardWatcher:
     def began(self, kind: str, step: int, steps: int) -> None:  # noqa: ARG002
         # What an interrupted run wrote after its last checkpoint is taken again.
         self._writer = self._open(log_dir=str(self._folder / kind), purge_step=step + 1)
+
+    def noted(self, line: str) -> None:
+        self._writer.add_text("data", line)
 
     def stepped(self, step: int, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():

@@ -9,7 +9,8 @@ import torch
 from learner.config import GateConfig, Prompting, RewardConfig
 from learner.model_folder import ModelError
 from learner.phases.optimiser import OptimiserConfig
-from learner.phases.ppo import CriteriaSettings, PpoTrainConfig, PpoTraining, _demonstrations
+from learner.phases.ppo import CriteriaSettings, PpoTrainConfig, PpoTraining
+from learner.phases.ppo_data import read_demonstrations, read_prompts
 from learner.phases.protocol import LoopConfig, PhaseError
 from learner.phases.reward import RewardKind, RewardTrainConfig, RewardTraining
 from learner.phases.reward_data import read_answers
@@ -364,14 +365,33 @@ def test_demonstrations_behind_long_prompts_are_left_out(place, prompts, tmp_pat
     phase.close()
 
 
+def test_a_prompt_is_replied_to_behind_what_was_said_before(place, tmp_path):
+    path = tmp_path / "prompts.jsonl"
+    before = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]
+    asked = {"role": "user", "content": "Who?"}
+    rows = [{"history": before, "prompt": " Who? "}, {"messages": [*before, asked]}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_prompts(place, (path,), sets=(), stored=True) == [user("Hi", "Hello!", "Who?")]
+    for row in (
+        {"messages": before},
+        {"prompt": " "},
+        {"prompt": 3},
+        {"history": 3, "prompt": "a"},
+    ):
+        path.write_text(json.dumps(row))
+        with pytest.raises(PhaseError, match="line 1: expected"):
+            read_prompts(place, (path,), sets=(), stored=True)
+
+
 def test_a_demonstration_reads_as_the_model_would_write_it(tmp_path, tiny_folder):
     path = tmp_path / "demonstrations.jsonl"
     path.write_text(json.dumps({"prompt": "Short?", "response": "Yes."}) + "\n")
-    config = PpoTrainConfig(demonstrations=(path,), max_prompt_tokens=4096)
     by_example = replace(CPU, prompting=Prompting.FEW_SHOT)
     for settings, told in ((CPU, "Yes.<|im_end|>"), (by_example, " Yes.\nUser:")):
         place = open_place(tmp_path / settings.prompting, tiny_folder, settings)
-        [one] = _demonstrations(place, config)
+        [one], _ = read_demonstrations(
+            place, (path,), sets=(), stored=True, clean=False, max_prompt_tokens=4096
+        )
         assert place.engine.backbone.tokenizer.decode(one.reply_ids) == told
         place.store.close()
 

@@ -3,7 +3,7 @@
 import multiprocessing
 import signal
 from dataclasses import replace
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
 import torch
@@ -112,6 +112,19 @@ def test_how_a_chat_is_rendered_and_counted_is_part_of_the_key(place, tmp_path, 
         other.store.close()
     place.engine.backbone.dtype = torch.bfloat16
     assert PhaseRun(ToyPhase(place, ToyConfig()), place).key != key
+
+
+def test_what_is_left_out_is_said_before_the_first_step(place):
+    said = []
+    steps = SimpleNamespace(
+        began=lambda *_: said.append("began"),
+        noted=said.append,
+        stepped=lambda *_: said.append("step"),
+        measured=lambda *_: None,
+        ended=lambda _: None,
+    )
+    PhaseRun(ToyPhase(place, ToyConfig(steps=1)), place, watchers=[steps])()
+    assert said == ["began", "two of three are left out", "step"]
 
 
 def test_ctrl_c_ends_between_two_steps_and_the_run_goes_on(place):

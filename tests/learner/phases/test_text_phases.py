@@ -162,6 +162,18 @@ def test_a_version_that_the_gate_refuses_is_not_kept_but_can_be_judged_again(pla
     assert accepted.run_id == refused.run_id
 
 
+def test_what_is_too_long_is_told_and_what_is_too_little_says_why(place, tmp_path):
+    path = tmp_path / "talks.jsonl"
+    rows = [{"prompt": f"Ask {i}", "response": "No. " * (1 + 40 * (i < 9))} for i in range(40)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    phase = FineTuning(place, fine_tuning(path, max_tokens=100))
+    phase.close()
+    assert phase.notes == ["demonstrations left out: 9, of which 9 longer than max_tokens (100)"]
+    with pytest.raises(PhaseError, match=r"^0 demonstrations to learn and 0 to measure") as raised:
+        FineTuning(place, fine_tuning(path, max_tokens=20))
+    assert "held_out_share (0.2) or max_tokens; demonstrations left out: 40" in str(raised.value)
+
+
 def test_what_is_begun_afresh_is_kept_beside_what_was_made_before(place, talks):
     first = PhaseRun(FineTuning(place, fine_tuning(talks, max_steps=1)), place)()
     again = PhaseRun(FineTuning(place, fine_tuning(talks, max_steps=1)), place, fresh=True)()
@@ -178,6 +190,17 @@ def test_a_version_that_is_there_already_speaks_once_that_is_asked_for(place, ta
     assert again.version == first.version == place.policies.current().id
     assert again.reason.startswith("done before: version 1 speaks from the next reply on")
     assert len(place.phases.runs()) == 1
+
+
+def test_a_version_that_was_learned_from_is_not_gone_back_to(place, talks):
+    """As where a speedrun is run again: all its phases are live ones, one after the other."""
+    config = fine_tuning(talks, max_steps=0, make_live=True)
+    first = PhaseRun(FineTuning(place, config), place)()
+    follow = replace(place, parent=place.policies.current())
+    second = PhaseRun(FineTuning(follow, config), follow)()
+    known = PhaseRun(FineTuning(place, config), place)()
+    assert known.version == first.version and "version 2 was made, which speaks" in known.reason
+    assert place.policies.current().id == second.version == 2
 
 
 def test_what_was_forgotten_is_made_again(place, talks):
