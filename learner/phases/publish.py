@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 from learner.config import GateConfig
 from learner.gate import Gate
@@ -151,12 +152,24 @@ def model_folder(place: Place, run: RunFacts, kind: str) -> Path:
     return final
 
 
+def made_from(folder: Path) -> str | None:
+    """Digest of the base that what is in this folder was made from; None where it does not say."""
+    base = _lineage(folder).get("base")
+    return base.get("sha256") if isinstance(base, dict) else None
+
+
 def _run_of(folder: Path) -> object:
+    run = _lineage(folder).get("run")
+    return run.get("run_id") if isinstance(run, dict) else None  # none: from before they were named
+
+
+def _lineage(folder: Path) -> dict[str, Any]:
+    """Empty where the folder is not ours."""
     try:
         said = json.loads((folder / LINEAGE).read_text(encoding="utf-8"))
-        return said["run"].get("run_id")
-    except (OSError, ValueError, KeyError, AttributeError):
-        return None  # not ours, or from before runs were named
+    except (OSError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def lineage_of(place: Place, run: RunFacts) -> str:

@@ -70,9 +70,12 @@ def _read(row: dict[str, Any], where: str, *, harmless: bool) -> RankedReplies |
         else:
             texts = (row["chosen"].strip(), row["rejected"].strip())
             ranks = {criterion: (1, 2)}
-        family = str(row.get("tree") or family_of(prompt[0].content))
+        asked = next(m.content for m in prompt if m.role is Role.USER)  # not the instructions
+        family = str(row.get("tree") or family_of(asked))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PhaseError(f"{where}: expected {_ROW} ({error}).") from error
+    except StopIteration:
+        raise PhaseError(f"{where}: nobody asks, there is no message of the user.") from None
     if not all(texts) or len(set(texts)) < len(texts):
         return None
     return RankedReplies(prompt=prompt, texts=texts, ranks=ranks, family=family)

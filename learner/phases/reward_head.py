@@ -34,6 +34,7 @@ class HeadTrainee:
         without: Sequence[str] = (),
     ) -> None:
         """``without``: sets whose shipped directions are left out, since they are trained on."""
+        self._base_sha256 = place.model.sha256
         self._tokenizer = place.engine.backbone.tokenizer
         self._width = place.engine.backbone.lm_head.in_features
         self._features = frozen_features(place.engine)
@@ -84,7 +85,7 @@ class HeadTrainee:
             self._seen[name] = (tensors[f"style.{name}"], tensors[f"hidden.{name}"].float())
 
     def save(self, folder: Path) -> None:
-        save_differences(folder, *self._rows())
+        save_differences(folder, *self._rows(), base_sha256=self._base_sha256)
 
     def close(self) -> None:
         self._seen.clear()

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from learner.config import GateConfig, Prompting, RewardConfig
 from learner.model_folder import ModelError
@@ -20,6 +21,7 @@ from learner.phases.reward_source import read_reward
 from learner.phases.run import PhaseRun
 from learner.reward.criteria import CriteriaWeights
 from learner.reward.criteria_head import (
+    HEAD_FILE,
     CriteriaHead,
     Differences,
     components_for,
@@ -115,6 +117,20 @@ def test_pairs_of_one_prompt_share_the_weight_of_one_answer(tmp_path):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     weights = [one.weight for one in read_answers((path,), sets=(), harmless_sets=())]
     assert weights == [pytest.approx(1 / 3)] * 3
+
+
+def test_the_family_is_what_was_asked_and_not_the_instructions_before_it(tmp_path):
+    """Else all rows with one system prompt are one family, and on one side of the split."""
+    path = tmp_path / "pairs.jsonl"
+    system = {"role": "system", "content": "Be kind."}
+    asked = [[system, {"role": "user", "content": f"Say {i}"}] for i in range(2)]
+    rows = [{"messages": one, "chosen": "a", "rejected": "b"} for one in asked]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read_answers((path,), sets=(), harmless_sets=())
+    assert [one.family for one in found] == ["say 0", "say 1"]
+    path.write_text(json.dumps({"messages": [system], "chosen": "a", "rejected": "b"}))
+    with pytest.raises(PhaseError, match="line 1: nobody asks"):
+        read_answers((path,), sets=(), harmless_sets=())
 
 
 @pytest.mark.parametrize("row", [{"prompt": "Q"}, {"prompt": "Q", "replies": ["a"], "ranks": [2]}])
@@ -253,6 +269,42 @@ def test_a_head_is_as_wide_as_its_pairs_allow():
 
     assert right(500) < 0.7
     assert right(1100) > 0.85
+
+
+def test_several_reward_models_keep_what_sets_prompts_apart(monkeypatch, place):
+    """Centred on each prompt's own replies, one reply a prompt would earn nothing at all."""
+    from learner.phases import reward_source
+
+    monkeypatch.setattr(reward_source, "_read", lambda *_: Capitals())
+    source = read_reward(place, [place.folder.root] * 2, CriteriaWeights(), seed=0)
+    tokenizer = place.engine.backbone.tokenizer
+    loud, quiet = (candidate(0, text, tokenizer).completion for text in ("ABC", "abc"))
+    scores = [source.reward.score(user("Q"), [one]) for one in (loud, quiet)]
+    assert [s.tolist() for s in scores] == [[[10.0]] * 4, [[0.0]] * 4]
+
+
+def test_a_head_is_refused_on_another_base_of_the_same_width(place, tmp_path):
+    prompt, texts = user("Q"), ("Yes.", "Well, no.")
+    item = RankedReplies(prompt=prompt, texts=texts, ranks={Criterion.OVERALL: (1, 2)}, family="q")
+    criteria = (Criterion.OVERALL,)
+    trainee = HeadTrainee(place, criteria, RewardConfig(), max_reply_tokens=8, seed=0)
+    trainee.step(0, [item])
+    trainee.save(tmp_path)
+    assert read_reward(place, [tmp_path], CriteriaWeights(), seed=0)
+    other = replace(place, model=replace(place.model, sha256="1" * 64))
+    with pytest.raises(ModelError, match="made for another base model"):
+        read_reward(other, [tmp_path], CriteriaWeights(), seed=0)
+
+
+def test_a_head_from_before_its_file_named_the_base_is_known_by_its_lineage(place, tmp_path):
+    trainee = HeadTrainee(place, (), RewardConfig(), max_reply_tokens=8, seed=0)
+    trainee.save(tmp_path)
+    save_file(load_file(tmp_path / HEAD_FILE), tmp_path / HEAD_FILE)
+    with pytest.raises(ModelError, match="made for another base model"):
+        read_reward(place, [tmp_path], CriteriaWeights(), seed=0)
+    said = {"base": {"name": "tiny", "sha256": place.model.sha256}}
+    (tmp_path / "twofold.json").write_text(json.dumps(said))
+    assert read_reward(place, [tmp_path], CriteriaWeights(), seed=0)
 
 
 class Capitals:
