@@ -12,13 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from learner.engine.backbone import Backbone
 from learner.families import family_of
 from learner.phases.cleaning import cleaned
 from learner.phases.packing import TokenSequence
 from learner.phases.protocol import PhaseError
-from learner.phases.texts import json_rows
+from learner.phases.texts import json_rows, message_of
 from learner.rendering import prompt_ids
 from storage.records import Message, Role
 
@@ -68,21 +69,16 @@ def read_dialogues(
     found: dict[str, Dialogue] = {}
     left_out: Counter[LeftOut] = Counter()
     for path in files:
-        try:
-            for number, row in json_rows(path):
-                if sets and row.get("set") not in sets:
-                    continue
-                one = _dialogue(row, f"{path}, line {number}", clean=clean)
-                if isinstance(one, Dialogue) and _text_of(one) in found:
-                    one = LeftOut.REPEATED
-                if isinstance(one, LeftOut):
-                    left_out[one] += 1
-                else:
-                    found[_text_of(one)] = one
-        except OSError as error:
-            raise PhaseError(f"{path} cannot be read ({error.strerror or error}).") from error
-        except UnicodeDecodeError as error:
-            raise PhaseError(f"{path} is no text in UTF-8.") from error
+        for number, row in json_rows(path):
+            if sets and row.get("set") not in sets:
+                continue
+            one = _dialogue(row, f"{path}, line {number}", clean=clean)
+            if isinstance(one, Dialogue) and _text_of(one) in found:
+                one = LeftOut.REPEATED
+            if isinstance(one, LeftOut):
+                left_out[one] += 1
+            else:
+                found[_text_of(one)] = one
     return ReadDialogues(dialogues=list(found.values()), left_out=left_out)
 
 
@@ -145,7 +141,7 @@ def sequences_of(backbone: Backbone, dialogue: Dialogue, max_tokens: int) -> lis
     ]
 
 
-def _dialogue(row: dict[str, object], where: str, *, clean: bool) -> Dialogue | LeftOut:
+def _dialogue(row: dict[str, Any], where: str, *, clean: bool) -> Dialogue | LeftOut:
     try:
         messages, learned = _messages(row)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -171,15 +167,15 @@ def _dialogue(row: dict[str, object], where: str, *, clean: bool) -> Dialogue | 
     )
 
 
-def _messages(row: dict[str, object]) -> tuple[list[Message], tuple[int, ...]]:
+def _messages(row: dict[str, Any]) -> tuple[list[Message], tuple[int, ...]]:
     given = said = row.get("messages")
     if said is None:
         said = [
-            *row.get("history", []),  # type: ignore[misc]
+            *row.get("history", []),
             {"role": "user", "content": row["prompt"]},
             {"role": "assistant", "content": row["response"]},
         ]
-    messages = [Message(role=Role(m["role"]), content=_text(m["content"])) for m in said]  # type: ignore[union-attr]
+    messages = [message_of(m) for m in said]
     if not any(m.role is Role.USER for m in messages):
         raise ValueError("nobody asks")
     return messages, (len(messages) - 1,) if given is None else replies_in(messages)
@@ -189,12 +185,6 @@ def replies_in(messages: Sequence[Message]) -> tuple[int, ...]:
     """Places of the replies in a dialogue; what the assistant opens with replies to nobody."""
     asked = next((i for i, m in enumerate(messages) if m.role is Role.USER), len(messages))
     return tuple(i for i, m in enumerate(messages) if m.role is Role.ASSISTANT and i > asked)
-
-
-def _text(content: object) -> str:
-    if not isinstance(content, str):
-        raise TypeError(f"{content!r} is no text")
-    return content
 
 
 def _text_of(one: Dialogue) -> str:

@@ -29,11 +29,7 @@ def read_prompts(
         pools = FeedbackReader(place.store).pools(limit=MOST_STORED)
         found.update((pool.prompt, None) for pool in pools)
     for path in files:
-        try:
-            rows = list(json_rows(path))
-        except OSError as error:
-            raise PhaseError(f"{path} cannot be read ({error.strerror or error}).") from error
-        for number, row in rows:
+        for number, row in json_rows(path):
             if sets and row.get("set") not in sets:
                 continue
             try:

@@ -13,11 +13,11 @@ from typing import Any
 from learner.families import family_of
 from learner.phases.place import Place
 from learner.phases.protocol import PhaseError
-from learner.phases.texts import json_rows
+from learner.phases.texts import json_rows, message_of
 from learner.reward.ranked import RankedReplies, of_picks, of_rankings, sharing_weight
 from storage.feedback import FeedbackReader
 from storage.rankings import RankingReader
-from storage.records import Message, Role
+from storage.records import Role
 from storage.slates import Criterion, Ranks, check_ranks
 
 _ROW = '"prompt" or "messages", and "chosen" and "rejected" or "replies" and "ranks"'
@@ -43,11 +43,7 @@ def read_answers(
     """
     found: list[RankedReplies] = []
     for path in files:
-        try:
-            rows = list(json_rows(path))
-        except OSError as error:
-            raise PhaseError(f"{path} cannot be read ({error.strerror or error}).") from error
-        for number, row in rows:
+        for number, row in json_rows(path):
             if sets and row.get("set") not in sets:
                 continue
             one = _read(row, f"{path}, line {number}", harmless=row.get("set") in harmless_sets)
@@ -63,7 +59,7 @@ def _read(row: dict[str, Any], where: str, *, harmless: bool) -> RankedReplies |
             *row.get("history", []),
             {"role": "user", "content": row["prompt"]},
         ]
-        prompt = tuple(Message(role=Role(m["role"]), content=m["content"]) for m in said)
+        prompt = tuple(map(message_of, said))
         if "replies" in row:
             texts = tuple(text.strip() for text in row["replies"])
             ranks = _ranks(row["ranks"], len(texts), criterion)

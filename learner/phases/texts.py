@@ -7,8 +7,9 @@ follows from its own text, so the split is stable and a repeated section stays o
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,11 @@ def _documents(path: Path, field: str) -> Iterator[str]:
         if path.name.endswith(_ROWS):
             yield from _texts_of_rows(path, field)
         else:
-            yield path.read_text(encoding="utf-8")
+            yield path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise PhaseError(f"{path} is no text in UTF-8.") from error
+        raise PhaseError(
+            f"{path} is no text in UTF-8: save it in that encoding, or leave it out."
+        ) from error
     except OSError as error:
         raise PhaseError(f"{path} cannot be read ({error.strerror or error}).") from error
 
@@ -81,23 +84,55 @@ def _texts_of_rows(path: Path, field: str) -> Iterator[str]:
         yield text
 
 
-def json_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    """The objects of a file of JSON lines, gzipped by name or not, with their line numbers."""
-    with (
-        gzip.open(path, "rt", encoding="utf-8")
-        if path.suffix == ".gz"
-        else path.open(encoding="utf-8") as lines
-    ):
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise PhaseError(f"{path}, line {number}: this is no JSON.") from error
-            if not isinstance(row, dict):
-                raise PhaseError(f"{path}, line {number}: expected an object.")
-            yield number, row
+def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a file of JSON lines, gzipped by name or not, with their line numbers.
+
+    Raises PhaseError naming the file and the line, whatever is wrong with them.
+    """
+    number = 0
+    try:
+        # Bytes that are no UTF-8 become halves of characters, so that their line can be named.
+        how = {"mode": "rt", "encoding": "utf-8-sig", "errors": "surrogateescape"}
+        with gzip.open(path, **how) if path.suffix == ".gz" else path.open(**how) as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield number, _row(line, f"{path}, line {number}")
+    except (EOFError, zlib.error) as error:
+        raise PhaseError(
+            f"{path} is damaged or cut short after line {number}: copy or download it again."
+        ) from error
+    except OSError as error:
+        raise PhaseError(f"{path} cannot be read ({error.strerror or error}).") from error
+
+
+def _row(line: str, where: str) -> dict[str, Any]:
+    if not _is_whole(line):
+        raise PhaseError(f"{where}: this is no text in UTF-8: save the file in that encoding.")
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise PhaseError(f"{where}: this is no JSON.") from error
+    if not isinstance(row, dict):
+        raise PhaseError(f'{where}: expected an object, as {{"name": "value"}}.')
+    if "\\u" in line and not _is_whole(json.dumps(row, ensure_ascii=False)):
+        raise PhaseError(f"{where}: a \\u escape is half of a character: take it out.")
+    return row
+
+
+def _is_whole(text: str) -> bool:
+    """Whether it has no lone surrogates, which no encoding takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def message_of(said: Mapping[str, Any]) -> Message:
+    """Raises KeyError, TypeError or ValueError where it is none."""
+    if not isinstance(said["content"], str):
+        raise TypeError(f"{said['content']!r} is no text")
+    return Message(role=Role(said["role"]), content=said["content"])
 
 
 def prompt_of(row: Mapping[str, Any]) -> tuple[Message, ...]:
@@ -109,7 +144,7 @@ def prompt_of(row: Mapping[str, Any]) -> tuple[Message, ...]:
         *row.get("history", []),
         {"role": Role.USER, "content": row["prompt"]},
     ]
-    prompt = tuple(Message(role=Role(m["role"]), content=m["content"].strip()) for m in said)
+    prompt = tuple(replace(m, content=m.content.strip()) for m in map(message_of, said))
     if prompt[-1].role is not Role.USER or not prompt[-1].content:
         raise ValueError("it asks nothing")
     return prompt
