@@ -16,6 +16,10 @@ MAX_SKIPPED = 3
 """Steps left out for a gradient that is not finite before the run fails."""
 
 
+SKIPPED = "skipped_steps"
+"""The only metric of a step that was left out: how many were so far."""
+
+
 class Schedule(StrEnum):
     CONSTANT = "constant"
     LINEAR = "linear"
@@ -94,9 +98,9 @@ class Optimiser:
         if not torch.isfinite(norm):
             self._skipped += 1
             if self._skipped > MAX_SKIPPED:
-                raise FloatingPointError(f"gradient norm is {float(norm)} again: the run fails")
+                raise FloatingPointError(f"the gradient's norm is {float(norm)} again")
             self.zero()
-            return {"skipped_steps": float(self._skipped)}
+            return {SKIPPED: float(self._skipped)}
         rate = self._config.rate(number, self._steps)
         for group in self._adam.param_groups:
             group["lr"] = rate

@@ -1,5 +1,6 @@
 """The runner: resume after kills, best weights, records, and a key that is done already."""
 
+import errno
 import multiprocessing
 import signal
 from dataclasses import replace
@@ -11,7 +12,7 @@ import torch
 from learner.config import Prompting
 from learner.phases.checkpoint import Checkpoint, Checkpoints
 from learner.phases.interrupts import InterruptedPhaseError
-from learner.phases.protocol import LoopConfig, PhaseState
+from learner.phases.protocol import LoopConfig, PhaseError, PhaseState
 from learner.phases.run import PhaseRun
 from storage.phases import PhaseStatus
 from tests.learner.phases.toy import CPU, ToyConfig, ToyPhase, open_place, run_toy
@@ -239,5 +240,46 @@ def test_a_metric_that_is_not_finite_ends_the_run(place):
         def measure(self):
             return {"error": float("nan")}
 
-    with pytest.raises(FloatingPointError, match="error is nan"):
+    with pytest.raises(PhaseError, match="error is nan: lower the learning rate"):
         PhaseRun(Broken(place, ToyConfig()), place)()
+
+
+def test_three_steps_whose_loss_is_not_finite_are_left_out_and_the_fourth_ends_the_run(place):
+    class Diverging(ToyPhase):
+        broken: frozenset[int]
+
+        def step(self, number):
+            if number not in self.broken:
+                return super().step(number)
+            (self._weights.sum() * float("nan")).backward()
+            return {"loss": float("nan")} | self._optimiser.step(number)
+
+    phase = Diverging(place, ToyConfig())
+    phase.broken = frozenset({2, 5, 6})
+    outcome = PhaseRun(phase, place)()
+    assert outcome.accepted and outcome.steps == 12
+    curves = place.phases.metrics(outcome.run_id)
+    assert curves["skipped_steps"] == [(3, 1.0), (6, 2.0), (7, 3.0)]
+    assert [step for step, _ in curves["loss"]] == [1, 2, 4, 5, 8, 9, 10, 11, 12]
+    phase = Diverging(place, ToyConfig(seed=1))
+    phase.broken = frozenset({2, 5, 6, 7})
+    with pytest.raises(PhaseError, match="ends in step 8, since the gradient's norm is nan again"):
+        PhaseRun(phase, place)()
+
+
+def test_a_disk_without_room_leaves_the_checkpoint_before_and_says_where(place, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    phase = ToyPhase(place, ToyConfig())
+    checkpoints = Checkpoints(place.folder.phases / "toy")
+    for step in (2, 4):
+        one = Checkpoint(step=step, tensors=phase.state().tensors, values={})
+        if step == 4:
+            monkeypatch.setattr("learner.phases.checkpoint.sync_all", full)
+            with pytest.raises(PhaseError, match=r"No space left on device\): make room") as raised:
+                checkpoints.write(one, keep=None)
+            assert str(checkpoints.folder) in str(raised.value)
+        else:
+            checkpoints.write(one, keep=None)
+    assert [path.name for path in checkpoints.folder.iterdir()] == ["step-000002"]
