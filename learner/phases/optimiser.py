@@ -44,8 +44,13 @@ class OptimiserConfig:
     """Norm over all gradients above which they are scaled down."""
 
     def __post_init__(self) -> None:
-        if self.learning_rate <= 0 or self.grad_clip <= 0:
+        if not (self.learning_rate > 0 and self.grad_clip > 0):  # NaN is neither
             raise ValueError("learning_rate and grad_clip must be positive")
+        for name in ("beta1", "beta2"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
         if not 0.0 <= self.warmup_share < 1.0:
             raise ValueError(f"warmup_share must lie in [0, 1), got {self.warmup_share}")
 

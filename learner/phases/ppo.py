@@ -27,7 +27,14 @@ from learner.phases.ppo_data import (
     split_prompts,
 )
 from learner.phases.pretrain import neutral_perplexity
-from learner.phases.protocol import LoopConfig, PhaseError, PhaseState, Product, RunFacts
+from learner.phases.protocol import (
+    LoopConfig,
+    PhaseError,
+    PhaseState,
+    Product,
+    RunFacts,
+    check_seed,
+)
 from learner.phases.publish import publish_adapter
 from learner.phases.reward_source import read_reward
 from learner.reward.criteria import CriteriaWeights
@@ -99,6 +106,7 @@ class PpoTrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if min(self.prompts_per_step, self.held_out_prompts) < 1 or self.max_steps < 0:
             raise ValueError("prompts_per_step and held_out_prompts must be positive")
 

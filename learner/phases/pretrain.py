@@ -24,7 +24,7 @@ from learner.phases.optimiser import OptimiserConfig
 from learner.phases.order import batch
 from learner.phases.packing import TokenSequence
 from learner.phases.place import Place
-from learner.phases.protocol import Aim, LoopConfig, PhaseError
+from learner.phases.protocol import Aim, LoopConfig, PhaseError, check_seed
 from learner.phases.publish import WIDE_GATE
 from learner.phases.scratch import ScratchConfig
 from learner.phases.texts import read_corpus
@@ -61,6 +61,7 @@ class PretrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if self.block_tokens < 2 or self.blocks_per_step < 1 or self.epochs <= 0:
             raise ValueError("block_tokens, blocks_per_step and epochs must be positive")
         if not 0.0 < self.held_out_share < 1.0:

@@ -34,6 +34,15 @@ class LoopConfig:
             raise ValueError(f"checkpoint_every must be positive, got {self.checkpoint_every}")
 
 
+MAX_SEED = 2**32 - 1
+"""Seeds of single steps are a million times as large, and generators take 64 bits."""
+
+
+def check_seed(seed: int) -> None:
+    if not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"seed must lie between 0 and {MAX_SEED}, got {seed}")
+
+
 @runtime_checkable
 class PhaseConfig(Protocol):
     """A frozen dataclass of plain values; nested ones too (``settings.py`` reads them)."""

@@ -21,7 +21,15 @@ from learner.errors import PromptTooLongError
 from learner.phases.optimiser import OptimiserConfig
 from learner.phases.order import batch
 from learner.phases.place import Place
-from learner.phases.protocol import Aim, LoopConfig, PhaseError, PhaseState, Product, RunFacts
+from learner.phases.protocol import (
+    Aim,
+    LoopConfig,
+    PhaseError,
+    PhaseState,
+    Product,
+    RunFacts,
+    check_seed,
+)
 from learner.phases.publish import DRAFT, LINEAGE, lineage_of, model_folder
 from learner.phases.reward_data import read_answers, stored_answers
 from learner.phases.reward_head import HeadTrainee
@@ -77,6 +85,7 @@ class RewardTrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if min(self.answers_per_step, self.members, self.held_out_answers) < 1:
             raise ValueError("answers_per_step, members and held_out_answers must be positive")
         if self.epochs <= 0 or not 0.0 < self.held_out_share < 1.0:

@@ -33,7 +33,7 @@ from learner.phases.order import batch
 from learner.phases.packing import TokenSequence
 from learner.phases.place import Place
 from learner.phases.pretrain import neutral_perplexity
-from learner.phases.protocol import Aim, LoopConfig, PhaseError
+from learner.phases.protocol import Aim, LoopConfig, PhaseError, check_seed
 from learner.phases.publish import WIDE_GATE
 from learner.phases.reward_score import RewardScore, RewardScoreConfig
 from learner.update_config import LoraSpec
@@ -77,6 +77,7 @@ class SftConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if self.dialogues_per_step < 1 or self.epochs <= 0 or self.max_tokens < 2:
             raise ValueError("dialogues_per_step, epochs and max_tokens must be positive")
         if not 0.0 < self.held_out_share < 1.0:
