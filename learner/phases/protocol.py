@@ -43,6 +43,13 @@ def check_seed(seed: int) -> None:
         raise ValueError(f"seed must lie between 0 and {MAX_SEED}, got {seed}")
 
 
+def check_extent(epochs: float, max_steps: int | None) -> None:
+    if epochs <= 0:
+        raise ValueError(f"epochs must be positive, got {epochs}")
+    if max_steps is not None and max_steps < 0:
+        raise ValueError(f"max_steps must not be negative, got {max_steps}")
+
+
 @runtime_checkable
 class PhaseConfig(Protocol):
     """A frozen dataclass of plain values; nested ones too (``settings.py`` reads them)."""

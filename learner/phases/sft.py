@@ -33,7 +33,7 @@ from learner.phases.order import batch
 from learner.phases.packing import TokenSequence
 from learner.phases.place import Place
 from learner.phases.pretrain import neutral_perplexity
-from learner.phases.protocol import Aim, LoopConfig, PhaseError, check_seed
+from learner.phases.protocol import Aim, LoopConfig, PhaseError, check_extent, check_seed
 from learner.phases.publish import WIDE_GATE
 from learner.phases.reward_score import RewardScore, RewardScoreConfig
 from learner.update_config import LoraSpec
@@ -78,8 +78,13 @@ class SftConfig:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
-        if self.dialogues_per_step < 1 or self.epochs <= 0 or self.max_tokens < 2:
-            raise ValueError("dialogues_per_step, epochs and max_tokens must be positive")
+        if min(self.dialogues_per_step, self.held_out_dialogues, self.row_tokens) < 1:
+            raise ValueError(
+                "dialogues_per_step, held_out_dialogues and row_tokens must be positive"
+            )
+        if self.max_tokens < 2 or (self.max_dialogues is not None and self.max_dialogues < 1):
+            raise ValueError("max_tokens must be at least 2 and max_dialogues at least 1")
+        check_extent(self.epochs, self.max_steps)
         if not 0.0 < self.held_out_share < 1.0:
             raise ValueError(f"held_out_share must lie in (0, 1), got {self.held_out_share}")
 

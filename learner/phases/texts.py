@@ -1,67 +1,28 @@
-"""Plain text for pretraining: files or folders of it, cut into sections, some of them held out.
-
-A section is a stretch of one document, cut at blank lines where it can be. Whether it is held out
-follows from its own text, so the split is stable and a repeated section stays on one side.
-"""
+"""Files of text and of rows, as the phases read them: mistakes become sentences that name them."""
 
 import gzip
-import hashlib
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from learner.phases.protocol import PhaseError
 from storage.records import Message, Role
 
-SECTION_CHARS = 8000
 _PLAIN = (".txt", ".md", ".rst")
 _ROWS = (".jsonl", ".json.gz", ".jsonl.gz")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Corpus:
-    training: list[str]
-    held_out: list[str]
-    sha256: str
-
-
-def read_corpus(files: Sequence[Path], *, field: str, held_out_share: float) -> Corpus:
-    """Read text files, folders of them, and JSON lines, whose ``field`` is a text.
-
-    Raises PhaseError where there is nothing to read, or not enough to hold some out.
-    """
-    if not files:
-        raise PhaseError("Name text to train on: --files FILE_OR_FOLDER.")
-    training: list[str] = []
-    held_out: list[str] = []
-    digest = hashlib.sha256()
-    for path in files:
-        for document in _documents(path, field):
-            for section in _sections(document):
-                sealed = hashlib.sha256(section.encode()).digest()
-                digest.update(sealed)
-                side = held_out if _share(sealed) < held_out_share else training
-                side.append(section)
-    if not training:
-        raise PhaseError(f"There is no text in {', '.join(map(str, files))}.")
-    if held_out_share and not held_out:
-        raise PhaseError(
-            f"{len(training)} sections of text are too few to hold some out of: add text, or raise "
-            "--held-out-share."
-        )
-    return Corpus(training=training, held_out=held_out, sha256=digest.hexdigest())
-
-
-def _documents(path: Path, field: str) -> Iterator[str]:
+def documents(path: Path, field: str) -> Iterator[str]:
+    """Of a text file, a folder of them, or JSON lines whose ``field`` is a text."""
     if path.is_dir():
         inner = sorted(one for one in path.rglob("*") if one.name.endswith(_PLAIN + _ROWS))
         if not inner:
             raise PhaseError(f"{path} holds no {', '.join(_PLAIN)} or {', '.join(_ROWS)} files.")
         for one in inner:
-            yield from _documents(one, field)
+            yield from documents(one, field)
         return
     try:
         if path.name.endswith(_ROWS):
@@ -148,20 +109,3 @@ def prompt_of(row: Mapping[str, Any]) -> tuple[Message, ...]:
     if prompt[-1].role is not Role.USER or not prompt[-1].content:
         raise ValueError("it asks nothing")
     return prompt
-
-
-def _sections(document: str) -> Iterator[str]:
-    text = document.strip()
-    while len(text) > SECTION_CHARS:
-        cut = text.rfind("\n\n", SECTION_CHARS // 2, SECTION_CHARS)
-        cut = cut if cut > 0 else text.rfind("\n", SECTION_CHARS // 2, SECTION_CHARS)
-        cut = cut if cut > 0 else SECTION_CHARS
-        yield text[:cut].strip()
-        text = text[cut:].strip()
-    if text:
-        yield text
-
-
-def _share(digest: bytes) -> float:
-    """A number in [0, 1) that follows from the digest."""
-    return int.from_bytes(digest[:8], "big") / 2**64

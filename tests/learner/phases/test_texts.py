@@ -5,10 +5,11 @@ import json
 
 import pytest
 
+from learner.phases.corpus import read_corpus
 from learner.phases.dialogues import read_dialogues
 from learner.phases.protocol import PhaseError
 from learner.phases.reward_data import read_answers
-from learner.phases.texts import json_rows, prompt_of, read_corpus
+from learner.phases.texts import json_rows, prompt_of
 
 GOOD = json.dumps({"prompt": "Wer h\u00f6rt?", "response": "Ich."}, ensure_ascii=False).encode()
 
@@ -57,7 +58,7 @@ def test_a_byte_order_mark_and_pairs_of_escapes_are_read(tmp_path):
     assert first == (1, json.loads(GOOD)) and second == (2, {"a": "\U0001f600"})
     text = tmp_path / "text.txt"
     text.write_bytes(b"\xef\xbb\xbfSome text.")
-    assert read_corpus([text], field="text", held_out_share=0.0).training == ["Some text."]
+    assert read_corpus([text], field="text", held_out_share=0.0).training[0].text == "Some text."
 
 
 @pytest.mark.parametrize("message", [3, "user", None, {"role": "user", "content": 3}])
