@@ -66,12 +66,16 @@ class PhaseRun:
         if known is not None:
             return known
         try:
-            self._open()
-            self._train()
-            product = self._product()
+            try:
+                self._open()
+                self._train()
+                product = self._product()
+            finally:
+                self._phase.close()
+            return self._end(product)
         finally:
-            self._phase.close()
-        return self._end(product)
+            for watcher in self._watchers:
+                watcher.close()
 
     # -- before --------------------------------------------------------------------------------
 

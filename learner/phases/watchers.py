@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -67,9 +68,13 @@ class TerminalWatcher:
         self._line(step, metrics)
 
     def ended(self, line: str) -> None:
-        if self._progress is not None:
-            self._progress.stop()
+        self.close()
         self.noted(line)
+
+    def close(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()  # it hides the cursor
+            self._progress = None
 
     def _line(self, step: int, metrics: Mapping[str, float]) -> None:
         self._said_at = self._clock()
@@ -93,6 +98,7 @@ class TensorBoardWatcher:
                 "--tensorboard out; the curves are in the database anyway."
             ) from error
         self._open = SummaryWriter
+        self._writer: Any = None
         self._folder = folder
 
     def began(self, kind: str, step: int, steps: int) -> None:  # noqa: ARG002
@@ -110,7 +116,11 @@ class TensorBoardWatcher:
 
     def ended(self, line: str) -> None:
         self._writer.add_text("result", line)
-        self._writer.close()
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
 
 def _figures(metrics: Mapping[str, float]) -> str:

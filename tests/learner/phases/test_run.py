@@ -4,16 +4,19 @@ import errno
 import multiprocessing
 import signal
 from dataclasses import replace
+from io import StringIO
 from types import MappingProxyType, SimpleNamespace
 
 import pytest
 import torch
+from rich.console import Console
 
 from learner.config import Prompting
 from learner.phases.checkpoint import Checkpoint, Checkpoints
 from learner.phases.interrupts import InterruptedPhaseError
 from learner.phases.protocol import LoopConfig, PhaseError, PhaseState
 from learner.phases.run import PhaseRun
+from learner.phases.watchers import TerminalWatcher
 from storage.phases import PhaseStatus
 from tests.learner.phases.toy import CPU, ToyConfig, ToyPhase, open_place, run_toy
 
@@ -122,10 +125,25 @@ def test_what_is_left_out_is_said_before_the_first_step(place):
         noted=said.append,
         stepped=lambda *_: said.append("step"),
         measured=lambda *_: None,
-        ended=lambda _: None,
+        ended=lambda _: said.append("ended"),
+        close=lambda: said.append("closed"),
     )
     PhaseRun(ToyPhase(place, ToyConfig(steps=1)), place, watchers=[steps])()
-    assert said == ["began", "two of three are left out", "step"]
+    assert said == ["began", "two of three are left out", "step", "ended", "closed"]
+
+
+def test_a_run_that_breaks_off_gives_the_terminal_back(place):
+    """A bar hides the cursor while it stands."""
+
+    class Broken(ToyPhase):
+        def step(self, number):
+            raise KeyboardInterrupt
+
+    screen = StringIO()
+    watcher = TerminalWatcher(Console(file=screen, force_terminal=True))
+    with pytest.raises(KeyboardInterrupt):
+        PhaseRun(Broken(place, ToyConfig()), place, watchers=[watcher])()
+    assert screen.getvalue().count("\x1b[?25l") == screen.getvalue().count("\x1b[?25h") == 1
 
 
 def test_ctrl_c_ends_between_two_steps_and_the_run_goes_on(place):

@@ -41,6 +41,7 @@ def test_curves_are_written_for_tensorboard(
     watcher.stepped(4, {"loss": 1.5})
     watcher.measured(5, {"held_out_loss": 2.0})
     watcher.ended("kept")
+    watcher.close()
     [writer] = made
     assert writer.folder == tmp_path / "sft"
     assert writer.purged == 4  # what was written after the checkpoint is taken again
