@@ -19,7 +19,7 @@ from learner.families import family_of
 from learner.phases.cleaning import cleaned
 from learner.phases.packing import TokenSequence
 from learner.phases.protocol import PhaseError
-from learner.phases.texts import json_rows, message_of
+from learner.phases.texts import message_of, rows_of
 from learner.rendering import prompt_ids
 from storage.records import Message, Role
 
@@ -68,17 +68,14 @@ def read_dialogues(
     """
     found: dict[str, Dialogue] = {}
     left_out: Counter[LeftOut] = Counter()
-    for path in files:
-        for number, row in json_rows(path):
-            if sets and row.get("set") not in sets:
-                continue
-            one = _dialogue(row, f"{path}, line {number}", clean=clean)
-            if isinstance(one, Dialogue) and _text_of(one) in found:
-                one = LeftOut.REPEATED
-            if isinstance(one, LeftOut):
-                left_out[one] += 1
-            else:
-                found[_text_of(one)] = one
+    for where, row in rows_of(files, sets):
+        one = _dialogue(row, where, clean=clean)
+        if isinstance(one, Dialogue) and _text_of(one) in found:
+            one = LeftOut.REPEATED
+        if isinstance(one, LeftOut):
+            left_out[one] += 1
+        else:
+            found[_text_of(one)] = one
     return ReadDialogues(dialogues=list(found.values()), left_out=left_out)
 
 

@@ -9,7 +9,7 @@ from learner.phases.dialogues import LeftOut, read_dialogues
 from learner.phases.place import Place
 from learner.phases.protocol import PhaseError
 from learner.phases.sft import stored_dialogues
-from learner.phases.texts import json_rows, prompt_of
+from learner.phases.texts import prompt_of, rows_of
 from learner.rendering import prompt_ids
 from learner.updates.lesson import Demonstration, Prompt
 from storage.feedback import FeedbackReader
@@ -28,14 +28,11 @@ def read_prompts(
     if stored:
         pools = FeedbackReader(place.store).pools(limit=MOST_STORED)
         found.update((pool.prompt, None) for pool in pools)
-    for path in files:
-        for number, row in json_rows(path):
-            if sets and row.get("set") not in sets:
-                continue
-            try:
-                found[prompt_of(row)] = None
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise PhaseError(f"{path}, line {number}: expected {_ROW} ({error}).") from error
+    for where, row in rows_of(files, sets):
+        try:
+            found[prompt_of(row)] = None
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise PhaseError(f"{where}: expected {_ROW} ({error}).") from error
     return list(found)
 
 

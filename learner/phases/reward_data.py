@@ -13,7 +13,7 @@ from typing import Any
 from learner.families import family_of
 from learner.phases.place import Place
 from learner.phases.protocol import PhaseError
-from learner.phases.texts import json_rows, message_of
+from learner.phases.texts import message_of, rows_of
 from learner.reward.ranked import RankedReplies, of_picks, of_rankings, sharing_weight
 from storage.feedback import FeedbackReader
 from storage.rankings import RankingReader
@@ -42,13 +42,10 @@ def read_answers(
     Raises PhaseError naming the line.
     """
     found: list[RankedReplies] = []
-    for path in files:
-        for number, row in json_rows(path):
-            if sets and row.get("set") not in sets:
-                continue
-            one = _read(row, f"{path}, line {number}", harmless=row.get("set") in harmless_sets)
-            if one is not None:
-                found.append(one)
+    for where, row in rows_of(files, sets):
+        one = _read(row, where, harmless=row.get("set") in harmless_sets)
+        if one is not None:
+            found.append(one)
     return sharing_weight(found)
 
 

@@ -3,7 +3,7 @@
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,28 @@ def _texts_of_rows(path: Path, field: str) -> Iterator[str]:
         if not isinstance(text, str):
             raise PhaseError(f'{path}, line {number}: expected {{"{field}": "..."}}.')
         yield text
+
+
+def rows_of(files: Sequence[Path], sets: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of all files, or of ``sets`` only where some are named, and where each stands.
+
+    Raises PhaseError as below, and in the end for a set of which there was no row: it would be left
+    out without a word.
+    """
+    there: dict[str, None] = {}
+    for path in files:
+        for number, row in json_rows(path):
+            named = row.get("set")
+            if isinstance(named, str):
+                there[named] = None
+            if not sets or named in sets:
+                yield f"{path}, line {number}", row
+    missing = [name for name in sets if name not in there]
+    if files and missing:
+        raise PhaseError(
+            f"There is no set {', '.join(missing)} in {', '.join(map(str, files))}: "
+            f"there {'are ' + ', '.join(there) if there else 'is none at all'}."
+        )
 
 
 def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -51,6 +51,16 @@ def test_a_file_that_cannot_be_read_is_told_by_name_and_line(tmp_path, name, con
         read_dialogues([path])
 
 
+def test_a_set_that_no_row_is_of_is_told(tmp_path):
+    paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    for path in paths:
+        path.write_text(json.dumps({"prompt": "Q", "response": "A", "set": path.stem}))
+    assert len(read_dialogues(paths, sets=["a", "b"]).dialogues) == 1
+    with pytest.raises(PhaseError, match=r"There is no set aa in .*b.jsonl: there are a, b"):
+        read_dialogues(paths, sets=["a", "aa"])
+    assert read_dialogues([], sets=["a"]).dialogues == []
+
+
 def test_a_byte_order_mark_and_pairs_of_escapes_are_read(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + GOOD + b'\r\n{"a": "\\ud83d\\ude00"}\r\n')
