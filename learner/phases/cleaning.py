@@ -13,10 +13,13 @@ table, code or a number: those breaks were meant."""
 _TORN_FROM = 350
 """Characters; the rows in circulation were cut at about as many."""
 
-_GOES_ON = ",;&@\u060c\u061b\u3001\uff0c\uff1b"
-"""Punctuation behind which more was to come."""
+_SHORT_LINE = 80
+"""Characters of a line that need not end in punctuation where those before it do not."""
 
-_OPENS_OR_CLOSES = "\u201c\u2018\u00ab_"
+_GOES_ON = ",;&@/+=<\u060c\u061b\u3001\uff0c\uff1b"
+"""Signs behind which more was to come."""
+
+_OPENS_OR_CLOSES = "\u201c\u2018\u00ab"
 """What opens in one place and closes in another."""
 
 
@@ -37,10 +40,9 @@ def cleaned(text: str) -> str | None:
 
 def _is_over(text: str) -> bool:
     """Whether it ends as a sentence does, or as a list or a verse, whose lines end in nothing."""
-    if _ends(text):
-        return True
-    before, _, last = text.rpartition("\n")
-    return bool(re.match(rf"\s*{_MARK}", last)) or not _ends(before.rstrip() or ".")
+    *before, last = [line.rstrip() for line in text.split("\n") if line.strip()]
+    bare = not any(map(_ends, before[-2:])) and len(last) <= _SHORT_LINE
+    return _ends(text) or (len(before) > 1 and bare)
 
 
 def _ends(text: str) -> bool:

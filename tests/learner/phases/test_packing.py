@@ -152,6 +152,7 @@ def test_what_is_too_long_is_left_out(backbone):
         ("x" * 360, None),
         ("x" * 360 + ".", "x" * 360 + "."),
         ("x" * 360 + ",", None),
+        ("x" * 360 + "\n- One\n- Two\n- Three is a long item" + ", which goes on" * 6, None),
         ("One.\n" + "x" * 360, None),
         (" \n", None),
     ],
