@@ -437,9 +437,9 @@ def test_a_prompt_is_replied_to_behind_what_was_said_before(place, tmp_path):
 
 def test_a_demonstration_reads_as_the_model_would_write_it(tmp_path, tiny_folder):
     path = tmp_path / "demonstrations.jsonl"
-    path.write_text(json.dumps({"prompt": "Short?", "response": "Yes."}) + "\n")
+    path.write_text(json.dumps({"prompt": "Short?", "response": "Yes.\nNo."}) + "\n")
     by_example = replace(CPU, prompting=Prompting.FEW_SHOT)
-    for settings, told in ((CPU, "Yes.<|im_end|>"), (by_example, " Yes.\nUser:")):
+    for settings, told in ((CPU, "Yes.\nNo.<|im_end|>"), (by_example, " Yes.\nNo.\nUser:")):
         place = open_place(tmp_path / settings.prompting, tiny_folder, settings)
         [one], _ = read_demonstrations(
             place, (path,), sets=(), stored=True, clean=False, max_prompt_tokens=4096
