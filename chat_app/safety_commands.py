@@ -1,10 +1,9 @@
 """Does a version refuse what it should and answer what it should, and how it is taught to."""
 
-import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -56,6 +55,7 @@ def refusals(
 
     base = resolve_model(model, progress=lambda _: None)
     chosen = _version(data, version, base)
+    _check_sets([path for path in (harmful, harmless) if path is not None], only_set or [])
     extra = [
         (text, refuse, path.name)
         for path, refuse in ((harmful, True), (harmless, False))
@@ -120,12 +120,8 @@ def teach_refusals(
 
     sets = only_set or []
     refused = _prompts(harmful, sets, limit, is_taught)
-    answered = _prompts(harmless, sets, round(answers * len(refused)), is_taught)
-    if not refused or not answered:
-        raise LearnerError(
-            "Both files must have prompts of the sets named: refusals alone teach to refuse "
-            "everything."
-        )
+    answered = _prompts(harmless, sets, max(1, round(answers * len(refused))), is_taught)
+    _check_sets([harmful, harmless], sets)
     base = resolve_model(model, progress=lambda _: None)
     chosen = _version(data, version, base)
     engine = load_engine(base, EngineConfig())
@@ -161,17 +157,32 @@ def _version(data: Path | None, number: int | None, base: ModelFolder) -> Policy
 def _prompts(
     path: Path, sets: list[str], limit: int, wanted: Callable[[str], bool] = lambda _: True
 ) -> list[str]:
-    """The first ``limit`` different ones. Raises LearnerError where the file can't be used."""
-    try:
-        with (
-            gzip.open(path, "rt", encoding="utf-8")
-            if path.suffix == ".gz"
-            else path.open(encoding="utf-8") as lines
-        ):
-            rows: list[Any] = [json.loads(line) for line in lines if line.strip()]
-        texts = [str(row["prompt"]) for row in rows if not sets or row.get("set") in sets]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    """The first ``limit`` different ones. Raises LearnerError where the file has none."""
+    from learner.phases.texts import json_rows  # noqa: PLC0415 - torch, seconds
+
+    texts: list[str] = []
+    for number, row in json_rows(path):
+        if sets and row.get("set") not in sets:
+            continue
+        text = row.get("prompt")
+        if not isinstance(text, str) or not text.strip():
+            raise LearnerError(f'{path}, line {number}: expected {{"prompt": "..."}}.')
+        texts.append(text)
+    if not texts:
+        of = f" whose set is {' or '.join(sets)}" if sets else ""
+        raise LearnerError(f"{path} has no prompts{of}: name another file, or another --set.")
+    found = [text for text in dict.fromkeys(texts) if wanted(text)][:limit]
+    if not found:
         raise LearnerError(
-            f'{path} cannot be used: expected JSON lines as {{"prompt": "..."}} ({error}).'
-        ) from error
-    return [text for text in dict.fromkeys(texts) if wanted(text)][:limit]
+            f"Of the {len(texts)} prompts in {path} all are on the other side of the split between "
+            "teaching and measuring: add some."
+        )
+    return found
+
+
+def _check_sets(paths: list[Path], sets: list[str]) -> None:
+    """Raises LearnerError for a set that is in none of the files: it would be left out silently."""
+    from learner.phases.texts import rows_of  # noqa: PLC0415 - torch, seconds
+
+    for _ in rows_of(paths, sets):
+        pass

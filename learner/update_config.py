@@ -53,7 +53,7 @@ class TuningConfig:
     lora: LoraSpec = field(default_factory=LoraSpec)
 
     def __post_init__(self) -> None:
-        if self.learning_rate <= 0 or self.grad_clip <= 0:
+        if not (self.learning_rate > 0 and self.grad_clip > 0):  # NaN is neither
             raise ValueError("learning_rate and grad_clip must be positive")
         if self.row_tokens < 1:
             raise ValueError(f"row_tokens must be at least 1, got {self.row_tokens}")

@@ -111,7 +111,7 @@ def test_refusals_are_taught_beside_answers_or_not_at_all(twofold, tmp_path):
     out = tmp_path / "teach.jsonl"
     wanted = ("--harmful", harmful, "--harmless", harmless, "--out", out)
     answer = twofold("teach-refusals", *wanted)
-    assert answer.status == 2 and "refusals alone teach to refuse everything" in answer.err
+    assert answer.status == 2 and "harmless.jsonl has no prompts: name another" in answer.err
     harmless.write_text("".join(f'{{"prompt": "Kill process {i}?"}}\n' for i in range(20)))
     model = write_tiny_model(tmp_path / "tiny")
     (tmp_path / "data").mkdir()
@@ -120,6 +120,26 @@ def test_refusals_are_taught_beside_answers_or_not_at_all(twofold, tmp_path):
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert {row["set"] for row in rows} >= {"refusal"}
     assert f"answers are in {out}" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'{"set": "a", "prompt": "Threaten."}', "There is no set b in"),
+        (b'{"set": "a", "prompt": "?"}\n{"set": "b", "prompt": " "}', 'line 2: expected {"prompt"'),
+        (b'"Threaten."', "line 1: expected an object"),
+        (b'{"set": "b", "prompt": "H\xfcr"}', "line 1: this is no text in UTF-8"),
+        (b"", "There is no set b in"),
+    ],
+)
+def test_a_file_of_prompts_that_cannot_be_used_is_told(twofold, tmp_path, content, said):
+    model = write_tiny_model(tmp_path / "tiny")
+    harmful = tmp_path / "harmful.jsonl"
+    harmful.write_bytes(content)
+    (tmp_path / "data").mkdir()
+    where = ("--data", tmp_path / "data", "--model", model.path)
+    answer = twofold("refusals", "--harmful", harmful, "--set", "b", *where)
+    assert answer.status == 2 and said in answer.err and "Traceback" not in answer.err
 
 
 def test_every_option_reaches_its_setting(parsed, tmp_path: Path):

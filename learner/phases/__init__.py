@@ -27,9 +27,10 @@ Several processes: each runs the same phase on the same batches; a step takes
 divided by the *whole* batch's count beforehand. Only ``world.is_main`` writes; ``publish`` runs
 there alone. What is sampled or measured on one process is handed to the others by ``world.agree``.
 
-The result is keyed: SHA-256 of kind, base, parent, data digest, seed and settings (but for
-``loop.checkpoint_every`` and ``gate``, which do not change the weights). The same command goes on
-where the last one of this key stopped; a finished key answers with what it made, unless ``fresh``.
+The result is keyed: SHA-256 of kind, base, parent, data digest, chat template and dtype as the
+engine has them, seed and settings (but for ``loop.checkpoint_every``, ``gate`` and ``make_live``,
+which do not change the weights). The same command goes on where the last one of this key stopped; a
+finished key answers with what it made, unless ``fresh``.
 
 On disk: rows in ``phase_runs``, ``phase_metrics``, ``phase_ends`` (storage/phases.py); checkpoints
 in ``DataFolder.phases``; an adapter becomes a round's folder and a policy version

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from learner.model_folder import file_sha256
+from learner.phases.protocol import PhaseError
 from storage.files import sync, sync_all
 
 log = logging.getLogger(__name__)
@@ -48,9 +49,32 @@ class Checkpoints:
         self.folder = folder
 
     def write(self, checkpoint: Checkpoint, *, keep: int | None) -> None:
-        """Write one, then delete older ones, but for the newest few and that of step ``keep``."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        draft = Path(mkdtemp(prefix=_TEMPORARY, dir=self.folder))
+        """Write one, then delete older ones, but for the newest few and that of step ``keep``.
+
+        Raises PhaseError where there is no room for it, or no right to write.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            draft = Path(mkdtemp(prefix=_TEMPORARY, dir=self.folder))
+            try:
+                self._fill(draft, checkpoint)
+                final = self._place(checkpoint.step)
+                if final.exists():  # the steps since an older one were taken again
+                    shutil.rmtree(final)
+                draft.rename(final)
+            except BaseException:
+                shutil.rmtree(draft, ignore_errors=True)
+                raise
+            sync(self.folder)
+            self._prune(keep)
+        except (OSError, SafetensorError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise PhaseError(
+                f"The checkpoint of step {checkpoint.step} cannot be written to {self.folder} "
+                f"({why}): make room there, and the same command goes on from the one before."
+            ) from error
+
+    def _fill(self, draft: Path, checkpoint: Checkpoint) -> None:
         tensors = {name: t.detach().cpu().contiguous() for name, t in checkpoint.tensors.items()}
         save_file(tensors, draft / _TENSORS)
         said = {
@@ -61,12 +85,6 @@ class Checkpoints:
         text = json.dumps(said, allow_nan=False)
         (draft / _VALUES).write_text(text, encoding="utf-8")
         sync_all(draft)
-        final = self._place(checkpoint.step)
-        if final.exists():  # the steps since an older one were taken again
-            shutil.rmtree(final)
-        draft.rename(final)
-        sync(self.folder)
-        self._prune(keep)
 
     def newest(self) -> Checkpoint | None:
         """The newest whole one, None if there is none."""

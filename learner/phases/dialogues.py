@@ -1,4 +1,4 @@
-"""Demonstrations to fine-tune on: stored ones, and files of dialogues; cleaned and split.
+"""Demonstrations to fine-tune on: stored ones, and files of dialogues; cleaned if wished, split.
 
 A file has JSON lines, gzipped or not, each ``{"messages": [...]}`` (every reply of the assistant
 is learned) or ``{"prompt": ..., "response": ...}``, perhaps with ``history`` (the response is).
@@ -7,16 +7,19 @@ near-copies of each other.
 """
 
 import hashlib
-import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from learner.engine.backbone import Backbone
 from learner.families import family_of
+from learner.phases.cleaning import cleaned
 from learner.phases.packing import TokenSequence
 from learner.phases.protocol import PhaseError
-from learner.phases.texts import json_rows
+from learner.phases.texts import message_of, rows_of
 from learner.rendering import prompt_ids
 from storage.records import Message, Role
 
@@ -38,51 +41,55 @@ class Dialogue:
         return self.messages[: self.learned[-1]]
 
 
+class LeftOut(StrEnum):
+    """Why a row, or a dialogue, is not among the demonstrations."""
+
+    EMPTY = "with an empty message"
+    TORN = "with a reply that ends in mid-sentence (clean)"
+    REPEATED = "the same as an earlier one"
+    TOO_LONG = "longer than"
+    """The limit's name follows."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadDialogues:
     dialogues: list[Dialogue]
-    left_out: int
-    """Rows with an empty or torn-off reply, or the same as an earlier one."""
+    left_out: Mapping[LeftOut, int]
+    """How many rows, by reason."""
 
 
 def read_dialogues(
-    files: Sequence[Path], *, sets: Sequence[str] = (), clean: bool = True
+    files: Sequence[Path], *, sets: Sequence[str] = (), clean: bool = False
 ) -> ReadDialogues:
     """Read files of dialogues; ``sets`` takes rows of these sets only.
 
-    ``clean`` mends and leaves out what ``cleaned`` says. Raises PhaseError naming the line.
+    ``clean`` mends and leaves out what ``cleaned`` says; else every reply is taken as it was
+    written. Raises PhaseError naming the line.
     """
     found: dict[str, Dialogue] = {}
-    rows = 0
-    for path in files:
-        try:
-            for number, row in json_rows(path):
-                if sets and row.get("set") not in sets:
-                    continue
-                rows += 1
-                one = _dialogue(row, f"{path}, line {number}", clean=clean)
-                if one is not None:
-                    found.setdefault(_text_of(one), one)
-        except OSError as error:
-            raise PhaseError(f"{path} cannot be read ({error.strerror or error}).") from error
-        except UnicodeDecodeError as error:
-            raise PhaseError(f"{path} is no text in UTF-8.") from error
-    return ReadDialogues(dialogues=list(found.values()), left_out=rows - len(found))
+    left_out: Counter[LeftOut] = Counter()
+    for where, row in rows_of(files, sets):
+        one = _dialogue(row, where, clean=clean)
+        if isinstance(one, Dialogue) and _text_of(one) in found:
+            one = LeftOut.REPEATED
+        if isinstance(one, LeftOut):
+            left_out[one] += 1
+        else:
+            found[_text_of(one)] = one
+    return ReadDialogues(dialogues=list(found.values()), left_out=left_out)
 
 
-def cleaned(text: str) -> str | None:
-    """A reply without two defects of the Dolly rows in circulation, None where it was torn off.
-
-    A line break follows almost every sentence there, and numbers of a list are torn from their
-    items; replies of 350 characters and more that end without punctuation were cut at a length
-    limit, and would teach the model to stop in mid-sentence.
-    """
-    if re.search(r"(?:^|\s)1\.\n", text):
-        text = re.sub(r"(?:^|\s)(\d{1,2})\.\n(?=\S)", r"\n\1. ", text)
-    text = re.sub(r"(?<=[.!?])\n(?!\d{1,2}\. )", " ", text).strip()
-    if not text or (len(text) >= 350 and text[-1] not in ".!?)\"'`:"):
-        return None
-    return text
+def told(left_out: Mapping[LeftOut, int], *, limit: str) -> list[str]:
+    """How many were left out and why, in a sentence; none where none were."""
+    count = sum(left_out.values())
+    if not count:
+        return []
+    why = ", ".join(
+        f"{left_out[one]} {one.value}" + (f" {limit}" if one is LeftOut.TOO_LONG else "")
+        for one in LeftOut
+        if left_out.get(one)
+    )
+    return [f"demonstrations left out: {count}, of which {why}"]
 
 
 def split(
@@ -131,7 +138,7 @@ def sequences_of(backbone: Backbone, dialogue: Dialogue, max_tokens: int) -> lis
     ]
 
 
-def _dialogue(row: dict[str, object], where: str, *, clean: bool) -> Dialogue | None:
+def _dialogue(row: dict[str, Any], where: str, *, clean: bool) -> Dialogue | LeftOut:
     try:
         messages, learned = _messages(row)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -141,10 +148,12 @@ def _dialogue(row: dict[str, object], where: str, *, clean: bool) -> Dialogue | 
     mended: list[Message] = []
     for place, message in enumerate(messages):
         text = message.content.strip()
+        if not text:
+            return LeftOut.EMPTY
         if clean and place in learned:
             text = cleaned(text) or ""
-        if not text:
-            return None
+            if not text:
+                return LeftOut.TORN
         mended.append(Message(role=message.role, content=text))
     opening = next(m.content for m in mended if m.role is Role.USER)
     tree = row.get("tree")
@@ -155,27 +164,24 @@ def _dialogue(row: dict[str, object], where: str, *, clean: bool) -> Dialogue | 
     )
 
 
-def _messages(row: dict[str, object]) -> tuple[list[Message], tuple[int, ...]]:
-    said = row.get("messages")
+def _messages(row: dict[str, Any]) -> tuple[list[Message], tuple[int, ...]]:
+    given = said = row.get("messages")
     if said is None:
         said = [
-            *row.get("history", []),  # type: ignore[misc]
+            *row.get("history", []),
             {"role": "user", "content": row["prompt"]},
             {"role": "assistant", "content": row["response"]},
         ]
-        learned: tuple[int, ...] = (len(said) - 1,)
-    else:
-        learned = tuple(i for i, m in enumerate(said) if m["role"] == "assistant")  # type: ignore[arg-type]
-    messages = [Message(role=Role(m["role"]), content=_text(m["content"])) for m in said]  # type: ignore[union-attr]
+    messages = [message_of(m) for m in said]
     if not any(m.role is Role.USER for m in messages):
         raise ValueError("nobody asks")
-    return messages, learned
+    return messages, (len(messages) - 1,) if given is None else replies_in(messages)
 
 
-def _text(content: object) -> str:
-    if not isinstance(content, str):
-        raise TypeError(f"{content!r} is no text")
-    return content
+def replies_in(messages: Sequence[Message]) -> tuple[int, ...]:
+    """Places of the replies in a dialogue; what the assistant opens with replies to nobody."""
+    asked = next((i for i, m in enumerate(messages) if m.role is Role.USER), len(messages))
+    return tuple(i for i, m in enumerate(messages) if m.role is Role.ASSISTANT and i > asked)
 
 
 def _text_of(one: Dialogue) -> str:

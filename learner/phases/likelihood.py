@@ -42,6 +42,7 @@ class TextPhase:
     """The half of a phase on given text that does not ask what the text is."""
 
     kind: str
+    notes: Sequence[str] = ()
 
     def __init__(
         self,

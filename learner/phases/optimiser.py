@@ -16,6 +16,10 @@ MAX_SKIPPED = 3
 """Steps left out for a gradient that is not finite before the run fails."""
 
 
+SKIPPED = "skipped_steps"
+"""The only metric of a step that was left out: how many were so far."""
+
+
 class Schedule(StrEnum):
     CONSTANT = "constant"
     LINEAR = "linear"
@@ -40,8 +44,13 @@ class OptimiserConfig:
     """Norm over all gradients above which they are scaled down."""
 
     def __post_init__(self) -> None:
-        if self.learning_rate <= 0 or self.grad_clip <= 0:
+        if not (self.learning_rate > 0 and self.grad_clip > 0):  # NaN is neither
             raise ValueError("learning_rate and grad_clip must be positive")
+        for name in ("beta1", "beta2"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
         if not 0.0 <= self.warmup_share < 1.0:
             raise ValueError(f"warmup_share must lie in [0, 1), got {self.warmup_share}")
 
@@ -94,9 +103,9 @@ class Optimiser:
         if not torch.isfinite(norm):
             self._skipped += 1
             if self._skipped > MAX_SKIPPED:
-                raise FloatingPointError(f"gradient norm is {float(norm)} again: the run fails")
+                raise FloatingPointError(f"the gradient's norm is {float(norm)} again")
             self.zero()
-            return {"skipped_steps": float(self._skipped)}
+            return {SKIPPED: float(self._skipped)}
         rate = self._config.rate(number, self._steps)
         for group in self._adam.param_groups:
             group["lr"] = rate

@@ -7,8 +7,6 @@ live ensemble on what the data folder holds. Held-out prompts measure the win ra
 and the KL spent.
 """
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -18,23 +16,33 @@ import torch
 from learner.config import GateConfig
 from learner.engine.backbone import TRAINING_VERSION
 from learner.measures import ScoredText, kl_to_reference, supervised_ids
-from learner.phases.dialogues import read_dialogues
+from learner.phases.dialogues import told
 from learner.phases.order import batch
 from learner.phases.place import Place
+from learner.phases.ppo_data import (
+    digest_of,
+    fitting,
+    read_demonstrations,
+    read_prompts,
+    split_prompts,
+)
 from learner.phases.pretrain import neutral_perplexity
-from learner.phases.protocol import LoopConfig, PhaseError, PhaseState, Product, RunFacts
+from learner.phases.protocol import (
+    LoopConfig,
+    PhaseError,
+    PhaseState,
+    Product,
+    RunFacts,
+    check_seed,
+)
 from learner.phases.publish import publish_adapter
 from learner.phases.reward_source import read_reward
-from learner.phases.sft import stored_dialogues
-from learner.phases.texts import json_rows
-from learner.rendering import prompt_ids
 from learner.reward.criteria import CriteriaWeights
 from learner.update_config import PpoConfig
-from learner.updates.lesson import Demonstration, Prompt
+from learner.updates.lesson import Demonstration
 from learner.updates.ppo import Ppo
 from learner.updates.rollouts import step_seed
-from storage.feedback import FeedbackReader
-from storage.records import BASE_VERSION, Completion, Message, Role, Sampling
+from storage.records import BASE_VERSION, Completion, Sampling
 from storage.slates import Criterion
 
 KL_TEXTS = 4
@@ -80,6 +88,8 @@ class PpoTrainConfig:
     """Dialogues for the PTX term, beside stored demonstrations."""
     sets_of_demonstrations: tuple[str, ...] = ()
     """Rows of these sets only."""
+    clean: bool = False
+    """Mend what is broken in Dolly's rows among the demonstrations, as in fine-tuning."""
     demonstrations_per_step: int = 4
     max_prompt_tokens: int = 256
     """Longer prompts are left out, and so are demonstrations behind them."""
@@ -96,6 +106,7 @@ class PpoTrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if min(self.prompts_per_step, self.held_out_prompts) < 1 or self.max_steps < 0:
             raise ValueError("prompts_per_step and held_out_prompts must be positive")
 
@@ -109,17 +120,30 @@ class PpoTraining:
         self.config = config
         self._place = place
         self.steps = config.max_steps
-        prompts = _fitting(place, _prompts(place, config), config.max_prompt_tokens)
-        self._training, self._held_out = _split(prompts, config.held_out_prompts)
+        limit = f"max_prompt_tokens ({config.max_prompt_tokens})"
+        said = read_prompts(place, config.prompts, sets=config.sets, stored=config.stored)
+        prompts = fitting(place, said, config.max_prompt_tokens)
+        self._training, self._held_out = split_prompts(prompts, config.held_out_prompts)
         if not self._training or not self._held_out:
             raise PhaseError(
-                f"{len(prompts)} prompts are too few to train and to measure on: "
-                "say something in a chat, or name a file of prompts with --prompts."
+                f"{len(prompts)} prompts, {len(said) - len(prompts)} more being longer than "
+                f"{limit}, are too few to train and to measure on: say something in a chat, or "
+                "name a file of prompts with --prompts."
             )
-        self._demonstrations = _demonstrations(place, config)
+        self._demonstrations, left_out = read_demonstrations(
+            place,
+            config.demonstrations,
+            sets=config.sets_of_demonstrations,
+            stored=config.stored,
+            clean=config.clean,
+            max_prompt_tokens=config.max_prompt_tokens,
+        )
+        self.notes = told(left_out, limit=limit)
+        if len(prompts) < len(said):
+            self.notes.append(f"prompts left out: {len(said) - len(prompts)}, longer than {limit}")
         source = read_reward(place, config.reward, config.criteria.weights, seed=config.seed)
         self._reward = source.reward
-        self.data_sha256 = _digest(
+        self.data_sha256 = digest_of(
             source.sha256, self._training, self._held_out, self._demonstrations
         )
         reference = None if place.parent.id == BASE_VERSION else place.parent
@@ -225,61 +249,3 @@ class PpoTraining:
                 running.step()
             replies += running.completions()
         return replies
-
-
-def _prompts(place: Place, config: PpoTrainConfig) -> list[Prompt]:
-    """What is stored, then what the files hold, each once."""
-    found: dict[Prompt, None] = {}
-    if config.stored:
-        found.update((pool.prompt, None) for pool in FeedbackReader(place.store).pools(limit=1000))
-    for path in config.prompts:
-        try:
-            rows = list(json_rows(path))
-        except OSError as error:
-            raise PhaseError(f"{path} cannot be read ({error.strerror or error}).") from error
-        for number, row in rows:
-            if config.sets and row.get("set") not in config.sets:
-                continue
-            text = row.get("prompt")
-            if not isinstance(text, str) or not text.strip():
-                raise PhaseError(f'{path}, line {number}: expected {{"prompt": "..."}}.')
-            found[(Message(role=Role.USER, content=text.strip()),)] = None
-    return list(found)
-
-
-def _fitting(place: Place, prompts: Sequence[Prompt], max_tokens: int) -> list[Prompt]:
-    tokenizer = place.engine.backbone.tokenizer
-    return [prompt for prompt in prompts if len(prompt_ids(tokenizer, prompt)) <= max_tokens]
-
-
-def _split(prompts: Sequence[Prompt], held_out: int) -> tuple[list[Prompt], list[Prompt]]:
-    """The first by a hash of their text measure, at most a third of all."""
-    order = sorted(prompts, key=lambda p: hashlib.sha256(repr(p).encode()).digest())
-    count = min(held_out, len(order) // 3)
-    measuring = set(order[:count])
-    return [p for p in prompts if p not in measuring], order[:count]
-
-
-def _demonstrations(place: Place, config: PpoTrainConfig) -> list[Demonstration]:
-    """What people wrote, for the PTX term; of a dialogue its last reply."""
-    dialogues = stored_dialogues(place) if config.stored else []
-    dialogues += read_dialogues(config.demonstrations, sets=config.sets_of_demonstrations).dialogues
-    backbone = place.engine.backbone
-    found: list[Demonstration] = []
-    for one in dialogues:
-        if one.held_out:
-            continue
-        reply = one.messages[one.learned[-1]].content
-        ids = backbone.reply_ids(reply)
-        prompt_tokens = len(prompt_ids(backbone.tokenizer, one.prompt))
-        fits = prompt_tokens + len(ids) <= 2 * config.max_prompt_tokens
-        if fits and prompt_tokens <= config.max_prompt_tokens:
-            found.append(Demonstration(prompt=one.prompt, reply_ids=(*ids, *backbone.end_ids)))
-    return found
-
-
-def _digest(reward_sha256: str, *parts: Sequence[object]) -> str:
-    digest = hashlib.sha256(reward_sha256.encode())
-    for part in parts:
-        digest.update(repr(list(part)).encode())
-    return digest.hexdigest()

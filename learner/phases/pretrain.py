@@ -19,15 +19,15 @@ from learner.config import GateConfig
 from learner.engine.backbone import Backbone
 from learner.gate import neutral_ids
 from learner.measures import perplexity
+from learner.phases.corpus import Stretch, read_corpus
 from learner.phases.likelihood import TextPhase, steps_of
 from learner.phases.optimiser import OptimiserConfig
 from learner.phases.order import batch
 from learner.phases.packing import TokenSequence
 from learner.phases.place import Place
-from learner.phases.protocol import Aim, LoopConfig, PhaseError
+from learner.phases.protocol import Aim, LoopConfig, PhaseError, check_extent, check_seed
 from learner.phases.publish import WIDE_GATE
 from learner.phases.scratch import ScratchConfig
-from learner.phases.texts import read_corpus
 from learner.update_config import LoraSpec
 
 
@@ -61,8 +61,12 @@ class PretrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.block_tokens < 2 or self.blocks_per_step < 1 or self.epochs <= 0:
-            raise ValueError("block_tokens, blocks_per_step and epochs must be positive")
+        check_seed(self.seed)
+        if self.block_tokens < 2 or min(self.blocks_per_step, self.held_out_blocks) < 1:
+            raise ValueError(
+                "block_tokens must be at least 2, blocks_per_step and held_out_blocks at least 1"
+            )
+        check_extent(self.epochs, self.max_steps)
         if not 0.0 < self.held_out_share < 1.0:
             raise ValueError(f"held_out_share must lie in (0, 1), got {self.held_out_share}")
 
@@ -90,9 +94,12 @@ class Pretraining(TextPhase):
         self._training = _blocks(backbone, corpus.training, config.block_tokens)
         self._held_out = _blocks(backbone, corpus.held_out, config.block_tokens)
         self._held_out = self._held_out[: config.held_out_blocks]
-        if not self._training:
-            raise PhaseError(f"There is less text than one block of {config.block_tokens} tokens.")
-        self.aims = (Aim(metric="held_out_loss"),) if self._held_out else ()
+        self.notes = corpus.notes
+        if not self._training or not self._held_out:
+            raise PhaseError(
+                "There are too few tokens to learn some and measure on others: add text."
+            )
+        self.aims = (Aim(metric="held_out_loss"),)
         super().__init__(
             place,
             config,
@@ -117,14 +124,15 @@ class Pretraining(TextPhase):
         }
 
 
-def _blocks(backbone: Backbone, texts: Sequence[str], size: int) -> list[TokenSequence]:
-    """All texts in one stream, ended each; the last block is dropped unless it is whole.
+def _blocks(backbone: Backbone, texts: Sequence[Stretch], size: int) -> list[TokenSequence]:
+    """All in one stream, each document ended; the last block is dropped unless it is whole.
 
     Where there is less than a block, the whole of it is one.
     """
     stream: list[int] = []
-    for ids in backbone.tokenizer(list(texts), add_special_tokens=False)["input_ids"]:
-        stream += [*ids, backbone.eos_ids[0]]
+    encoded = backbone.tokenizer([one.text for one in texts], add_special_tokens=False)
+    for one, ids in zip(texts, encoded["input_ids"], strict=True):
+        stream += [*ids, backbone.eos_ids[0]] if one.ends else ids
     whole = range(0, len(stream) - size + 1, size)
     parts = [stream[at : at + size] for at in whole] or [stream]
     return [

@@ -34,6 +34,22 @@ class LoopConfig:
             raise ValueError(f"checkpoint_every must be positive, got {self.checkpoint_every}")
 
 
+MAX_SEED = 2**32 - 1
+"""Seeds of single steps are a million times as large, and generators take 64 bits."""
+
+
+def check_seed(seed: int) -> None:
+    if not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"seed must lie between 0 and {MAX_SEED}, got {seed}")
+
+
+def check_extent(epochs: float, max_steps: int | None) -> None:
+    if epochs <= 0:
+        raise ValueError(f"epochs must be positive, got {epochs}")
+    if max_steps is not None and max_steps < 0:
+        raise ValueError(f"max_steps must not be negative, got {max_steps}")
+
+
 @runtime_checkable
 class PhaseConfig(Protocol):
     """A frozen dataclass of plain values; nested ones too (``settings.py`` reads them)."""
@@ -100,6 +116,8 @@ class Phase(Protocol):
     """At most so many; 0 is allowed and publishes what there is."""
     aims: Sequence[Aim]
     """What early stopping watches; none: all steps are taken and the last weights kept."""
+    notes: Sequence[str]
+    """What a person should know of the data before the first step: what was left out, and why."""
 
     def step(self, number: int) -> dict[str, float]:
         """Take optimiser step ``number``, counted from 0; returns finite metrics."""
@@ -126,6 +144,10 @@ class Watcher(Protocol):
     """Is told how a run goes: a progress bar, TensorBoard. Never decides anything."""
 
     def began(self, kind: str, step: int, steps: int) -> None: ...
+    def noted(self, line: str) -> None: ...
     def stepped(self, step: int, metrics: Mapping[str, float]) -> None: ...
     def measured(self, step: int, metrics: Mapping[str, float]) -> None: ...
     def ended(self, line: str) -> None: ...
+    def close(self) -> None:
+        """However the run ended: nothing is left on the screen, or open."""
+        ...

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 from learner.config import GateConfig
 from learner.gate import Gate
@@ -35,7 +36,7 @@ def publish_adapter(
     rounds.collect(place.policies)
     known = place.policies.version_of_run(run.run_id)
     if known is not None:
-        return Product(accepted=True, reason=_told(known, place), version=known)
+        return publish_known(place, known, make_live=make_live)
     verdict = Gate(place.engine, gate, seed=seed).judge(place.parent)
     report = RoundReport(
         number=place.policies.next_round(),
@@ -67,6 +68,21 @@ def publish_adapter(
         version=kept.version,
         metrics=verdict.metrics,
     )
+
+
+def publish_known(place: Place, version: PolicyVersionId, *, make_live: bool) -> Product:
+    """A version that is there already; it speaks from now on if that is wished.
+
+    Where the one that speaks was made from it, it stays: it spoke before, and what was learned
+    since is not undone by asking again. Raises StorageError where it may not speak any more.
+    """
+    line = place.policies.lineage()
+    if make_live and version not in line:
+        place.policies.activate(version, reason="chosen by a training phase")
+    if version in line[1:]:
+        told = f"version {version}, from which version {line[0]} was made, which speaks"
+        return Product(accepted=True, reason=told, version=version)
+    return Product(accepted=True, reason=_told(version, place), version=version)
 
 
 WIDE_GATE = GateConfig(
@@ -136,12 +152,24 @@ def model_folder(place: Place, run: RunFacts, kind: str) -> Path:
     return final
 
 
+def made_from(folder: Path) -> str | None:
+    """Digest of the base that what is in this folder was made from; None where it does not say."""
+    base = _lineage(folder).get("base")
+    return base.get("sha256") if isinstance(base, dict) else None
+
+
 def _run_of(folder: Path) -> object:
+    run = _lineage(folder).get("run")
+    return run.get("run_id") if isinstance(run, dict) else None  # none: from before they were named
+
+
+def _lineage(folder: Path) -> dict[str, Any]:
+    """Empty where the folder is not ours."""
     try:
         said = json.loads((folder / LINEAGE).read_text(encoding="utf-8"))
-        return said["run"].get("run_id")
-    except (OSError, ValueError, KeyError, AttributeError):
-        return None  # not ours, or from before runs were named
+    except (OSError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def lineage_of(place: Place, run: RunFacts) -> str:

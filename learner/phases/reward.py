@@ -21,7 +21,15 @@ from learner.errors import PromptTooLongError
 from learner.phases.optimiser import OptimiserConfig
 from learner.phases.order import batch
 from learner.phases.place import Place
-from learner.phases.protocol import Aim, LoopConfig, PhaseError, PhaseState, Product, RunFacts
+from learner.phases.protocol import (
+    Aim,
+    LoopConfig,
+    PhaseError,
+    PhaseState,
+    Product,
+    RunFacts,
+    check_seed,
+)
 from learner.phases.publish import DRAFT, LINEAGE, lineage_of, model_folder
 from learner.phases.reward_data import read_answers, stored_answers
 from learner.phases.reward_head import HeadTrainee
@@ -77,6 +85,7 @@ class RewardTrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if min(self.answers_per_step, self.members, self.held_out_answers) < 1:
             raise ValueError("answers_per_step, members and held_out_answers must be positive")
         if self.epochs <= 0 or not 0.0 < self.held_out_share < 1.0:
@@ -96,11 +105,18 @@ class RewardTraining:
         )
         training, held_out = split(_gather(place, config), share=config.held_out_share, salt="v1")
         self._training = _fitting(place, training, limits)
-        self._held_out = _fitting(place, _some(held_out, config.held_out_answers), limits)
+        measuring = _some(held_out, config.held_out_answers)
+        self._held_out = _fitting(place, measuring, limits)
+        left_out = len(training) + len(measuring) - len(self._training) - len(self._held_out)
+        long = f"last message longer than max_prompt_tokens ({config.max_prompt_tokens})"
+        self.notes = [f"answers left out: {left_out}, {long}"] if left_out else []
         if not self._training or not self._held_out:
             raise PhaseError(
-                f"{len(training)} answers to learn and {len(held_out)} to measure on are too few: "
-                "pick and rank some replies, or name a file of pairs with --files."
+                f"{len(self._training)} answers to learn and {len(self._held_out)} to measure on "
+                "are too few: pick and rank some replies, name a file of pairs with --files, or "
+                f"change held_out_share ({config.held_out_share})"
+                + "".join(f"; {line}" for line in self.notes)
+                + "."
             )
         judged = {c for item in self._training for c in item.ranks}
         self.criteria = tuple(criterion for criterion in Criterion if criterion in judged)

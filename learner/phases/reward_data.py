@@ -13,11 +13,11 @@ from typing import Any
 from learner.families import family_of
 from learner.phases.place import Place
 from learner.phases.protocol import PhaseError
-from learner.phases.texts import json_rows
+from learner.phases.texts import message_of, rows_of
 from learner.reward.ranked import RankedReplies, of_picks, of_rankings, sharing_weight
 from storage.feedback import FeedbackReader
 from storage.rankings import RankingReader
-from storage.records import Message, Role
+from storage.records import Role
 from storage.slates import Criterion, Ranks, check_ranks
 
 _ROW = '"prompt" or "messages", and "chosen" and "rejected" or "replies" and "ranks"'
@@ -42,17 +42,10 @@ def read_answers(
     Raises PhaseError naming the line.
     """
     found: list[RankedReplies] = []
-    for path in files:
-        try:
-            rows = list(json_rows(path))
-        except OSError as error:
-            raise PhaseError(f"{path} cannot be read ({error.strerror or error}).") from error
-        for number, row in rows:
-            if sets and row.get("set") not in sets:
-                continue
-            one = _read(row, f"{path}, line {number}", harmless=row.get("set") in harmless_sets)
-            if one is not None:
-                found.append(one)
+    for where, row in rows_of(files, sets):
+        one = _read(row, where, harmless=row.get("set") in harmless_sets)
+        if one is not None:
+            found.append(one)
     return sharing_weight(found)
 
 
@@ -63,16 +56,19 @@ def _read(row: dict[str, Any], where: str, *, harmless: bool) -> RankedReplies |
             *row.get("history", []),
             {"role": "user", "content": row["prompt"]},
         ]
-        prompt = tuple(Message(role=Role(m["role"]), content=m["content"]) for m in said)
+        prompt = tuple(map(message_of, said))
         if "replies" in row:
             texts = tuple(text.strip() for text in row["replies"])
             ranks = _ranks(row["ranks"], len(texts), criterion)
         else:
             texts = (row["chosen"].strip(), row["rejected"].strip())
             ranks = {criterion: (1, 2)}
-        family = str(row.get("tree") or family_of(prompt[0].content))
+        asked = next(m.content for m in prompt if m.role is Role.USER)  # not the instructions
+        family = str(row.get("tree") or family_of(asked))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PhaseError(f"{where}: expected {_ROW} ({error}).") from error
+    except StopIteration:
+        raise PhaseError(f"{where}: nobody asks, there is no message of the user.") from None
     if not all(texts) or len(set(texts)) < len(texts):
         return None
     return RankedReplies(prompt=prompt, texts=texts, ranks=ranks, family=family)

@@ -34,6 +34,7 @@ class HeadTrainee:
         without: Sequence[str] = (),
     ) -> None:
         """``without``: sets whose shipped directions are left out, since they are trained on."""
+        self._base_sha256 = place.model.sha256
         self._tokenizer = place.engine.backbone.tokenizer
         self._width = place.engine.backbone.lm_head.in_features
         self._features = frozen_features(place.engine)
@@ -42,13 +43,16 @@ class HeadTrainee:
         for name in without:
             taste = None if taste is None else taste.without(f"criterion:{name}")
         self._head = CriteriaHead(criteria, config, seed=seed, taste=taste)
-        self._learned: dict[str, RankedReplies] = {}
+        self._learned: dict[int, RankedReplies] = {}
+        """By object: two people who judge the same replies are two answers, while the last batch,
+        which goes round to the first items, has those very objects again."""
         self._seen: dict[str, tuple[Tensor, Tensor]] = {}
+        """Features by prompt and texts, whoever judged them and however."""
 
     def step(self, number: int, items: Sequence[RankedReplies]) -> dict[str, float]:  # noqa: ARG002
         for item in items:
             self._of(item)
-            self._learned.setdefault(_name(item), item)
+            self._learned.setdefault(id(item), item)
         return {"answers": float(len(self._learned))}
 
     def ready(self) -> None:
@@ -62,7 +66,7 @@ class HeadTrainee:
 
     def tensors(self) -> dict[str, Tensor]:
         kept: dict[str, Tensor] = {}
-        for name in self._learned:
+        for name in self._names():
             style, hidden = self._seen[name]
             kept |= {f"style.{name}": style, f"hidden.{name}": hidden.half()}
         return kept
@@ -76,12 +80,12 @@ class HeadTrainee:
         values: Mapping[str, Any],  # noqa: ARG002
         learned: Sequence[RankedReplies],
     ) -> None:
-        self._learned = {_name(item): item for item in learned}
-        for name in self._learned:
+        self._learned = {id(item): item for item in learned}
+        for name in self._names():
             self._seen[name] = (tensors[f"style.{name}"], tensors[f"hidden.{name}"].float())
 
     def save(self, folder: Path) -> None:
-        save_differences(folder, *self._rows())
+        save_differences(folder, *self._rows(), base_sha256=self._base_sha256)
 
     def close(self) -> None:
         self._seen.clear()
@@ -91,8 +95,8 @@ class HeadTrainee:
         if not self._learned:
             return {}, (torch.zeros(len(STYLE_NAMES)), torch.zeros(self._width))
         parts: dict[Criterion, list[tuple[Tensor, Tensor, float, bool]]] = {}
-        for name, item in self._learned.items():
-            style, hidden = self._seen[name]
+        for item in self._learned.values():
+            style, hidden = self._seen[_name(item)]
             for criterion, ranks in item.ranks.items():
                 pairs = ranked_pairs(ranks)
                 parts.setdefault(criterion, []).extend(
@@ -104,7 +108,8 @@ class HeadTrainee:
                     )
                     for pair in pairs
                 )
-        usual = [torch.cat([self._seen[n][i] for n in self._learned]).mean(dim=0) for i in (0, 1)]
+        names = self._names()
+        usual = [torch.cat([self._seen[n][i] for n in names]).mean(dim=0) for i in (0, 1)]
         rows = {
             criterion: Differences(
                 style=torch.stack([one[0] for one in some]),
@@ -115,6 +120,10 @@ class HeadTrainee:
             for criterion, some in parts.items()
         }
         return rows, (usual[0], usual[1])
+
+    def _names(self) -> list[str]:
+        """Of the replies that were learned, each once."""
+        return list(dict.fromkeys(map(_name, self._learned.values())))
 
     def _of(self, item: RankedReplies) -> tuple[Float[Tensor, "N S"], Float[Tensor, "N H"]]:
         """Features of its replies; rounded as the log keeps them, and read once."""

@@ -15,9 +15,10 @@ from learner.features import frozen_features
 from learner.model_folder import ModelError
 from learner.phases.place import Place
 from learner.phases.protocol import PhaseError
+from learner.phases.publish import made_from
 from learner.protocols import RewardModel
 from learner.reward.criteria import CriteriaWeights
-from learner.reward.criteria_head import HEAD_FILE, HeadReward, read_differences
+from learner.reward.criteria_head import HEAD_FILE, HeadReward, base_of, read_differences
 from learner.reward.featured import FeaturedReward
 from learner.reward.head import BayesianRewardHead
 from learner.reward.signals import orders_of, thumbs_of
@@ -49,9 +50,12 @@ class Together:
     def score(
         self, prompt: Sequence[Message], completions: Sequence[Completion]
     ) -> Float[Tensor, "E N"]:
-        """Rewards in logits; each model's are centred on these replies, which they compare."""
-        scored = [model.score(prompt, completions) for model in self._models]
-        return torch.cat([s - s.mean() for s in scored])
+        """Rewards in logits, each model's in its own units.
+
+        Not centred on these replies: what sets one prompt's replies above another's would be gone,
+        and all of the reward where there is one reply. Who trains centres each member once.
+        """
+        return torch.cat([model.score(prompt, completions) for model in self._models])
 
 
 def read_reward(
@@ -78,9 +82,10 @@ def _read(place: Place, folder: Path, weights: CriteriaWeights, number: int) -> 
     if (folder / HEAD_FILE).is_file():
         try:
             rows, usual = read_differences(folder)
+            made_for = base_of(folder) or made_from(folder)
         except (OSError, KeyError, SafetensorError) as error:
             raise ModelError(f"{folder} holds no reward model: {error}") from error
-        if usual[1].shape[0] != backbone.lm_head.in_features:
+        if made_for != place.model.sha256:
             raise ModelError(f"The reward model in {folder} was made for another base model.")
         taste = load_taste(place.model.sha256)
         return HeadReward(frozen_features(place.engine), rows, usual, weights, taste=taste)

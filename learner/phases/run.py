@@ -16,6 +16,7 @@ from typing import Any
 
 from learner.phases.checkpoint import Checkpoint, Checkpoints
 from learner.phases.interrupts import InterruptedPhaseError, interrupts
+from learner.phases.optimiser import SKIPPED
 from learner.phases.place import Place
 from learner.phases.protocol import (
     Phase,
@@ -65,12 +66,16 @@ class PhaseRun:
         if known is not None:
             return known
         try:
-            self._open()
-            self._train()
-            product = self._product()
+            try:
+                self._open()
+                self._train()
+                product = self._product()
+            finally:
+                self._phase.close()
+            return self._end(product)
         finally:
-            self._phase.close()
-        return self._end(product)
+            for watcher in self._watchers:
+                watcher.close()
 
     # -- before --------------------------------------------------------------------------------
 
@@ -94,6 +99,8 @@ class PhaseRun:
             self._restore(found)
         for watcher in self._watchers:
             watcher.began(self._phase.kind, self._step, self._phase.steps)
+            for line in self._phase.notes:
+                watcher.noted(line)
         if found is None:
             self._measure()
 
@@ -114,7 +121,7 @@ class PhaseRun:
         with interrupts() as wanted:
             while self._step < phase.steps and not self._stopping.exhausted:
                 began = time.perf_counter()
-                metrics = _checked(phase.step(self._step))
+                metrics = self._stepped()
                 self._seconds += time.perf_counter() - began
                 self._step += 1
                 self._record.note(self._step, metrics)
@@ -135,12 +142,31 @@ class PhaseRun:
                     )
         self._record.write()
 
+    def _stepped(self) -> dict[str, float]:
+        """One step's metrics; of one that was left out only how many were."""
+        try:
+            metrics = self._phase.step(self._step)
+            if SKIPPED in metrics:  # its loss is not finite, or its gradient
+                return {SKIPPED: metrics[SKIPPED]}
+            return _checked(metrics)
+        except FloatingPointError as error:
+            raise self._diverged(error, self._step + 1) from error
+
+    def _diverged(self, error: FloatingPointError, step: int) -> PhaseError:
+        return PhaseError(
+            f"The {self._phase.kind} run ends in step {step}, since {error}: lower the learning "
+            f"rate (`twofold train {self._phase.kind} --show` prints it)."
+        )
+
     def _measure(self) -> bool:
         """Measure and record; whether these weights are the best so far."""
         began = time.perf_counter()
         measured = self._phase.measure()
         # What decides when to stop must be the same number on all processes, to the last bit.
-        metrics = _checked(self._place.world.agree(lambda: measured))
+        try:
+            metrics = _checked(self._place.world.agree(lambda: measured))
+        except FloatingPointError as error:
+            raise self._diverged(error, self._step) from error
         self._seconds += time.perf_counter() - began
         self._record.note(self._step, metrics)
         self._last |= metrics

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from learner.phases.place import Place
 from learner.phases.protocol import Phase, Product
+from learner.phases.publish import publish_known
 from learner.phases.settings import plain
 from storage.phases import PhaseEnd, PhaseRecord, PhaseRunId, PhaseStart, PhaseStatus
 from storage.records import PolicyVersionId
@@ -75,11 +76,14 @@ class RunRecord:
         self.id = found.id
 
     def outcome_of(self, found: PhaseRecord, end: PhaseEnd) -> PhaseOutcome:
-        """What a finished run came to."""
+        """What a finished run came to; its version speaks from now on if that is asked for."""
         curves = self._place.phases.metrics(found.id)
+        reason = end.reason
+        if end.version is not None:
+            reason = publish_known(self._place, end.version, make_live=self._make_live).reason
         return PhaseOutcome(
             accepted=True,
-            reason=f"done before: {end.reason}",
+            reason=f"done before: {reason}",
             steps=max((curve[-1][0] for curve in curves.values()), default=0),
             version=end.version,
             folder=None if end.product is None else Path(end.product),
@@ -87,6 +91,10 @@ class RunRecord:
             seconds=end.seconds,
             run_id=found.id,
         )
+
+    @property
+    def _make_live(self) -> bool:
+        return getattr(self._phase.config, "make_live", False)  # a reward model cannot speak
 
     def note(self, step: int, metrics: Mapping[str, float]) -> None:
         """Metrics of a step, for the next ``write``."""
@@ -118,12 +126,18 @@ def run_key(phase: Phase, place: Place) -> str:
     """SHA-256 of all that decides the weights."""
     settings = plain(phase.config)
     settings.pop("gate", None)
+    settings.pop("make_live", None)
     settings["loop"].pop("checkpoint_every")
+    backbone = place.engine.backbone
     said = {
         "kind": phase.kind,
         "base": place.model.sha256,
         "parent": place.parent_sha256,
         "data": phase.data_sha256,
+        # As they came out, not as they were asked for: "auto" means another thing elsewhere.
+        "template": repr(backbone.tokenizer.chat_template),
+        "few_shot": backbone.few_shot,
+        "dtype": str(backbone.dtype),
         "settings": settings,
     }
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

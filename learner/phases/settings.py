@@ -2,10 +2,11 @@
 
 import difflib
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,27 @@ from learner.phases.protocol import PhaseError
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """The value of a flag as it was typed: what it means depends on the setting."""
+
+    text: str
+
+    def read(self) -> Any:  # noqa: ANN401 - whatever YAML has
+        """As YAML; what is none is the text itself."""
+        try:
+            return yaml.safe_load(self.text)
+        except (yaml.YAMLError, ValueError):
+            return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """A flag that was given several times."""
+
+    values: tuple[Typed, ...]
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Raises PhaseError for a file that is missing or no mapping."""
     try:
@@ -25,7 +47,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise PhaseError(f"{path} cannot be read ({error.strerror}).") from error
     except UnicodeDecodeError as error:
         raise PhaseError(f"{path} is no text: name a YAML file of settings.") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise PhaseError(f"{path} is no YAML: {' '.join(str(error).split())}.") from error
     if said is None:
         return {}
@@ -35,9 +57,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def read_flags(arguments: Sequence[str]) -> dict[str, Any]:
-    """``--learning-rate 1e-4 --loop.patience=2`` as nested settings; values are read as YAML.
+    """``--learning-rate 1e-4 --loop.patience=2`` as nested settings, for ``build`` to read.
 
-    Raises PhaseError where it does not go ``--name value``.
+    Raises PhaseError where it does not go ``--name value``, or two flags exclude each other.
     """
     nested: dict[str, Any] = {}
     rest = list(arguments)
@@ -50,12 +72,23 @@ def read_flags(arguments: Sequence[str]) -> dict[str, Any]:
             if not rest:
                 raise PhaseError(f"--{name} needs a value.")
             text = rest.pop(0)
-        *outer, last = name.replace("-", "_").split(".")
-        place = nested
-        for one in outer:
-            place = place.setdefault(one, {})
-        place[last] = yaml.safe_load(text)
+        _put(nested, name.replace("-", "_").split("."), Typed(text), name)
     return nested
+
+
+def _put(nested: dict[str, Any], path: Sequence[str], value: Typed, name: str) -> None:
+    *outer, last = path
+    place: Any = nested
+    for one in outer:
+        place = place.setdefault(one, {})
+        if not isinstance(place, dict):
+            raise PhaseError(f"--{name} and --{name.rsplit('.', 1)[0]} exclude each other.")
+    before = place.get(last)
+    if isinstance(before, dict):
+        raise PhaseError(f"--{name} and --{name}.{next(iter(before))} exclude each other.")
+    if isinstance(before, Typed):
+        before = Repeated((before,))
+    place[last] = value if before is None else Repeated((*before.values, value))
 
 
 def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,18 +138,32 @@ def _plain(value: object) -> object:
 def _converted(wanted: Any, value: Any, path: str) -> Any:  # noqa: ANN401 - a type and its value
     origin, inner = typing.get_origin(wanted), typing.get_args(wanted)
     if origin in (types.UnionType, typing.Union):
-        if value is None and type(None) in inner:
+        said = value.read() if isinstance(value, Typed) else value
+        if said is None and type(None) in inner:
             return None
         [wanted] = [one for one in inner if one is not type(None)]
         return _converted(wanted, value, path)
     if origin is tuple:
-        items = [value] if isinstance(value, str) or not isinstance(value, Sequence) else value
-        return tuple(_converted(inner[0], one, path) for one in items)
+        return tuple(_converted(inner[0], one, path) for one in _items(value))
+    if isinstance(value, Repeated):
+        raise PhaseError(f"--{path} is given {len(value.values)} times, and takes one value.")
+    if isinstance(value, Typed):  # a path or a text need not be quoted as YAML would have it
+        value = value.text if wanted in (Path, str) else value.read()
     if is_dataclass(wanted):
         if not isinstance(value, Mapping):
             raise PhaseError(f"{path} holds settings of its own, as {path}.NAME, not {value!r}.")
         return build(typing.cast("type[Any]", wanted), value, f"{path}.")
     return _single(wanted, value, path)
+
+
+def _items(value: object) -> Sequence[object]:
+    """Of a setting that takes several: a list, or one alone; a repeated flag has those of each."""
+    if isinstance(value, Repeated):
+        return [item for one in value.values for item in _items(one)]
+    said = value.read() if isinstance(value, Typed) else value
+    if isinstance(said, str) or not isinstance(said, Sequence):
+        return [value]
+    return said
 
 
 def _single(wanted: type, value: Any, path: str) -> Any:  # noqa: ANN401
@@ -127,17 +174,34 @@ def _single(wanted: type, value: Any, path: str) -> Any:  # noqa: ANN401
         if value not in allowed:
             raise PhaseError(f"{path} must be one of {', '.join(allowed)}, got {value!r}.")
         return wanted(value)
-    if wanted is Path and isinstance(value, str):
-        return Path(value).expanduser()
+    if wanted is Path and isinstance(value, str) and value:
+        return _at_home(Path(value))
     if wanted is float and isinstance(value, str):
         value = _number(value)  # YAML 1.1 reads 1e-4 as text
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if wanted is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return _finite(value, path)
     if wanted is str and isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
         raise PhaseError(f"{path} must be {_NAMES.get(wanted, wanted.__name__)}, got {value!r}.")
     return value
+
+
+def _at_home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:  # there is no such user: so the file is called that
+        return path
+
+
+def _finite(value: float | int, path: str) -> float:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise PhaseError(f"{path} must be a finite number, got {number}.")
+    return number
 
 
 def _number(text: str) -> object:
@@ -147,4 +211,10 @@ def _number(text: str) -> object:
         return text
 
 
-_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+_NAMES = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    Path: "a path",
+}

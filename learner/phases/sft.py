@@ -9,6 +9,7 @@ Departures: LoRA unless ``lora`` is null; the loss is the mean over the tokens o
 long reply counts as often as it has tokens.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,10 +19,13 @@ from learner.config import GateConfig
 from learner.engine.backbone import Backbone
 from learner.phases.dialogues import (
     Dialogue,
+    LeftOut,
     digest_of,
     read_dialogues,
+    replies_in,
     sequences_of,
     split,
+    told,
 )
 from learner.phases.likelihood import TextPhase, steps_of
 from learner.phases.optimiser import OptimiserConfig
@@ -29,7 +33,7 @@ from learner.phases.order import batch
 from learner.phases.packing import TokenSequence
 from learner.phases.place import Place
 from learner.phases.pretrain import neutral_perplexity
-from learner.phases.protocol import Aim, LoopConfig, PhaseError
+from learner.phases.protocol import Aim, LoopConfig, PhaseError, check_extent, check_seed
 from learner.phases.publish import WIDE_GATE
 from learner.phases.reward_score import RewardScore, RewardScoreConfig
 from learner.update_config import LoraSpec
@@ -46,8 +50,8 @@ class SftConfig:
     """Rows of these sets only, by their ``set``; none named: all."""
     stored: bool = True
     """Take the replies that were written in the chats of the data folder."""
-    clean: bool = True
-    """Mend broken lines and leave torn-off replies of files out."""
+    clean: bool = False
+    """Mend what is broken in Dolly's rows (``cleaning.py``); else rows are taken as written."""
     max_dialogues: int | None = None
     """At most so many, the first ones by a hash of their text."""
     max_tokens: int = 512
@@ -73,8 +77,14 @@ class SftConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.dialogues_per_step < 1 or self.epochs <= 0 or self.max_tokens < 2:
-            raise ValueError("dialogues_per_step, epochs and max_tokens must be positive")
+        check_seed(self.seed)
+        if min(self.dialogues_per_step, self.held_out_dialogues, self.row_tokens) < 1:
+            raise ValueError(
+                "dialogues_per_step, held_out_dialogues and row_tokens must be positive"
+            )
+        if self.max_tokens < 2 or (self.max_dialogues is not None and self.max_dialogues < 1):
+            raise ValueError("max_tokens must be at least 2 and max_dialogues at least 1")
+        check_extent(self.epochs, self.max_steps)
         if not 0.0 < self.held_out_share < 1.0:
             raise ValueError(f"held_out_share must lie in (0, 1), got {self.held_out_share}")
 
@@ -86,19 +96,21 @@ class FineTuning(TextPhase):
     def __init__(self, place: Place, config: SftConfig) -> None:
         """Raises PhaseError where there is nothing to learn or to measure on."""
         backbone = place.engine.backbone
-        dialogues = _gather(place, config)
+        dialogues, left_out = _gather(place, config)
         training, held_out = split(dialogues, held_out_share=config.held_out_share)
         held_out = _some(held_out, config.held_out_dialogues)
         self._training = _tokenised(backbone, training, config.max_tokens)
-        self._held_out = [
-            sequence
-            for group in _tokenised(backbone, held_out, config.max_tokens)
-            for sequence in group
-        ]
+        measured = _tokenised(backbone, held_out, config.max_tokens)
+        self._held_out = [sequence for group in measured for sequence in group]
+        used = len(self._training) + len(measured)
+        left_out[LeftOut.TOO_LONG] = len(training) + len(held_out) - used
+        self.notes = told(left_out, limit=f"max_tokens ({config.max_tokens})")
         if not self._training or not self._held_out:
+            why = "".join(f"; {line}" for line in self.notes)
             raise PhaseError(
-                f"{len(training)} demonstrations to learn and {len(held_out)} to measure on are "
-                "too few: write some in a chat, or name dialogues with --files."
+                f"{len(self._training)} demonstrations to learn and {len(measured)} to measure on "
+                "are too few: write some in a chat, name dialogues with --files, or change "
+                f"held_out_share ({config.held_out_share}) or max_tokens{why}."
             )
         self._score: RewardScore | None = None
         if config.lora is not None:  # its features are the base's, which must not train, too
@@ -141,11 +153,14 @@ def _aims(config: SftConfig, *, scored: bool) -> tuple[Aim, ...]:
     )
 
 
-def _gather(place: Place, config: SftConfig) -> list[Dialogue]:
-    """What is stored, then what the files hold."""
+def _gather(place: Place, config: SftConfig) -> tuple[list[Dialogue], Counter[LeftOut]]:
+    """What is stored, then what the files hold; and how many rows of them were left out."""
     found = stored_dialogues(place) if config.stored else []
-    read = read_dialogues(config.files, sets=config.sets, clean=config.clean).dialogues
-    return found + (read if config.max_dialogues is None else _some(read, config.max_dialogues))
+    read = read_dialogues(config.files, sets=config.sets, clean=config.clean)
+    some = read.dialogues
+    if config.max_dialogues is not None:
+        some = _some(some, config.max_dialogues)
+    return found + some, Counter(read.left_out)
 
 
 def stored_dialogues(place: Place) -> list[Dialogue]:
@@ -154,13 +169,12 @@ def stored_dialogues(place: Place) -> list[Dialogue]:
     found = [
         Dialogue(
             messages=one.messages,
-            learned=tuple(
-                i for i, message in enumerate(one.messages) if message.role is Role.ASSISTANT
-            ),
+            learned=replies_in(one.messages),
             family=one.key,
             held_out=one.held_out,
         )
         for one in (*dialogues.demonstrations(), *dialogues.held_out())
+        if replies_in(one.messages)
     ]
     written = DemonstrationReader(place.store).written()
     return found + [

@@ -1,72 +1,38 @@
-"""Plain text for pretraining: files or folders of it, cut into sections, some of them held out.
-
-A section is a stretch of one document, cut at blank lines where it can be. Whether it is held out
-follows from its own text, so the split is stable and a repeated section stays on one side.
-"""
+"""Files of text and of rows, as the phases read them: mistakes become sentences that name them."""
 
 import gzip
-import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from learner.phases.protocol import PhaseError
+from storage.records import Message, Role
 
-SECTION_CHARS = 8000
 _PLAIN = (".txt", ".md", ".rst")
 _ROWS = (".jsonl", ".json.gz", ".jsonl.gz")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Corpus:
-    training: list[str]
-    held_out: list[str]
-    sha256: str
-
-
-def read_corpus(files: Sequence[Path], *, field: str, held_out_share: float) -> Corpus:
-    """Read text files, folders of them, and JSON lines, whose ``field`` is a text.
-
-    Raises PhaseError where there is nothing to read, or not enough to hold some out.
-    """
-    if not files:
-        raise PhaseError("Name text to train on: --files FILE_OR_FOLDER.")
-    training: list[str] = []
-    held_out: list[str] = []
-    digest = hashlib.sha256()
-    for path in files:
-        for document in _documents(path, field):
-            for section in _sections(document):
-                sealed = hashlib.sha256(section.encode()).digest()
-                digest.update(sealed)
-                side = held_out if _share(sealed) < held_out_share else training
-                side.append(section)
-    if not training:
-        raise PhaseError(f"There is no text in {', '.join(map(str, files))}.")
-    if held_out_share and not held_out:
-        raise PhaseError(
-            f"{len(training)} sections of text are too few to hold some out of: add text, or raise "
-            "--held-out-share."
-        )
-    return Corpus(training=training, held_out=held_out, sha256=digest.hexdigest())
-
-
-def _documents(path: Path, field: str) -> Iterator[str]:
+def documents(path: Path, field: str) -> Iterator[str]:
+    """Of a text file, a folder of them, or JSON lines whose ``field`` is a text."""
     if path.is_dir():
         inner = sorted(one for one in path.rglob("*") if one.name.endswith(_PLAIN + _ROWS))
         if not inner:
             raise PhaseError(f"{path} holds no {', '.join(_PLAIN)} or {', '.join(_ROWS)} files.")
         for one in inner:
-            yield from _documents(one, field)
+            yield from documents(one, field)
         return
     try:
         if path.name.endswith(_ROWS):
             yield from _texts_of_rows(path, field)
         else:
-            yield path.read_text(encoding="utf-8")
+            yield path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise PhaseError(f"{path} is no text in UTF-8.") from error
+        raise PhaseError(
+            f"{path} is no text in UTF-8: save it in that encoding, or leave it out."
+        ) from error
     except OSError as error:
         raise PhaseError(f"{path} cannot be read ({error.strerror or error}).") from error
 
@@ -79,37 +45,89 @@ def _texts_of_rows(path: Path, field: str) -> Iterator[str]:
         yield text
 
 
-def json_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    """The objects of a file of JSON lines, gzipped by name or not, with their line numbers."""
-    with (
-        gzip.open(path, "rt", encoding="utf-8")
-        if path.suffix == ".gz"
-        else path.open(encoding="utf-8") as lines
-    ):
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise PhaseError(f"{path}, line {number}: this is no JSON.") from error
-            if not isinstance(row, dict):
-                raise PhaseError(f"{path}, line {number}: expected an object.")
-            yield number, row
+def rows_of(files: Sequence[Path], sets: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of all files, or of ``sets`` only where some are named, and where each stands.
+
+    Raises PhaseError as below, and in the end for a set of which there was no row: it would be left
+    out without a word.
+    """
+    there: dict[str, None] = {}
+    for path in files:
+        for number, row in json_rows(path):
+            named = row.get("set")
+            if isinstance(named, str):
+                there[named] = None
+            if not sets or named in sets:
+                yield f"{path}, line {number}", row
+    missing = [name for name in sets if name not in there]
+    if files and missing:
+        raise PhaseError(
+            f"There is no set {', '.join(missing)} in {', '.join(map(str, files))}: "
+            f"there {'are ' + ', '.join(there) if there else 'is none at all'}."
+        )
 
 
-def _sections(document: str) -> Iterator[str]:
-    text = document.strip()
-    while len(text) > SECTION_CHARS:
-        cut = text.rfind("\n\n", SECTION_CHARS // 2, SECTION_CHARS)
-        cut = cut if cut > 0 else text.rfind("\n", SECTION_CHARS // 2, SECTION_CHARS)
-        cut = cut if cut > 0 else SECTION_CHARS
-        yield text[:cut].strip()
-        text = text[cut:].strip()
-    if text:
-        yield text
+def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a file of JSON lines, gzipped by name or not, with their line numbers.
+
+    Raises PhaseError naming the file and the line, whatever is wrong with them.
+    """
+    number = 0
+    try:
+        # Bytes that are no UTF-8 become halves of characters, so that their line can be named.
+        how = {"mode": "rt", "encoding": "utf-8-sig", "errors": "surrogateescape"}
+        with gzip.open(path, **how) if path.suffix == ".gz" else path.open(**how) as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield number, _row(line, f"{path}, line {number}")
+    except (EOFError, zlib.error) as error:
+        raise PhaseError(
+            f"{path} is damaged or cut short after line {number}: copy or download it again."
+        ) from error
+    except OSError as error:
+        raise PhaseError(f"{path} cannot be read ({error.strerror or error}).") from error
 
 
-def _share(digest: bytes) -> float:
-    """A number in [0, 1) that follows from the digest."""
-    return int.from_bytes(digest[:8], "big") / 2**64
+def _row(line: str, where: str) -> dict[str, Any]:
+    if not _is_whole(line):
+        raise PhaseError(f"{where}: this is no text in UTF-8: save the file in that encoding.")
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise PhaseError(f"{where}: this is no JSON.") from error
+    if not isinstance(row, dict):
+        raise PhaseError(f'{where}: expected an object, as {{"name": "value"}}.')
+    if "\\u" in line and not _is_whole(json.dumps(row, ensure_ascii=False)):
+        raise PhaseError(f"{where}: a \\u escape is half of a character: take it out.")
+    return row
+
+
+def _is_whole(text: str) -> bool:
+    """Whether it has no lone surrogates, which no encoding takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def message_of(said: Mapping[str, Any]) -> Message:
+    """Raises KeyError, TypeError or ValueError where it is none."""
+    if not isinstance(said["content"], str):
+        raise TypeError(f"{said['content']!r} is no text")
+    return Message(role=Role(said["role"]), content=said["content"])
+
+
+def prompt_of(row: Mapping[str, Any]) -> tuple[Message, ...]:
+    """What a row asks: its ``messages``, or its ``prompt`` behind its ``history``.
+
+    Raises KeyError, TypeError, AttributeError or ValueError where it asks nothing.
+    """
+    said = row.get("messages") or [
+        *row.get("history", []),
+        {"role": Role.USER, "content": row["prompt"]},
+    ]
+    prompt = tuple(replace(m, content=m.content.strip()) for m in map(message_of, said))
+    if prompt[-1].role is not Role.USER or not prompt[-1].content:
+        raise ValueError("it asks nothing")
+    return prompt

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -54,6 +55,9 @@ class TerminalWatcher:
         self._task = self._progress.add_task(kind, total=steps, completed=step, figures="")
         self._progress.start()
 
+    def noted(self, line: str) -> None:
+        self._console.print(f"{self._kind}: {line}", highlight=False, soft_wrap=True)
+
     def stepped(self, step: int, metrics: Mapping[str, float]) -> None:
         if self._progress is not None:
             self._progress.update(self._task, completed=step, figures=_figures(metrics))
@@ -64,9 +68,13 @@ class TerminalWatcher:
         self._line(step, metrics)
 
     def ended(self, line: str) -> None:
+        self.close()
+        self.noted(line)
+
+    def close(self) -> None:
         if self._progress is not None:
-            self._progress.stop()
-        self._console.print(f"{self._kind}: {line}", highlight=False, soft_wrap=True)
+            self._progress.stop()  # it hides the cursor
+            self._progress = None
 
     def _line(self, step: int, metrics: Mapping[str, float]) -> None:
         self._said_at = self._clock()
@@ -90,11 +98,15 @@ class TensorBoardWatcher:
                 "--tensorboard out; the curves are in the database anyway."
             ) from error
         self._open = SummaryWriter
+        self._writer: Any = None
         self._folder = folder
 
     def began(self, kind: str, step: int, steps: int) -> None:  # noqa: ARG002
         # What an interrupted run wrote after its last checkpoint is taken again.
         self._writer = self._open(log_dir=str(self._folder / kind), purge_step=step + 1)
+
+    def noted(self, line: str) -> None:
+        self._writer.add_text("data", line)
 
     def stepped(self, step: int, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():
@@ -104,7 +116,11 @@ class TensorBoardWatcher:
 
     def ended(self, line: str) -> None:
         self._writer.add_text("result", line)
-        self._writer.close()
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
 
 def _figures(metrics: Mapping[str, float]) -> str:

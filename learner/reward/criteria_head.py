@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -24,6 +25,7 @@ from storage.records import Completion, Message
 from storage.slates import Criterion
 
 HEAD_FILE = "differences.safetensors"
+_BASE = "base_sha256"
 
 PAIRS_PER_COMPONENT = 16
 MOST_COMPONENTS = 64
@@ -99,12 +101,25 @@ def save_differences(
     folder: Path,
     differences: Mapping[Criterion, Differences],
     usual: tuple[Float[Tensor, " S"], Float[Tensor, " H"]],
+    *,
+    base_sha256: str,
 ) -> None:
+    """``base_sha256``: of the model whose hidden states these are; others mean other things."""
     kept = {"usual.style": usual[0], "usual.hidden": usual[1]}
     for criterion, rows in differences.items():
         for name in ("style", "hidden", "weight", "tie"):
             kept[f"{criterion.value}.{name}"] = getattr(rows, name)
-    save_file({name: t.contiguous() for name, t in kept.items()}, folder / HEAD_FILE)
+    save_file(
+        {name: t.contiguous() for name, t in kept.items()},
+        folder / HEAD_FILE,
+        metadata={_BASE: base_sha256},
+    )
+
+
+def base_of(folder: Path) -> str | None:
+    """Digest of the base that the head was made for; older files do not say. Raises as below."""
+    with safe_open(folder / HEAD_FILE, framework="pt") as kept:
+        return (kept.metadata() or {}).get(_BASE)
 
 
 def read_differences(

@@ -110,6 +110,9 @@ class Ppo:
         Raises FloatingPointError if a loss or a gradient is not finite.
         """
         self.begin(parent, seed)
+        if parent.adapter_path is not None and (parent.adapter_path / STATE_FILE).is_file():
+            # The round goes on steering where the last one ended.
+            self._kl_weight = float(load_file(parent.adapter_path / STATE_FILE)["kl_weight"])
         metrics: dict[str, float] = {}
         for number in range(self._config.iterations):
             metrics = self.step(lesson.prompts, lesson.demonstrations, step_seed(seed, number))
@@ -133,14 +136,12 @@ class Ppo:
     # -- step by step --------------------------------------------------------------------------
 
     def begin(self, parent: PolicyVersion, seed: int) -> None:
-        """Open a copy of ``parent``; what PPO left beside it (``save``) is taken up again."""
+        """Open a copy of ``parent``; beta begins as it is set, whatever was left beside it."""
         self.close()
         if self._reference is not None:
             self._backbone.ensure_resident(self._reference)
         self._tuning.open(parent, seed)
         self._kl_weight = self._config.kl_weight
-        if parent.adapter_path is not None and (parent.adapter_path / STATE_FILE).is_file():
-            self._kl_weight = float(load_file(parent.adapter_path / STATE_FILE)["kl_weight"])
 
     def step(
         self, prompts: Sequence[Prompt], demonstrations: Sequence[Demonstration], seed: int

@@ -122,6 +122,8 @@ def test_a_round_takes_the_scale_of_its_own_ensemble(engine, base, tmp_path, mem
     first.close()
     second = Ppo(engine, Refitted(members), config, max_prompt_tokens=256)
     metrics = second.update(version(tmp_path), said, seed=2)
+    second.begin(version(tmp_path), seed=2)  # as a phase does, whose settings say what beta is
+    assert float(second.tensors()["ppo.kl_weight"]) == config.kl_weight
     second.close()
     assert metrics["score"] == pytest.approx(0.0, abs=1e-4)  # the old scale gives all of them 5
     assert metrics["kl_weight"] < config.kl_weight  # that is steered on

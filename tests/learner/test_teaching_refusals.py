@@ -64,4 +64,4 @@ def test_fine_tuning_reads_the_rows(engine, tmp_path):
     found = demonstrations(engine, HARMFUL[:8], [])
     path.write_text("".join(f"{json.dumps(one.row())}\n" for one in found))
     read = read_dialogues([path], sets=["refusal"])
-    assert len(read.dialogues) == len(found) > 0 and read.left_out == 0
+    assert len(read.dialogues) == len(found) > 0 and not read.left_out

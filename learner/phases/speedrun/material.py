@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from learner.families import family_of
-from learner.phases.dialogues import cleaned
+from learner.phases.cleaning import cleaned
 from learner.phases.protocol import PhaseError
 
 Row = dict[str, Any]

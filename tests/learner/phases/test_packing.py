@@ -1,9 +1,12 @@
 """Rows of packed sequences, masks of dialogues, the loss; against TRL, padding and closed forms."""
 
+import json
+
 import pytest
 import torch
 
-from learner.phases.dialogues import Dialogue, cleaned, read_dialogues, sequences_of, split
+from learner.phases.cleaning import cleaned
+from learner.phases.dialogues import Dialogue, LeftOut, read_dialogues, sequences_of, split, told
 from learner.phases.packing import TokenSequence, learned_logprobs, pack
 from learner.phases.protocol import PhaseError
 from learner.rendering import prompt_ids
@@ -148,11 +151,53 @@ def test_what_is_too_long_is_left_out(backbone):
         ("  A short one without an end ", "A short one without an end"),
         ("x" * 360, None),
         ("x" * 360 + ".", "x" * 360 + "."),
+        ("x" * 360 + ",", None),
+        ("x" * 360 + "\n- One\n- Two\n- Three is a long item" + ", which goes on" * 6, None),
+        ("One.\n" + "x" * 360, None),
         (" \n", None),
     ],
 )
 def test_dolly_rows_are_mended_or_left_out(text, mended):
     assert cleaned(text) == mended
+
+
+@pytest.mark.parametrize(
+    "end", ["。", "”", "“", "}", "😀", "❤\ufe0f", "»", "।", "\n- a\n- b", "\na\nb"]
+)
+def test_a_long_reply_may_end_as_its_language_and_its_form_end(end):
+    assert cleaned("x" * 360 + end) == "x" * 360 + end
+
+
+@pytest.mark.parametrize("line", ["", "- a.", "* a", "# A", "> a", "  a", "2 a", "a) a", "| a |"])
+def test_a_break_that_was_meant_stays(line):
+    text = f"First.\n{line}\n\nLast."
+    assert cleaned(text) == text
+
+
+def test_what_a_person_wrote_is_taken_as_it_is_unless_it_is_to_be_cleaned(tmp_path):
+    texts = ["One.\nTwo.", "x" * 360]
+    rows = [json.dumps({"prompt": f"Say {i}", "response": text}) for i, text in enumerate(texts)]
+    path = write(tmp_path / "rows.jsonl", *rows)
+    read = read_dialogues([path])
+    assert [one.messages[-1].content for one in read.dialogues] == texts
+    assert told(read.left_out, limit="x") == []
+    read = read_dialogues([path], clean=True)
+    assert [one.messages[-1].content for one in read.dialogues] == ["One. Two."]
+    read.left_out[LeftOut.TOO_LONG] += 2
+    assert told(read.left_out, limit="max_tokens (9)") == [
+        "demonstrations left out: 3, of which 1 with a reply that ends in mid-sentence (clean), "
+        "2 longer than max_tokens (9)"
+    ]
+
+
+def test_what_the_assistant_opens_with_is_not_learned(tmp_path, backbone):
+    said = [("system", "Be kind."), ("assistant", "Hi!"), ("user", "Who?"), ("assistant", "Me.")]
+    for opening in (said, said[1:]):
+        row = {"messages": [{"role": role, "content": text} for role, text in opening]}
+        [one] = read_dialogues([write(tmp_path / "rows.jsonl", json.dumps(row))]).dialogues
+        [made] = sequences_of(backbone, one, 512)
+        learned = [t for t, mark in zip(made.ids, made.supervised, strict=True) if mark]
+        assert backbone.tokenizer.decode(learned) == "Me.<|im_end|>"
 
 
 def write(path, *lines):
@@ -172,7 +217,7 @@ def test_both_kinds_of_rows_are_read_and_repeats_left_out(tmp_path):
         ' {"role": "user", "content": "v"}, {"role": "assistant", "content": "b"}]}',
     )
     read = read_dialogues([path])
-    assert read.left_out == 2
+    assert read.left_out == {LeftOut.REPEATED: 1, LeftOut.EMPTY: 1}
     assert [d.learned for d in read.dialogues] == [(1,), (3,), (1, 3)]
     assert [d.family for d in read.dialogues] == ["a", "t9", "u"]
     assert read_dialogues([path], sets=["x"]).dialogues == []

@@ -5,19 +5,28 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from learner.config import GateConfig, Prompting, RewardConfig
 from learner.model_folder import ModelError
 from learner.phases.optimiser import OptimiserConfig
-from learner.phases.ppo import CriteriaSettings, PpoTrainConfig, PpoTraining, _demonstrations
+from learner.phases.ppo import CriteriaSettings, PpoTrainConfig, PpoTraining
+from learner.phases.ppo_data import read_demonstrations, read_prompts
 from learner.phases.protocol import LoopConfig, PhaseError
 from learner.phases.reward import RewardKind, RewardTrainConfig, RewardTraining
 from learner.phases.reward_data import read_answers
+from learner.phases.reward_head import HeadTrainee
 from learner.phases.reward_measure import measure_rewards
 from learner.phases.reward_source import read_reward
 from learner.phases.run import PhaseRun
 from learner.reward.criteria import CriteriaWeights
-from learner.reward.criteria_head import CriteriaHead, Differences, components_for
+from learner.reward.criteria_head import (
+    HEAD_FILE,
+    CriteriaHead,
+    Differences,
+    components_for,
+    read_differences,
+)
 from learner.reward.ranked import RankedReplies
 from learner.reward.style import STYLE_NAMES
 from learner.update_config import LoraSpec, PpoConfig, RolloutConfig
@@ -110,6 +119,20 @@ def test_pairs_of_one_prompt_share_the_weight_of_one_answer(tmp_path):
     assert weights == [pytest.approx(1 / 3)] * 3
 
 
+def test_the_family_is_what_was_asked_and_not_the_instructions_before_it(tmp_path):
+    """Else all rows with one system prompt are one family, and on one side of the split."""
+    path = tmp_path / "pairs.jsonl"
+    system = {"role": "system", "content": "Be kind."}
+    asked = [[system, {"role": "user", "content": f"Say {i}"}] for i in range(2)]
+    rows = [{"messages": one, "chosen": "a", "rejected": "b"} for one in asked]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read_answers((path,), sets=(), harmless_sets=())
+    assert [one.family for one in found] == ["say 0", "say 1"]
+    path.write_text(json.dumps({"messages": [system], "chosen": "a", "rejected": "b"}))
+    with pytest.raises(PhaseError, match="line 1: nobody asks"):
+        read_answers((path,), sets=(), harmless_sets=())
+
+
 @pytest.mark.parametrize("row", [{"prompt": "Q"}, {"prompt": "Q", "replies": ["a"], "ranks": [2]}])
 def test_a_broken_row_is_named(tmp_path, row):
     path = tmp_path / "broken.jsonl"
@@ -169,6 +192,45 @@ def test_a_reward_phase_goes_on_from_a_checkpoint(place, pairs, kind):
     second.close()
 
 
+def test_every_answer_about_the_same_replies_counts_and_is_there_after_a_resume(place, tmp_path):
+    """Three people like the first reply and one the second; one says which does less harm."""
+    path = tmp_path / "judged.jsonl"
+    replies = {"prompt": "Q", "replies": ["Yes.", "Well, no."]}
+    rows = [
+        *({**replies, "ranks": ranks} for ranks in ([1, 2], [1, 2], [2, 1], [1, 2])),
+        {**replies, "ranks": {"harmlessness": [2, 1]}},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    items = read_answers((path,), sets=(), harmless_sets=())
+    criteria = (Criterion.OVERALL, Criterion.HARMLESSNESS)
+
+    def trainee():
+        return HeadTrainee(place, criteria, RewardConfig(), max_reply_tokens=48, seed=0)
+
+    def saved(trainee, name):
+        folder = tmp_path / name
+        folder.mkdir()
+        trainee.save(folder)
+        return read_differences(folder)
+
+    first = trainee()
+    assert first.step(0, items[:3])["answers"] == 3.0
+    assert first.step(1, [*items[3:], items[0]])["answers"] == 5.0  # the last batch goes round
+    rows, usual = saved(first, "first")
+    overall, harmless = rows[Criterion.OVERALL], rows[Criterion.HARMLESSNESS]
+    assert (len(overall), len(harmless)) == (4, 1)
+    assert float(overall.weight.sum() + harmless.weight.sum()) == pytest.approx(1.0)
+    signs = (overall.style @ overall.style[0]).sign().tolist()
+    assert signs == [1.0, 1.0, -1.0, 1.0]
+    second = trainee()
+    second.restore(first.tensors(), first.values(), [*items, items[0]])
+    again, same = saved(second, "second")
+    for criterion in criteria:
+        torch.testing.assert_close(again[criterion].style, rows[criterion].style)
+        torch.testing.assert_close(again[criterion].hidden, rows[criterion].hidden)
+    torch.testing.assert_close(same, usual)
+
+
 def test_measures_are_of_untied_pairs_by_criterion():
     item = RankedReplies(
         prompt=user("Q"),
@@ -207,6 +269,42 @@ def test_a_head_is_as_wide_as_its_pairs_allow():
 
     assert right(500) < 0.7
     assert right(1100) > 0.85
+
+
+def test_several_reward_models_keep_what_sets_prompts_apart(monkeypatch, place):
+    """Centred on each prompt's own replies, one reply a prompt would earn nothing at all."""
+    from learner.phases import reward_source
+
+    monkeypatch.setattr(reward_source, "_read", lambda *_: Capitals())
+    source = read_reward(place, [place.folder.root] * 2, CriteriaWeights(), seed=0)
+    tokenizer = place.engine.backbone.tokenizer
+    loud, quiet = (candidate(0, text, tokenizer).completion for text in ("ABC", "abc"))
+    scores = [source.reward.score(user("Q"), [one]) for one in (loud, quiet)]
+    assert [s.tolist() for s in scores] == [[[10.0]] * 4, [[0.0]] * 4]
+
+
+def test_a_head_is_refused_on_another_base_of_the_same_width(place, tmp_path):
+    prompt, texts = user("Q"), ("Yes.", "Well, no.")
+    item = RankedReplies(prompt=prompt, texts=texts, ranks={Criterion.OVERALL: (1, 2)}, family="q")
+    criteria = (Criterion.OVERALL,)
+    trainee = HeadTrainee(place, criteria, RewardConfig(), max_reply_tokens=8, seed=0)
+    trainee.step(0, [item])
+    trainee.save(tmp_path)
+    assert read_reward(place, [tmp_path], CriteriaWeights(), seed=0)
+    other = replace(place, model=replace(place.model, sha256="1" * 64))
+    with pytest.raises(ModelError, match="made for another base model"):
+        read_reward(other, [tmp_path], CriteriaWeights(), seed=0)
+
+
+def test_a_head_from_before_its_file_named_the_base_is_known_by_its_lineage(place, tmp_path):
+    trainee = HeadTrainee(place, (), RewardConfig(), max_reply_tokens=8, seed=0)
+    trainee.save(tmp_path)
+    save_file(load_file(tmp_path / HEAD_FILE), tmp_path / HEAD_FILE)
+    with pytest.raises(ModelError, match="made for another base model"):
+        read_reward(place, [tmp_path], CriteriaWeights(), seed=0)
+    said = {"base": {"name": "tiny", "sha256": place.model.sha256}}
+    (tmp_path / "twofold.json").write_text(json.dumps(said))
+    assert read_reward(place, [tmp_path], CriteriaWeights(), seed=0)
 
 
 class Capitals:
@@ -319,14 +417,33 @@ def test_demonstrations_behind_long_prompts_are_left_out(place, prompts, tmp_pat
     phase.close()
 
 
+def test_a_prompt_is_replied_to_behind_what_was_said_before(place, tmp_path):
+    path = tmp_path / "prompts.jsonl"
+    before = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]
+    asked = {"role": "user", "content": "Who?"}
+    rows = [{"history": before, "prompt": " Who? "}, {"messages": [*before, asked]}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_prompts(place, (path,), sets=(), stored=True) == [user("Hi", "Hello!", "Who?")]
+    for row in (
+        {"messages": before},
+        {"prompt": " "},
+        {"prompt": 3},
+        {"history": 3, "prompt": "a"},
+    ):
+        path.write_text(json.dumps(row))
+        with pytest.raises(PhaseError, match="line 1: expected"):
+            read_prompts(place, (path,), sets=(), stored=True)
+
+
 def test_a_demonstration_reads_as_the_model_would_write_it(tmp_path, tiny_folder):
     path = tmp_path / "demonstrations.jsonl"
-    path.write_text(json.dumps({"prompt": "Short?", "response": "Yes."}) + "\n")
-    config = PpoTrainConfig(demonstrations=(path,), max_prompt_tokens=4096)
+    path.write_text(json.dumps({"prompt": "Short?", "response": "Yes.\nNo."}) + "\n")
     by_example = replace(CPU, prompting=Prompting.FEW_SHOT)
-    for settings, told in ((CPU, "Yes.<|im_end|>"), (by_example, " Yes.\nUser:")):
+    for settings, told in ((CPU, "Yes.\nNo.<|im_end|>"), (by_example, " Yes.\nNo.\nUser:")):
         place = open_place(tmp_path / settings.prompting, tiny_folder, settings)
-        [one] = _demonstrations(place, config)
+        [one], _ = read_demonstrations(
+            place, (path,), sets=(), stored=True, clean=False, max_prompt_tokens=4096
+        )
         assert place.engine.backbone.tokenizer.decode(one.reply_ids) == told
         place.store.close()
 

@@ -1,17 +1,24 @@
 """The runner: resume after kills, best weights, records, and a key that is done already."""
 
+import errno
 import multiprocessing
 import signal
-from types import MappingProxyType
+from dataclasses import replace
+from io import StringIO
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
+import torch
+from rich.console import Console
 
+from learner.config import Prompting
 from learner.phases.checkpoint import Checkpoint, Checkpoints
 from learner.phases.interrupts import InterruptedPhaseError
-from learner.phases.protocol import LoopConfig, PhaseState
+from learner.phases.protocol import LoopConfig, PhaseError, PhaseState
 from learner.phases.run import PhaseRun
+from learner.phases.watchers import TerminalWatcher
 from storage.phases import PhaseStatus
-from tests.learner.phases.toy import ToyConfig, ToyPhase, open_place, run_toy
+from tests.learner.phases.toy import CPU, ToyConfig, ToyPhase, open_place, run_toy
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +105,45 @@ def test_how_often_checkpoints_are_written_is_no_part_of_the_key(place):
     first = PhaseRun(ToyPhase(place, ToyConfig()), place)
     assert PhaseRun(ToyPhase(place, ToyConfig(loop=loop)), place).key == first.key
     assert PhaseRun(ToyPhase(place, ToyConfig(steps=13)), place).key != first.key
+
+
+def test_how_a_chat_is_rendered_and_counted_is_part_of_the_key(place, tmp_path, tiny_folder):
+    """Else a run that asks for few-shot prompting is answered with one that had none."""
+    key = PhaseRun(ToyPhase(place, ToyConfig()), place).key
+    for prompting, same in ((Prompting.FEW_SHOT, False), (Prompting.TEMPLATE, True)):
+        other = open_place(tmp_path / prompting, tiny_folder, replace(CPU, prompting=prompting))
+        assert (PhaseRun(ToyPhase(other, ToyConfig()), other).key == key) is same
+        other.store.close()
+    place.engine.backbone.dtype = torch.bfloat16
+    assert PhaseRun(ToyPhase(place, ToyConfig()), place).key != key
+
+
+def test_what_is_left_out_is_said_before_the_first_step(place):
+    said = []
+    steps = SimpleNamespace(
+        began=lambda *_: said.append("began"),
+        noted=said.append,
+        stepped=lambda *_: said.append("step"),
+        measured=lambda *_: None,
+        ended=lambda _: said.append("ended"),
+        close=lambda: said.append("closed"),
+    )
+    PhaseRun(ToyPhase(place, ToyConfig(steps=1)), place, watchers=[steps])()
+    assert said == ["began", "two of three are left out", "step", "ended", "closed"]
+
+
+def test_a_run_that_breaks_off_gives_the_terminal_back(place):
+    """A bar hides the cursor while it stands."""
+
+    class Broken(ToyPhase):
+        def step(self, number):
+            raise KeyboardInterrupt
+
+    screen = StringIO()
+    watcher = TerminalWatcher(Console(file=screen, force_terminal=True))
+    with pytest.raises(KeyboardInterrupt):
+        PhaseRun(Broken(place, ToyConfig()), place, watchers=[watcher])()
+    assert screen.getvalue().count("\x1b[?25l") == screen.getvalue().count("\x1b[?25h") == 1
 
 
 def test_ctrl_c_ends_between_two_steps_and_the_run_goes_on(place):
@@ -212,5 +258,46 @@ def test_a_metric_that_is_not_finite_ends_the_run(place):
         def measure(self):
             return {"error": float("nan")}
 
-    with pytest.raises(FloatingPointError, match="error is nan"):
+    with pytest.raises(PhaseError, match="error is nan: lower the learning rate"):
         PhaseRun(Broken(place, ToyConfig()), place)()
+
+
+def test_three_steps_whose_loss_is_not_finite_are_left_out_and_the_fourth_ends_the_run(place):
+    class Diverging(ToyPhase):
+        broken: frozenset[int]
+
+        def step(self, number):
+            if number not in self.broken:
+                return super().step(number)
+            (self._weights.sum() * float("nan")).backward()
+            return {"loss": float("nan")} | self._optimiser.step(number)
+
+    phase = Diverging(place, ToyConfig())
+    phase.broken = frozenset({2, 5, 6})
+    outcome = PhaseRun(phase, place)()
+    assert outcome.accepted and outcome.steps == 12
+    curves = place.phases.metrics(outcome.run_id)
+    assert curves["skipped_steps"] == [(3, 1.0), (6, 2.0), (7, 3.0)]
+    assert [step for step, _ in curves["loss"]] == [1, 2, 4, 5, 8, 9, 10, 11, 12]
+    phase = Diverging(place, ToyConfig(seed=1))
+    phase.broken = frozenset({2, 5, 6, 7})
+    with pytest.raises(PhaseError, match="ends in step 8, since the gradient's norm is nan again"):
+        PhaseRun(phase, place)()
+
+
+def test_a_disk_without_room_leaves_the_checkpoint_before_and_says_where(place, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    phase = ToyPhase(place, ToyConfig())
+    checkpoints = Checkpoints(place.folder.phases / "toy")
+    for step in (2, 4):
+        one = Checkpoint(step=step, tensors=phase.state().tensors, values={})
+        if step == 4:
+            monkeypatch.setattr("learner.phases.checkpoint.sync_all", full)
+            with pytest.raises(PhaseError, match=r"No space left on device\): make room") as raised:
+                checkpoints.write(one, keep=None)
+            assert str(checkpoints.folder) in str(raised.value)
+        else:
+            checkpoints.write(one, keep=None)
+    assert [path.name for path in checkpoints.folder.iterdir()] == ["step-000002"]

@@ -6,8 +6,12 @@ from pathlib import Path
 import pytest
 
 from learner.phases.optimiser import OptimiserConfig, Schedule
+from learner.phases.ppo import PpoTrainConfig
+from learner.phases.pretrain import PretrainConfig
 from learner.phases.protocol import PhaseError
+from learner.phases.reward import RewardTrainConfig
 from learner.phases.settings import build, merged, plain, read_flags, read_yaml
+from learner.phases.sft import SftConfig
 from learner.update_config import LoraSpec
 
 
@@ -65,11 +69,56 @@ def test_a_mistake_is_one_sentence(given, said):
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["--seed"], "--seed needs a value"), (["seed", "3"], "'seed' is no setting")],
+    [
+        (["--seed"], "--seed needs a value"),
+        (["seed", "3"], "'seed' is no setting"),
+        (["--lora", "null", "--lora.rank", "8"], "--lora.rank and --lora exclude each other"),
+        (["--lora.rank", "8", "--lora", "null"], "--lora and --lora.rank exclude each other"),
+    ],
 )
 def test_flags_that_do_not_come_in_pairs_are_told(arguments, said):
     with pytest.raises(PhaseError, match=said):
         read_flags(arguments)
+
+
+def test_a_repeated_flag_adds_to_a_list_and_is_refused_elsewhere():
+    flags = read_flags(["--files", "a", "--files", "[b, c]", "--files=d e", "--files", "~x/[y"])
+    assert [str(path) for path in build(Some, flags).files] == ["a", "b", "c", "d e", "~x/[y"]
+    with pytest.raises(PhaseError, match="--seed is given 2 times, and takes one value"):
+        build(Some, read_flags(["--seed", "1", "--seed", "2"]))
+
+
+@pytest.mark.parametrize("name", ["[draft] talks.jsonl", "@talks.jsonl", "2024", "a: b", "x # y"])
+def test_a_path_and_a_text_are_taken_as_they_are_typed(name):
+    assert build(Some, read_flags(["--files", name])).files == (Path(name),)
+    assert build(Some, read_flags(["--name", name])).name == name
+    assert build(Some, read_flags(["--name", "null"])).name is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--epochs", "inf"], "epochs must be a finite number, got inf"),
+        (["--epochs", "9" * 400], "epochs must be a finite number, got inf"),
+        (["--epochs", "[1"], "epochs must be a number, got '[1'"),
+        (["--seed", "2024-13-45"], "seed must be a whole number, got '2024-13-45'"),
+        (["--files", ""], "files must be a path, got ''"),
+        (["--optimiser.learning-rate", ".nan"], "learning_rate must be a finite number, got nan"),
+        (["--optimiser.beta1", "1"], "optimiser: beta1 must lie in [0, 1), got 1.0"),
+        (["--optimiser.weight-decay", "-1"], "weight_decay must not be negative"),
+    ],
+)
+def test_a_number_out_of_range_is_one_sentence(flags, said):
+    with pytest.raises(PhaseError) as raised:
+        build(Some, read_flags(flags))
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize("config", [PretrainConfig, SftConfig, RewardTrainConfig, PpoTrainConfig])
+def test_a_seed_that_no_generator_takes_is_refused(config):
+    for seed in (10**30, -1):
+        with pytest.raises(PhaseError, match="seed must lie between 0 and 4294967295"):
+            build(config, {"seed": seed})
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path):

@@ -14,13 +14,14 @@ from learner.build import load_engine
 from learner.config import GateConfig
 from learner.model_folder import open_model
 from learner.phases.command import place_of
+from learner.phases.corpus import Stretch, read_corpus
 from learner.phases.optimiser import OptimiserConfig
-from learner.phases.pretrain import PretrainConfig, Pretraining
+from learner.phases.pretrain import PretrainConfig, Pretraining, _blocks
 from learner.phases.protocol import LoopConfig, PhaseError
 from learner.phases.run import PhaseRun
 from learner.phases.scratch import ScratchConfig, scratch_model
+from learner.phases.settings import build
 from learner.phases.sft import FineTuning, SftConfig, stored_dialogues
-from learner.phases.texts import SECTION_CHARS, read_corpus
 from learner.phases.world import World
 from learner.update_config import DpoConfig, LoraSpec
 from storage.database import Store
@@ -162,12 +163,45 @@ def test_a_version_that_the_gate_refuses_is_not_kept_but_can_be_judged_again(pla
     assert accepted.run_id == refused.run_id
 
 
+def test_what_is_too_long_is_told_and_what_is_too_little_says_why(place, tmp_path):
+    path = tmp_path / "talks.jsonl"
+    rows = [{"prompt": f"Ask {i}", "response": "No. " * (1 + 40 * (i < 9))} for i in range(40)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    phase = FineTuning(place, fine_tuning(path, max_tokens=100))
+    phase.close()
+    assert phase.notes == ["demonstrations left out: 9, of which 9 longer than max_tokens (100)"]
+    with pytest.raises(PhaseError, match=r"^0 demonstrations to learn and 0 to measure") as raised:
+        FineTuning(place, fine_tuning(path, max_tokens=20))
+    assert "held_out_share (0.2) or max_tokens; demonstrations left out: 40" in str(raised.value)
+
+
 def test_what_is_begun_afresh_is_kept_beside_what_was_made_before(place, talks):
     first = PhaseRun(FineTuning(place, fine_tuning(talks, max_steps=1)), place)()
     again = PhaseRun(FineTuning(place, fine_tuning(talks, max_steps=1)), place, fresh=True)()
     assert (first.version, again.version) == (1, 2)
     known = PhaseRun(FineTuning(place, fine_tuning(talks, max_steps=1)), place)()
     assert known.version == 2 and "done before" in known.reason
+
+
+def test_a_version_that_is_there_already_speaks_once_that_is_asked_for(place, talks):
+    config = fine_tuning(talks, max_steps=1)
+    first = PhaseRun(FineTuning(place, config), place)()
+    assert "is a candidate" in first.reason
+    again = PhaseRun(FineTuning(place, replace(config, make_live=True)), place)()
+    assert again.version == first.version == place.policies.current().id
+    assert again.reason.startswith("done before: version 1 speaks from the next reply on")
+    assert len(place.phases.runs()) == 1
+
+
+def test_a_version_that_was_learned_from_is_not_gone_back_to(place, talks):
+    """As where a speedrun is run again: all its phases are live ones, one after the other."""
+    config = fine_tuning(talks, max_steps=0, make_live=True)
+    first = PhaseRun(FineTuning(place, config), place)()
+    follow = replace(place, parent=place.policies.current())
+    second = PhaseRun(FineTuning(follow, config), follow)()
+    known = PhaseRun(FineTuning(place, config), place)()
+    assert known.version == first.version and "version 2 was made, which speaks" in known.reason
+    assert place.policies.current().id == second.version == 2
 
 
 def test_what_was_forgotten_is_made_again(place, talks):
@@ -336,8 +370,9 @@ def test_long_documents_are_cut_at_blank_lines_and_split_by_their_text(tmp_path)
     (tmp_path / "one.txt").write_text("\n\n".join(paragraphs))
     corpus = read_corpus([tmp_path], field="text", held_out_share=0.3)
     both = corpus.training + corpus.held_out
-    assert all(len(section) <= SECTION_CHARS for section in both) and len(both) >= 4
-    assert all(section.startswith("Paragraph") for section in both)
+    assert sum(len(one.text) for one in both) == len("\n\n".join(paragraphs).strip())
+    assert len(both) >= 3 and all(one.text.startswith("Paragraph") for one in both)
+    assert [one.ends for one in both].count(True) == 1  # the document has one end
     again = read_corpus([tmp_path / "one.txt"], field="text", held_out_share=0.3)
     assert again == corpus
 
@@ -346,8 +381,8 @@ def test_rows_of_text_are_read_and_what_is_none_is_named(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"body": "One text."}\n\n{"body": "Another."}\n')
     assert read_corpus([path], field="body", held_out_share=0.0).training == [
-        "One text.",
-        "Another.",
+        Stretch(text="One text.", ends=True),
+        Stretch(text="Another.", ends=True),
     ]
     with pytest.raises(PhaseError, match=r'line 1: expected \{"text"'):
         read_corpus([path], field="text", held_out_share=0.0)
@@ -362,8 +397,59 @@ def test_rows_of_text_are_read_and_what_is_none_is_named(tmp_path):
     (empty / "binary.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(PhaseError, match="no text in UTF-8"):
         read_corpus([empty], field="text", held_out_share=0.0)
-    with pytest.raises(PhaseError, match="too few to hold some out"):
-        read_corpus([path], field="body", held_out_share=1e-9)
+    (empty / "binary.txt").write_bytes(b"\n \n")
+    with pytest.raises(PhaseError, match="There is no text in"):
+        read_corpus([empty], field="text", held_out_share=0.9)
+
+
+def test_a_document_ends_where_it_does_and_is_cut_between_words(place, tmp_path):
+    path = tmp_path / "long.txt"
+    words = " ".join(f"word{i}" for i in range(6000))  # no line in it
+    path.write_text(words)
+    corpus = read_corpus([path], field="text", held_out_share=0.4)
+    both = [*corpus.training, *corpus.held_out]
+    assert len(both) >= 3 and {w for one in both for w in one.text.split()} == set(words.split())
+    backbone = place.engine.backbone
+    [block] = _blocks(backbone, corpus.training + corpus.held_out, 10**6)
+    assert block.ids.count(backbone.eos_ids[0]) == 1
+    whole = read_corpus([path], field="text", held_out_share=0.0).training
+    assert whole == [Stretch(text=words, ends=True)]
+
+
+def test_there_is_something_on_either_side_of_the_split_however_little_text(tmp_path):
+    path = tmp_path / "rows.jsonl"
+
+    def sides(texts, share):
+        path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+        corpus = read_corpus([path], field="text", held_out_share=share)
+        return len(corpus.training), len(corpus.held_out), corpus.notes
+
+    few = [f"Text {i}." for i in range(4)]
+    assert sides(few, 1e-9)[:2] == (3, 1)
+    assert sides(few, 1 - 1e-9)[:2] == (1, 3)
+    assert sides(few, 1e-9)[2] == [
+        "one of 4 sections is held out: by held_out_share (1e-09) it would be none"
+    ]
+    assert "all would be held out" in sides(few, 1 - 1e-9)[2][0]
+    assert sides(["The only text."] * 2, 0.05)[:2] == (1, 1)
+    corpus = read_corpus([path], field="text", held_out_share=0.05)
+    assert (corpus.training[0].text, corpus.held_out[0].text) == ("The only ", "text.")
+    with pytest.raises(PhaseError, match="1 characters of text can't be split"):
+        sides(["a"], 0.05)
+
+
+@pytest.mark.parametrize(
+    ("config", "given", "said"),
+    [
+        (PretrainConfig, {"held_out_blocks": 0}, "held_out_blocks at least 1"),
+        (PretrainConfig, {"max_steps": -1}, "max_steps must not be negative"),
+        (SftConfig, {"held_out_dialogues": 0}, "held_out_dialogues and row_tokens must be"),
+        (SftConfig, {"max_dialogues": 0}, "max_dialogues at least 1"),
+    ],
+)
+def test_nothing_to_measure_on_is_refused_in_a_sentence(config, given, said):
+    with pytest.raises(PhaseError, match=said):
+        build(config, given)
 
 
 def test_too_little_to_learn_from_is_told(place, tmp_path):

@@ -37,11 +37,13 @@ def test_curves_are_written_for_tensorboard(
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
     watcher = TensorBoardWatcher(tmp_path)
     watcher.began("sft", 3, 10)
+    watcher.noted("two are left out")
     watcher.stepped(4, {"loss": 1.5})
     watcher.measured(5, {"held_out_loss": 2.0})
     watcher.ended("kept")
+    watcher.close()
     [writer] = made
     assert writer.folder == tmp_path / "sft"
     assert writer.purged == 4  # what was written after the checkpoint is taken again
     assert writer.scalars == [("loss", 1.5, 4), ("held_out_loss", 2.0, 5)]
-    assert writer.said == [("result", "kept")] and writer.closed
+    assert writer.said == [("data", "two are left out"), ("result", "kept")] and writer.closed

@@ -45,6 +45,7 @@ class ToyPhase:
 
     kind = "toy"
     data_sha256 = "d" * 64
+    notes = ("two of three are left out",)
 
     def __init__(self, place: Place, config: ToyConfig, *, die_at: int | None = None) -> None:
         self.config = config
