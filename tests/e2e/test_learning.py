@@ -68,6 +68,7 @@ def test_a_person_says_their_taste_and_sets_the_budget_by_keyboard(asking, perso
     expect(budget).to_have_value("12")  # it is built with another: now the sliders are drawn
     person.part("lean").get_by_role("button", name="Say it yourself").click()
     number = person.part("lean-longer").get_by_role("spinbutton")
+    expect(number).to_have_value("0")  # drawn, now that the box around it is open
     number.fill("-1")
     number.press("Tab")
     expect(person.part("lean-said")).to_contain_text("Longer: saved")
