@@ -35,7 +35,7 @@ REFUSALS_OFF = 2.0
 
 OF_A_FEW = 2.0
 """What a handful of replies may repeat, over the limit on what is believed of a version: one reply
-that goes in circles is an eighth of them."""
+that loops is an eighth of them."""
 
 _BASE = PolicyVersion(
     id=BASE_VERSION, parent=None, adapter_path=None, created_at=datetime.fromtimestamp(0, UTC)

@@ -269,7 +269,8 @@ def perplexity(backbone: Backbone, token_ids: Sequence[int]) -> float:
 def repetition(token_ids: Sequence[int]) -> float:
     """Share of token bigrams that occurred before in the same reply, 0 to 1.
 
-    Tokens, not words: a reply of one emoji a hundred times over is a single word.
+    This is seq-rep-2 of arXiv 1908.04319. Tokens, not words: a reply of one emoji a hundred times
+    over is a single word.
     """
     bigrams = list(pairwise(token_ids))
     return 1.0 - len(set(bigrams)) / len(bigrams) if bigrams else 0.0

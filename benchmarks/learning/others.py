@@ -3,8 +3,9 @@
 A reply that is one of the eight plain samples was compared with the mean of all eight: a gain came
 out at seven eighths of what it is, a win rate with one eighth of one half. Where only plain samples
 are shown that is undone exactly, and so it is for the best of eight plain. On the ladder nobody
-noted when a plain one was shown; a rerun of nine episodes moved their means by at most one percent,
-upwards. New episodes say ``others`` and are left as they are.
+noted when a plain one was shown: the rules were run anew, which moved their gains by 1 to 2 percent
+upwards, and by 4 for formality, whose best replies are plain ones more often. New episodes say
+``others`` and are left as they are.
 """
 
 from typing import Any

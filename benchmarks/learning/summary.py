@@ -12,8 +12,9 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.learning.arms import Commit
+from benchmarks.learning.experiments import EXPERIMENTS
 from benchmarks.learning.label_factor import fewer_labels, said
-from benchmarks.learning.suite import EXPERIMENTS, KEPT_MARKS, RESULTS, read_results
+from benchmarks.learning.suite import KEPT_MARKS, RESULTS, read_results
 
 RESAMPLES = 2000
 BLOCK = 25

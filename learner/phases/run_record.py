@@ -135,8 +135,8 @@ def run_key(phase: Phase, place: Place) -> str:
         "parent": place.parent_sha256,
         "data": phase.data_sha256,
         # As they came out, not as they were asked for: "auto" means another thing elsewhere.
+        # Few-shot prompting has a template of its own.
         "template": repr(backbone.tokenizer.chat_template),
-        "few_shot": backbone.few_shot,
         "dtype": str(backbone.dtype),
         "settings": settings,
     }

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from learner.presentable import circling, textless
+from learner.presentable import looping, textless
 from learner.reward.head import BayesianRewardHead
 from storage.records import Candidate, CandidatePool, FinishReason, Message, Preference
 
@@ -30,7 +30,7 @@ def human_pairs(
     """One pair for each decided pick between whole replies, labelled by pick and ensemble.
 
     Where the worse one was cut off by the choice, its end is not known, and where the better one
-    goes in circles it is nothing to imitate: the reward ensemble learns from such a pick, the
+    loops it is nothing to imitate: the reward ensemble learns from such a pick, the
     policy only through the pairs that the ensemble labels.
     """
     return [
@@ -44,7 +44,7 @@ def human_pairs(
         if p.chosen is not None
         and p.rejected is not None
         and p.rejected.completion.finish_reason is not FinishReason.ABORTED
-        and not circling(p.chosen.completion)
+        and not looping(p.chosen.completion)
     ]
 
 
@@ -79,7 +79,7 @@ def reward_pairs(
     """Up to ``count`` pairs of stored replies to one prompt, labelled by the ensemble.
 
     Of each pool the best against the worst and, with ``depth`` 2, the second against the last but
-    one. Replies without a word, or in circles, are left out: the ensemble only guesses what they
+    one. Replies without a word, or that loop, are left out: the ensemble only guesses what they
     are worth.
 
     Pools are drawn with probability proportional to how sure the ensemble is of their label,
@@ -89,7 +89,7 @@ def reward_pairs(
     sureness: list[float] = []
     for pool in pools:
         candidates = [
-            c for c in pool.candidates if not textless(c.completion) and not circling(c.completion)
+            c for c in pool.candidates if not textless(c.completion) and not looping(c.completion)
         ]
         if not candidates:
             continue

@@ -180,6 +180,11 @@ def test_a_table_of_harm_says_what_became_of_each(tmp_path, monkeypatch):
         "| rude | -42.4, -0.80 | refused |",
         "| noise | 1.0, -0.03 | passed, wins 42%, never undone |",
     ]
+    brief = {"person": "brevity", "kind": "rude", "passed": False}
+    poison.RESULTS.write_text(json.dumps([*rows, brief]))
+    assert poison.table()[3] == (
+        "| noise | 1.0, -0.03 | passed, wins 42%, never undone |  | not yet run |"
+    )
 
 
 def test_sense_is_preferred_to_harm():

@@ -117,6 +117,9 @@ def test_the_report_keeps_its_contract(
     replay_into(options(tmp_path), tiny, lambda _: None)
     report = json.loads((tmp_path / "out.json").read_text())
     assert report["pairs"] == {"used": 150, "defective": 0}
+    assert report["config"]["reward"]["picks_between_changes"] is None, (
+        "pairs of a file have no order"
+    )
     assert [result["labels"] for result in report["results"]] == [10, 80]
     for result in report["results"]:
         assert set(result) == {"labels", *MEASURES, *(f"{name}_ci" for name in MEASURES)}

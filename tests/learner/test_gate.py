@@ -155,14 +155,21 @@ def test_what_is_believed_of_the_kl_errs_less_than_one_sample(engine, base, tmp_
     assert believed < 0.4 * sampled
 
 
+def repeating_parent(engine, base, folder, repeated: float) -> PolicyVersion:
+    """A version that is believed to repeat so much, and its like in training."""
+    train(engine, base, 0.03)
+    metrics = {"kl_per_token": 0.01, "repetition": repeated}
+    parent = replace(saved(engine, folder, 1), metrics=metrics)
+    engine.backbone.close_training()
+    train(engine, parent, 0.0)
+    return parent
+
+
 def test_repetition_is_believed_of_the_line_and_a_little_of_one_sample(
     engine, base, tmp_path, monkeypatch
 ):
     gate = Gate(engine, replace(CONFIG, max_repetition=0.25), seed=0)
-    train(engine, base, 0.03)
-    parent = replace(saved(engine, tmp_path, 1), metrics={"kl_per_token": 0.01, "repetition": 0.2})
-    engine.backbone.close_training()
-    train(engine, parent, 0.0)
+    parent = repeating_parent(engine, base, tmp_path, 0.2)
     for repeated, passes in ((0.1, True), (0.44, False), (0.36, True)):
         monkeypatch.setattr("learner.gate.repetition", lambda _, found=repeated: found)
         verdict = gate.judge(parent)
@@ -177,10 +184,7 @@ def test_a_few_replies_that_repeat_everything_are_refused_whatever_was_believed(
     engine, base, tmp_path, monkeypatch
 ):
     gate = Gate(engine, replace(CONFIG, max_repetition=0.25), seed=0)
-    train(engine, base, 0.03)
-    parent = replace(saved(engine, tmp_path, 1), metrics={"kl_per_token": 0.01, "repetition": 0.0})
-    engine.backbone.close_training()
-    train(engine, parent, 0.0)
+    parent = repeating_parent(engine, base, tmp_path, 0.0)
     monkeypatch.setattr("learner.gate.repetition", lambda _: 0.8)
     verdict = gate.judge(parent)
     assert verdict.reason == "80% of token pairs of a few replies repeat, 50% allowed"

@@ -27,12 +27,12 @@ def test_a_reply_that_the_choice_cut_off_is_never_the_worse_one(choice):
     assert len(found) == (0 if choice is Choice.FIRST else 1)
 
 
-def test_a_circle_may_be_the_worse_one_but_is_nothing_to_imitate():
+def test_a_loop_may_be_the_worse_one_but_is_nothing_to_imitate():
     said = completion(9, seed=1)
-    circle = replace(completion(60, seed=2), token_ids=(7, 8) * 30)
-    [pair] = human_pairs([pick(said, circle, Choice.FIRST)], unfitted(), 0.1)
-    assert pair.rejected.completion is circle
-    assert human_pairs([pick(said, circle, Choice.SECOND)], unfitted(), 0.1) == []
+    loop = replace(completion(60, seed=2), token_ids=(7, 8) * 30)
+    [pair] = human_pairs([pick(said, loop, Choice.FIRST)], unfitted(), 0.1)
+    assert pair.rejected.completion is loop
+    assert human_pairs([pick(said, loop, Choice.SECOND)], unfitted(), 0.1) == []
 
 
 def test_ties_are_no_pairs():

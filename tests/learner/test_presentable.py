@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from learner.config import AskMode, QueryRule, RewardConfig
-from learner.presentable import CIRCLE_TOKENS, circling, presentable, textless
+from learner.presentable import LOOP_TOKENS, looping, presentable, textless
 from learner.reward.head import BayesianRewardHead
 from learner.updates.pairs import reward_pairs
 from storage.records import AskReason, Candidate, CandidatePool, FinishReason
@@ -30,24 +30,24 @@ def test_a_finished_reply_without_a_word_is_textless_and_a_running_one_is_not():
     assert presentable([echo, nothing, nothing]) == [1, 2], "one has to be shown"
 
 
-def in_circles(words: int, every: int):
+def repeating(words: int, every: int):
     """A reply whose tokens come again after ``every``."""
     said = completion(words, seed=1)
     return replace(said, token_ids=tuple(i % every for i in range(words)))
 
 
-def test_a_reply_that_says_the_same_again_and_again_goes_in_circles_if_it_is_long():
-    assert circling(in_circles(60, 3))
-    assert not circling(in_circles(60, 40)), "a list may come back to its words"
-    assert not circling(in_circles(CIRCLE_TOKENS - 1, 1)), "no, no, no"
-    assert circling(replace(in_circles(60, 3), finish_reason=FinishReason.ABORTED)), "a draft"
+def test_a_long_reply_that_says_the_same_again_and_again_loops():
+    assert looping(repeating(60, 3))
+    assert not looping(repeating(60, 40)), "a list may come back to its words"
+    assert not looping(repeating(LOOP_TOKENS - 1, 1)), "no, no, no"
+    assert looping(replace(repeating(60, 3), finish_reason=FinishReason.ABORTED)), "a draft"
 
 
-def test_circles_are_shown_only_where_all_that_say_a_word_are_circles():
-    circle, said = in_circles(60, 2), completion(9, seed=2)
+def test_loops_are_shown_only_where_all_that_say_a_word_loop():
+    loop, said = repeating(60, 2), completion(9, seed=2)
     nothing = replace(said, text="")
-    assert presentable([circle, said, nothing]) == [1]
-    assert presentable([circle, nothing]) == [0]
+    assert presentable([loop, said, nothing]) == [1]
+    assert presentable([loop, nothing]) == [0]
     assert presentable([nothing]) == [0]
 
 
@@ -110,3 +110,6 @@ def test_an_empty_reply_becomes_no_training_pair():
     [pair] = pairs(nothing, long, short)
     assert (pair.chosen.completion, pair.rejected.completion) == (short, long)
     assert pairs(nothing, nothing) == pairs(nothing, short) == []
+    loop = replace(repeating(60, 2), text="Ha!")  # brief to read, so the judges like it
+    [pair] = pairs(loop, long, short)
+    assert (pair.chosen.completion, pair.rejected.completion) == (short, long)

@@ -19,6 +19,7 @@ from learner.model_source import resolve_model
 from learner.online import OnlineLearner
 from learner.protocols import ReplyPlan
 from learner.viewer import Viewer
+from storage.feedback import FeedbackReader
 from tests.simulate.small import ALWAYS, simulated, write_files
 from tests.tiny import write_tiny_model
 
@@ -166,3 +167,19 @@ def test_a_reply_that_was_stopped_on_its_way_is_written_anew(
             simulated(folder, model, "stopped", turns=TURNS)
     last = simulated(folder, model, "stopped", turns=TURNS)["checkpoints"][-1]
     assert last["turn"] == last["asked"] == TURNS
+
+
+def test_a_run_that_goes_on_looks_at_all_its_turns(folder, model, monkeypatch):
+    """The app looks at the newest ones alone: what the styles came to before would be forgotten."""
+    asked: list[dict] = []
+    pools = FeedbackReader.pools
+
+    def spied(reader, **wishes):
+        asked.append(wishes)
+        return pools(reader, **wishes)
+
+    monkeypatch.setattr(FeedbackReader, "pools", spied)
+    simulated(folder, model, "all-its-turns", turns=1)
+    resumed = asked[0]
+    assert resumed["limit"] > 1_000_000
+    assert resumed["with_held_out"] and resumed["with_cut"]

@@ -7,6 +7,7 @@ import pytest
 
 from learner.config import GateConfig
 from learner.phases.optimiser import OptimiserConfig
+from learner.phases.ppo import PpoTrainConfig
 from learner.phases.pretrain import PretrainConfig
 from learner.phases.protocol import LoopConfig
 from learner.phases.reward_score import RewardScoreConfig
@@ -34,3 +35,9 @@ def test_every_setting_is_described(config):
         names = [f"{field.name}.{f.name}" for f in fields(inner)] if inner else [field.name]
         for name in names:
             assert f"`{name}`" in PAGE, name
+
+
+@pytest.mark.parametrize("config", [SftConfig, PpoTrainConfig])
+def test_what_people_wrote_is_taken_as_written_unless_cleaning_is_asked_for(config):
+    assert not config().clean
+    assert "| `clean` | false |" in PAGE
