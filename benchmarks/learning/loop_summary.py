@@ -144,7 +144,10 @@ def _without(people: list[str], turns: np.ndarray, curves: np.ndarray, levels: n
         name: _factor(turns, np.delete(curves, i, axis=0), np.delete(levels, i))
         for i, name in enumerate(people)
     }
-    told = (f"{name} {left[name]:.1f}" for name in sorted(left, key=left.__getitem__))
+    told = (
+        f"{name} {said(left[name], turns, turns[-1])}"
+        for name in sorted(left, key=left.__getitem__)
+    )
     return f"; without {', '.join(told)}"
 
 

@@ -112,7 +112,9 @@ def test_a_person_with_more_seeds_counts_once(kept):
     kept(Job("passive", "brevity", 0), half_way)
     first = loop_summary.sooner_than("passive")[0]
     assert "after 100 (60%): at least 10.0 times fewer labels" in first
-    assert first.endswith("2 people, 4 runs each; without brevity 10.0, lists 10.0")
+    assert first.endswith(
+        "2 people, 4 runs each; without brevity at least 10.0, lists at least 10.0"
+    )
 
 
 def test_arms_without_a_run_in_common_are_not_compared(kept):
