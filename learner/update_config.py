@@ -74,7 +74,10 @@ class DpoConfig(TuningConfig):
     reward_pairs_after: int = 8
     """No reward-labelled pairs before this many human picks."""
     steps: int = 1
-    """Optimizer steps a round; each sees all of the round's pairs."""
+    """Optimizer steps a round."""
+    minibatch: int | None = None
+    """Pairs that a step sees: the next so many in an order shuffled anew when all were seen. None
+    is all of the round's, right where a round has few."""
 
     def __post_init__(self) -> None:
         TuningConfig.__post_init__(self)
@@ -84,6 +87,8 @@ class DpoConfig(TuningConfig):
             raise ValueError(f"label_smoothing must lie in [0, 0.5), got {self.label_smoothing}")
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1, got {self.steps}")
+        if self.minibatch is not None and self.minibatch < 1:
+            raise ValueError(f"minibatch must be at least 1 or None, got {self.minibatch}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,9 @@
 Each run is ``twofold simulate`` on the very service that serves a person; what is kept of it is a
 small file in ``docs/learning/loop/``, and a run that is there is not run again. One that was cut
 off goes on where it stopped, from ``.bench/loop``, where its log is, too, and with ``--keep`` all
-its data, for ``benchmarks.learning.replay``. Runs are taken seed by seed, so an interrupted suite
-is even. On two cores two at once, a thread each, took twelve minutes; one alone with two threads
-took as long.
+its data, for ``benchmarks.learning.replay``; what offline arms learn from stays there. Runs are
+taken seed by seed, so an interrupted suite is even. On two cores two at once, a thread each, took
+twelve minutes; one alone with two threads took as long.
 """
 
 import argparse
@@ -17,8 +17,9 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+from fcntl import LOCK_EX, flock
 from functools import partial
 from importlib.resources import files
 from multiprocessing import get_context
@@ -26,23 +27,15 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.learning.loop_arms import ARMS
 from benchmarks.learning.raters import UTILITIES, Behaviour, pick, win_prob
 from chat_app.settings import Settings
 from chat_app.simulate.command import simulate_into
 from chat_app.simulate.plan import SimulationPlan
 from chat_app.simulate.summary import SUMMARY
 from learner.build import LearnerBuild, build_replies
-from learner.config import (
-    AskConfig,
-    AskMode,
-    DpoConfig,
-    EngineConfig,
-    GateConfig,
-    OnlineConfig,
-    QueryRule,
-)
+from learner.config import EngineConfig, OnlineConfig
 from learner.model_source import resolve_model
-from learner.update_config import UpdateConfig, UpdateRuleName
 from learner.worker import leave_with_parent
 from storage.database import Store
 from storage.folder import DataFolder
@@ -56,6 +49,8 @@ ALONE = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT":
 """One thread a run, and none that spins while it waits."""
 RESULTS = Path(__file__).parents[2] / "docs" / "learning" / "loop"
 WORK = Path(__file__).parents[2] / ".bench" / "loop"
+COMMITS = "commits"
+"""The file in a run's folder that names the code it was made with."""
 
 EVERY_EVAL_PROMPT = Path(str(files("chat_app.examples") / "eval_prompts.jsonl"))
 """For long runs, where a drop of two points is looked for: 60 instead of 40."""
@@ -95,56 +90,6 @@ GATE_METRICS = (
 )
 
 HONEST = Behaviour(first_pull=0.2)
-
-_PASSIVE = AskConfig(mode=AskMode.ALWAYS, query=QueryRule.RANDOM, styled=0)
-
-_OFFLINE_GATE = GateConfig(lesson_pairs=0, pull_ins=8)
-"""An offline method has no second round for what our own check refuses: a refused lesson would
-leave the base, which is no baseline. How far it may drift is limited as in every arm."""
-
-
-RULES = tuple(rule.value for rule in UpdateRuleName if rule is not UpdateRuleName.DPO)
-"""The update rules beside ours."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoopArm:
-    about: str
-    ask: AskConfig
-    online: OnlineConfig = field(default_factory=OnlineConfig)
-    offline: bool = False
-    """One lesson on all picks after the last turn, and none before."""
-
-
-ARMS: dict[str, LoopArm] = {
-    "ours": LoopArm(
-        about="everything at its default, a question every turn",
-        ask=AskConfig(mode=AskMode.ALWAYS),
-    ),
-    "ours-auto": LoopArm(about="everything at its default, asking when unsure", ask=AskConfig()),
-    "no-styles": LoopArm(
-        about="ours without hidden styles", ask=AskConfig(mode=AskMode.ALWAYS, styled=0)
-    ),
-    "weaker-pull": LoopArm(
-        about="ours with a third of DPO's pull to the reference (decision 0019)",
-        ask=AskConfig(mode=AskMode.ALWAYS),
-        online=OnlineConfig(dpo=DpoConfig(beta=0.03)),
-    ),
-    "passive": LoopArm(about="plain samples, random pairs, every turn", ask=_PASSIVE),
-    "offline": LoopArm(
-        about="plain samples, random pairs; after the last turn eight steps on all picks",
-        ask=_PASSIVE,
-        online=OnlineConfig(dpo=DpoConfig(steps=8), gate=_OFFLINE_GATE),
-        offline=True,
-    ),
-} | {
-    rule: LoopArm(
-        about=f"ours with {rule} as the update rule",
-        ask=AskConfig(mode=AskMode.ALWAYS),
-        online=OnlineConfig(update=UpdateConfig(rule=UpdateRuleName(rule))),
-    )
-    for rule in RULES
-}
 
 
 def rater_of(taste: str, behaviour: Behaviour = HONEST):  # noqa: ANN201 - the rater file's form
@@ -187,8 +132,36 @@ def jobs(arms: list[str], tastes: list[str], seeds: int, turns: int) -> Iterator
 
 def run(job: Job, threads: int, *, keep: bool = False) -> None:
     """One simulation; its checkpoints are kept, and with ``keep`` its folder."""
-    arm = ARMS[job.arm]
-    work = WORK / f"{job.kept.stem}--{job.turns}"
+    arm, work = ARMS[job.arm], WORK / f"{job.kept.stem}--{job.turns}"
+    settings = Settings(
+        data=work / "run" / "data",
+        ask=arm.ask,
+        engine=EngineConfig(seed=job.seed, threads=threads),
+        online=replace(arm.online, seed=job.seed),
+    )
+    if arm.offline:
+        learn_offline(job, settings, work)
+    else:
+        simulate(job, settings, work)
+    out = work / "run"
+    summary = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
+    kept = {
+        "arm": job.arm,
+        "rater": job.taste,
+        "seed": job.seed,
+        "turns": job.turns,
+        "commit": (work / COMMITS).read_text(encoding="utf-8"),
+        "checkpoints": summary["checkpoints"],
+        "rounds": rounds_of(out / "data"),
+    }
+    job.kept.parent.mkdir(parents=True, exist_ok=True)
+    job.kept.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    if not keep:
+        shutil.rmtree(work)
+
+
+def simulate(job: Job, settings: Settings, work: Path) -> None:
+    """Run the job in ``work``, or the rest of it."""
     work.mkdir(parents=True, exist_ok=True)
     rater = work / "rater.py"
     rater.write_text(
@@ -205,48 +178,42 @@ def run(job: Job, threads: int, *, keep: bool = False) -> None:
         seed=job.seed,
         out=out,
     )
-    settings = Settings(
-        data=out / "data",
-        ask=arm.ask,
-        engine=EngineConfig(seed=job.seed, threads=threads),
-        online=replace(arm.online, seed=job.seed),
-    )
-    during = settings
-    if arm.offline:
-        never = replace(settings.online, min_preferences=MANY, max_preferences=MANY)
-        during = replace(settings, online=never)
-    commits = noted(work / "commits")
-    simulate_into(plan, during, resolve_model(), print)
-    if arm.offline:
-        teach_at_once(settings, out)
-        simulate_into(plan, during, resolve_model(), print)
-    summary = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
-    kept = {
-        "arm": job.arm,
-        "rater": job.taste,
-        "seed": job.seed,
-        "turns": job.turns,
-        "commit": commits,
-        "checkpoints": summary["checkpoints"],
-        "rounds": rounds_of(out / "data"),
-    }
-    job.kept.parent.mkdir(parents=True, exist_ok=True)
-    job.kept.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    if not keep:
-        shutil.rmtree(work)
+    note_commit(work / COMMITS)
+    simulate_into(plan, settings, resolve_model(), print)
 
 
-def noted(path: Path) -> str:
-    """The commits that made a run, in order: a run may go on under another than it began under."""
+def learn_offline(job: Job, settings: Settings, work: Path) -> None:
+    """Answers first, from ``.bench/loop`` where another arm has them; then one lesson on all."""
+    never = OnlineConfig(min_preferences=MANY, max_preferences=MANY, seed=job.seed)
+    asking = replace(settings, online=never)
+    answers = WORK / f"answers--{job.taste}--{job.seed}--{job.turns}"
+    with alone_in(answers):
+        simulate(job, replace(asking, data=answers / "run" / "data"), answers)
+    shutil.rmtree(work, ignore_errors=True)  # of a lesson that was cut off
+    shutil.copytree(answers, work)
+    teach_at_once(settings)
+    forget_last(work / "run" / SUMMARY)
+    simulate(job, asking, work)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """While another process is in there, wait."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        flock(lock, LOCK_EX)
+        yield
+
+
+def note_commit(path: Path) -> None:
+    """Add the commit to those that made a run: it may go on under another than it began under."""
     now = os.popen("git rev-parse --short HEAD").read().strip()  # noqa: S605, S607
     before = path.read_text(encoding="utf-8").split() if path.is_file() else []
-    commits = " ".join([*(one for one in before if one != now), now])
-    path.write_text(commits, encoding="utf-8")
-    return commits
+    path.write_text(" ".join([*(one for one in before if one != now), now]), encoding="utf-8")
 
 
-def teach_at_once(settings: Settings, out: Path) -> None:
-    """One lesson on all picks of a finished simulation, whose last turn is then to be measured."""
+def teach_at_once(settings: Settings) -> None:
+    """One lesson on all picks of a finished simulation."""
     settings = replace(settings, online=replace(settings.online, max_preferences=MANY))
     folder, model = DataFolder(settings.data), resolve_model()
     replies = build_replies(
@@ -258,9 +225,13 @@ def teach_at_once(settings: Settings, out: Path) -> None:
     learner.step(1)
     with Store(folder.database) as store:
         collect(PolicyRegistry(store, folder.rounds))
-    summary = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
+
+
+def forget_last(path: Path) -> None:
+    """Drop a finished run's last checkpoint, so that its last turn is measured again."""
+    summary = json.loads(path.read_text(encoding="utf-8"))
     summary["checkpoints"].pop()
-    (out / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
 
 
 def rounds_of(data: Path) -> list[dict[str, object]]:

@@ -9,50 +9,23 @@ twice who has more of them; intervals are 95 % percentiles of 2,000 resamples of
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from benchmarks.learning.label_factor import fewer_labels, said
-from benchmarks.learning.loop import ARMS, RESULTS, RULES
-
-RESAMPLES = 2000
-
-
-def read_runs(arm: str) -> list[dict[str, Any]]:
-    paths = sorted(RESULTS.glob(f"{arm}--*.json"))
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-
-
-def interval(values: list[float]) -> str:
-    """Mean with its interval, in percent."""
-    rng = np.random.default_rng(0)
-    sample = np.array(values)
-    means = rng.choice(sample, size=(RESAMPLES, len(sample))).mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return f"{100 * sample.mean():.0f} ({100 * low:.0f} to {100 * high:.0f})"
-
-
-def by_person(runs: Sequence[dict[str, Any]], turn: int, measure: str) -> list[float]:
-    """A figure after so many turns, the mean of each person's seeds; shorter runs are left out."""
-    found: dict[str, list[float]] = {}
-    for run in runs:
-        checkpoint = at_turn(run, turn)
-        if checkpoint is not None:
-            found.setdefault(run["rater"], []).append(checkpoint[measure])
-    return [float(np.mean(values)) for values in found.values()]
-
-
-def at_turn(run: dict[str, Any], turn: int) -> dict[str, Any] | None:
-    return next((c for c in run["checkpoints"] if c["turn"] == turn), None)
-
-
-def gain(run: dict[str, Any], turn: int) -> float | None:
-    """Mean utility of the reply shown over the base's, in logits; None before that turn."""
-    found = at_turn(run, turn)
-    return None if found is None else found["mean_score_shown"] - found["mean_score_base"]
+from benchmarks.learning.loop_arms import ARMS, RULES
+from benchmarks.learning.loop_factors import ahead_of, sooner_than
+from benchmarks.learning.loop_results import (
+    at_turn,
+    by_person,
+    drop,
+    interval,
+    perplexity_ratio,
+    read_long_runs,
+    read_runs,
+    tank_index,
+)
 
 
 def by_run(arm: str) -> list[str]:
@@ -81,83 +54,11 @@ def by_run(arm: str) -> list[str]:
     return lines
 
 
-def perplexity_ratio(run: dict[str, Any]) -> float:
-    """Of the last version over the base's; 1 where the base still speaks."""
-    accepted = [one for one in run["rounds"] if one["status"] == "accepted"]
-    return accepted[-1]["perplexity_ratio"] if accepted else 1.0
-
-
-def tank_index(run: dict[str, Any]) -> float:
-    """The best win rate of the weights alone less the last one (arXiv 2603.17378), 0 to 1."""
-    alone = [c["win_rate_weights_only"] for c in run["checkpoints"]]
-    return max(alone) - alone[-1]
-
-
 def _distinct(first: dict[str, Any], last: dict[str, Any]) -> str:
     """From where to where; empty where the run is older than the measure."""
     if "distinct_2" not in last:
         return ""
     return f"{first['distinct_2']:.2f} to {last['distinct_2']:.2f}"
-
-
-def sooner_than(other: str) -> list[str]:
-    """How much sooner ours is where ``other`` is after its last turn; runs that both have.
-
-    Labels are turns, since every turn is a question. Mean curves, straight between checkpoints,
-    over people, each the mean of the seeds that both have; intervals resample people. As many
-    people are few, what it would be without each of them is told, too.
-    """
-    ours, theirs = _curves("ours"), _curves(other)
-    both = sorted(ours.keys() & theirs.keys())
-    if not both:
-        return []
-    people = sorted({rater for rater, _ in both})
-    drawn = np.random.default_rng(0).integers(len(people), size=(RESAMPLES, len(people)))
-    lines = []
-    for what, mine, its in (
-        ("shown, to what it shows", "win_rate_vs_base", "win_rate_vs_base"),
-        ("shown, to its weights alone", "win_rate_vs_base", "win_rate_weights_only"),
-        ("weights alone, to its weights alone", "win_rate_weights_only", "win_rate_weights_only"),
-    ):
-        runs = [[who for who in both if who[0] == rater] for rater in people]
-        curves = np.array(
-            [np.mean([[c[mine] for c in ours[who]] for who in of], axis=0) for of in runs]
-        )
-        levels = np.array([np.mean([theirs[who][-1][its] for who in of]) for of in runs])
-        turns = np.array([c["turn"] for c in ours[both[0]]], dtype=float)
-        ends = np.quantile([_factor(turns, curves[d], levels[d]) for d in drawn], [0.025, 0.975])
-        low, high = (said(x, turns, turns[-1]) for x in ends)
-        lines.append(
-            f"- ours {what} after {turns[-1]:.0f} ({levels.mean():.0%}): "
-            f"{said(_factor(turns, curves, levels), turns, turns[-1])} times fewer labels "
-            f"({low} to {high}), {len(people)} people, {len(both)} runs each"
-            f"{_without(people, turns, curves, levels)}"
-        )
-    return lines
-
-
-def _without(people: list[str], turns: np.ndarray, curves: np.ndarray, levels: np.ndarray) -> str:
-    """The factor without each of the people, the lowest first; nothing where one is all."""
-    if len(people) < 2:
-        return ""
-    left = {
-        name: _factor(turns, np.delete(curves, i, axis=0), np.delete(levels, i))
-        for i, name in enumerate(people)
-    }
-    told = (
-        f"{name} {said(left[name], turns, turns[-1])}"
-        for name in sorted(left, key=left.__getitem__)
-    )
-    return f"; without {', '.join(told)}"
-
-
-def _factor(turns: np.ndarray, curves: np.ndarray, levels: np.ndarray) -> float:
-    """Of mean curves: ``curves`` are (people, turns), ``levels`` (people,)."""
-    return fewer_labels(turns, curves.mean(axis=0), float(levels.mean()), turns[-1])
-
-
-def _curves(arm: str) -> dict[tuple[str, int], list[dict[str, Any]]]:
-    return {(run["rater"], run["seed"]): run["checkpoints"] for run in read_runs(arm)}
 
 
 def by_rule() -> list[str]:
@@ -193,12 +94,6 @@ def _rule_line(rule: str, run: dict[str, Any]) -> str:
     )
 
 
-def drop(values: list[float]) -> float:
-    """How far a curve ever falls below the best it had reached before."""
-    curve = np.array(values)
-    return float((np.maximum.accumulate(curve) - curve).max())
-
-
 def long_runs() -> list[str]:
     """One line a run that is longer than the others: where it stands, and its worst drop."""
     lines = [
@@ -206,8 +101,7 @@ def long_runs() -> list[str]:
         "| weights: peak | end | worst drop, points | KL | perplexity |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for path in sorted(RESULTS.glob("*-turns/*.json")):
-        run = json.loads(path.read_text(encoding="utf-8"))
+    for run in read_long_runs():
         points = run["checkpoints"]
         shown = [100 * c["win_rate_vs_base"] for c in points]
         alone = [100 * c["win_rate_weights_only"] for c in points]
@@ -281,12 +175,13 @@ def main() -> None:
                     f"- after {turn} turns: shown {interval(shown)} %, "
                     f"weights only {interval(alone)} %"
                 )
-        if arm in ("passive", "offline"):
-            print("\n".join(sooner_than(arm)))
+        if arm == "passive" or about.offline:
+            taught = (100,) if about.offline else (20, 50, 100)
+            print("\n".join([*ahead_of(arm, taught), *sooner_than(arm)]))
         print("\n".join(["", *by_run(arm)]))
     if any(read_runs(rule) for rule in RULES):
         print("\n".join(["", "**Update rules**, all else as in ours", "", *by_rule()]))
-    if any(RESULTS.glob("*-turns/*.json")):
+    if read_long_runs():
         print("\n".join(["", "**Longer runs**", "", *long_runs()]))
 
 

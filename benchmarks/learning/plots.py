@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.learning.loop import SIX
-from benchmarks.learning.loop_summary import at_turn, read_runs
+from benchmarks.learning.loop_results import at_turn, read_runs
 from benchmarks.learning.suite import read_results
 from benchmarks.learning.summary import (
     CHANGE,

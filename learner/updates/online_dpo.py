@@ -5,7 +5,7 @@ is), pairs come from earlier versions of the same policy, and the optimizer's mo
 version to version with the adapter, so that a chain of small rounds is one long run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -36,7 +36,7 @@ class OnlineDpo:
         self._ref_logp: dict[tuple[PolicyVersionId, CandidateId], float] = {}
         """Of each candidate under the reference policy of that version."""
         self.parent_logp: dict[CandidateId, float] = {}
-        """Of each reply of the last update under its parent, in nats, as the first step saw it."""
+        """Of each reply of the last update under its parent, in nats."""
         self._tuning = AdapterTuning(backbone, config)
         self.shorten = self._tuning.shorten
         self.start_afresh = self._tuning.start_afresh
@@ -53,16 +53,40 @@ class OnlineDpo:
         self._tuning.open(parent, seed)
         self.parent_logp.clear()
         metrics: dict[str, float] = {}
+        minibatches = self._minibatches(pairs, torch.Generator().manual_seed(seed))
         for _ in range(self._config.steps):
-            metrics = self._optimizer_step(pairs)
+            metrics = self._optimizer_step(next(minibatches))
         return metrics | {"pairs": float(len(pairs)), "steps": float(self._config.steps)}
 
     def save(self, folder: Path) -> None:
         """Write the adapter in training and its optimizer's moments."""
         self._tuning.save(folder)
 
+    def _minibatches(
+        self, pairs: Sequence[TrainingPair], generator: torch.Generator
+    ) -> Iterator[Sequence[TrainingPair]]:
+        """What each step sees, without an end: all pairs, or shares of shuffled orders."""
+        size = self._config.minibatch
+        if size is None or size >= len(pairs):
+            while True:
+                yield pairs
+        self._note_parent(pairs)  # the later steps see an adapter that has left it
+        while True:
+            for chosen in torch.randperm(len(pairs), generator=generator).split(size):
+                yield [pairs[i] for i in chosen.tolist()]
+
+    @torch.no_grad()
+    def _note_parent(self, pairs: Sequence[TrainingPair]) -> None:
+        for grove in self._groves(pairs):
+            self._note(grove, tree_logps(self._backbone, grove.trees))
+
+    def _note(self, grove: Grove, logps: Float[Tensor, " N"]) -> None:
+        """The first time that a reply is seen in a round, the adapter is still the parent's."""
+        for name, logp in zip(grove.names, logps.tolist(), strict=True):
+            self.parent_logp.setdefault(CandidateId(name), logp)
+
     def _optimizer_step(self, pairs: Sequence[TrainingPair]) -> dict[str, float]:
-        """One step on the mean loss of all pairs, a row of trees at a time."""
+        """One step on the mean loss of these pairs, a row of trees at a time."""
         self._tuning.clear()
         total_loss, correct, margin = 0.0, 0.0, 0.0
         for grove in self._groves(pairs):
@@ -84,8 +108,7 @@ class OnlineDpo:
     ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
         """Loss and implicit reward margin of the pairs whose replies stand in ``grove``."""
         logps = tree_logps(self._backbone, grove.trees)
-        for name, logp in zip(grove.names, logps.tolist(), strict=True):
-            self.parent_logp.setdefault(CandidateId(name), logp)
+        self._note(grove, logps)
         place = {candidate: i for i, candidate in enumerate(grove.names)}
         chosen = logps[[place[pair.chosen.id] for pair in pairs]]
         rejected = logps[[place[pair.rejected.id] for pair in pairs]]

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.learning import loop, loop_summary, plots, poison
+from benchmarks.learning import loop, loop_results, loop_summary, plots, poison
 from benchmarks.learning.label_factor import fewer_labels
 from benchmarks.learning.loop import TURNS, Job, jobs
+from benchmarks.learning.loop_factors import ahead_of, sooner_than
 
 
 def checkpoint(turn: int, shown: float, alone: float) -> dict[str, float]:
@@ -26,7 +27,7 @@ def checkpoint(turn: int, shown: float, alone: float) -> dict[str, float]:
 @pytest.fixture
 def kept(tmp_path, monkeypatch):
     """Writes the results of a run where the suite would."""
-    for module in (loop, loop_summary):
+    for module in (loop, loop_results):
         monkeypatch.setattr(module, "RESULTS", tmp_path)
 
     def write(job: Job, points: list[dict[str, float]]) -> None:
@@ -62,15 +63,15 @@ def test_runs_are_taken_seed_by_seed_and_lengths_are_kept_apart(tmp_path, monkey
 
 
 def test_the_worst_drop_is_from_the_best_before():
-    assert loop_summary.drop([50.0, 80.0, 77.0, 90.0, 89.0]) == pytest.approx(3.0)
-    assert loop_summary.drop([50.0, 60.0, 70.0]) == 0.0
+    assert loop_results.drop([50.0, 80.0, 77.0, 90.0, 89.0]) == pytest.approx(3.0)
+    assert loop_results.drop([50.0, 60.0, 70.0]) == 0.0
 
 
 def test_the_tank_index_is_the_best_less_the_last():
     run = {
         "checkpoints": [checkpoint(t, 0.9, alone) for t, alone in ((0, 0.5), (10, 0.8), (20, 0.7))]
     }
-    assert loop_summary.tank_index(run) == pytest.approx(0.1)
+    assert loop_results.tank_index(run) == pytest.approx(0.1)
 
 
 def test_a_long_run_has_its_line(kept):
@@ -93,10 +94,10 @@ def test_only_people_that_both_arms_have_are_compared(kept):
     fast = [checkpoint(t, 0.5 + min(t, 50) / 100, 0.5) for t in (0, 10, 20, 50, 100)]
     kept(Job("ours", "lists", 0), fast)
     kept(Job("ours", "brevity", 0), fast)
-    assert loop_summary.sooner_than("passive") == []
+    assert sooner_than("passive") == []
     kept(Job("passive", "lists", 0), slow)
-    assert "after 100 (75%): 4.0 times fewer labels" in loop_summary.sooner_than("passive")[0]
-    assert "1 people, 1 runs each" in loop_summary.sooner_than("passive")[0]
+    assert "after 100 (75%): 4.0 times fewer labels" in sooner_than("passive")[0]
+    assert "1 people, 1 runs each" in sooner_than("passive")[0]
 
 
 def test_a_person_with_more_seeds_counts_once(kept):
@@ -110,11 +111,23 @@ def test_a_person_with_more_seeds_counts_once(kept):
         kept(Job("passive", "lists", seed), never)
     kept(Job("ours", "brevity", 0), at_once)
     kept(Job("passive", "brevity", 0), half_way)
-    first = loop_summary.sooner_than("passive")[0]
+    first = sooner_than("passive")[0]
     assert "after 100 (60%): at least 10.0 times fewer labels" in first
     assert first.endswith(
         "2 people, 4 runs each; without brevity at least 10.0, lists at least 10.0"
     )
+
+
+def test_how_far_ahead_is_told_with_the_spread_between_people(kept):
+    """Lists 20 points ahead and brevity 10: 15, and each 5 from it; the seeds of one are one."""
+    turns = (0, 10, 20, 50, 100)
+    for taste, seed, ahead in (("lists", 0, 0.1), ("lists", 1, 0.3), ("brevity", 0, 0.1)):
+        kept(Job("ours", taste, seed), [checkpoint(t, 0.5 + ahead, 0.5) for t in turns])
+        kept(Job("passive", taste, seed), [checkpoint(t, 0.5, 0.55) for t in turns])
+    kept(Job("ours", "prose", 0), [checkpoint(t, 1.0, 1.0) for t in turns])  # nobody to set against
+    shown, alone = ahead_of("passive")
+    assert shown.endswith("points: +15 (se 5.0) / +15 (se 5.0) / +15 (se 5.0)")
+    assert alone.endswith("points: -5 (se 0.0) / -5 (se 0.0) / -5 (se 0.0)")
 
 
 def test_arms_without_a_run_in_common_are_not_compared(kept):
@@ -200,7 +213,7 @@ def test_a_person_with_more_seeds_counts_no_more_than_another(kept):
     for taste, seed, shown in (("brevity", 0, 1.0), ("brevity", 1, 0.9), ("lists", 0, 0.5)):
         kept(Job("ours", taste, seed), [checkpoint(20, shown, 0.5)])
     kept(Job("ours", "prose", 0), [checkpoint(10, 0.7, 0.5)])
-    runs = loop_summary.read_runs("ours")
-    people = loop_summary.by_person(runs, 20, "win_rate_vs_base")
+    runs = loop_results.read_runs("ours")
+    people = loop_results.by_person(runs, 20, "win_rate_vs_base")
     assert people == pytest.approx([0.95, 0.5])
-    assert loop_summary.by_person(runs, 10, "win_rate_vs_base") == [0.7]
+    assert loop_results.by_person(runs, 10, "win_rate_vs_base") == [0.7]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import chain
 
 import pytest
 import torch
@@ -160,6 +161,70 @@ def test_two_short_rounds_equal_one_long_one(backbone, base, tmp_path):
     # A fresh process would do the same.
     make_rule(backbone).update(middle, Lesson(pairs=tuple(pairs)), seed=1)
     torch.testing.assert_close(margin_now(backbone, pairs), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_minibatches_show_each_pair_once_before_any_twice(backbone, base, monkeypatch):
+    pairs = make_pairs(backbone.tokenizer, 5)
+    rule = make_rule(backbone, replace(CONFIG, steps=6, minibatch=2))
+    seen: list[list[int]] = []
+    step = rule._optimizer_step
+
+    def watched(some):
+        seen.append([pair.chosen.id for pair in some])
+        return step(some)
+
+    monkeypatch.setattr(rule, "_optimizer_step", watched)
+    metrics = rule.update(base, Lesson(pairs=tuple(pairs)), seed=1)
+    rule.close()
+    everything = [pair.chosen.id for pair in pairs]
+    assert [len(some) for some in seen] == [2, 2, 1, 2, 2, 1]
+    first, second = list(chain(*seen[:3])), list(chain(*seen[3:]))
+    assert sorted(first) == sorted(second) == everything
+    assert everything != first != second
+    assert metrics["pairs"] == 5
+    assert metrics["steps"] == 6
+
+
+def test_a_minibatch_of_all_pairs_is_the_whole_round(backbone, base):
+    pairs = make_pairs(backbone.tokenizer)
+    after = []
+    for size in (None, len(pairs), 2):
+        rule = make_rule(backbone, replace(CONFIG, steps=2, minibatch=size))
+        rule.update(base, Lesson(pairs=tuple(pairs)), seed=1)
+        after.append(margin_now(backbone, pairs))
+        rule.close()
+    whole, all_pairs, halves = after
+    torch.testing.assert_close(all_pairs, whole)
+    assert not torch.allclose(halves, whole, atol=1e-4)
+
+
+def test_the_parents_view_is_noted_before_any_minibatch_moves_it(backbone, base):
+    """The lesson's check sets what was learned against it."""
+    pairs = make_pairs(backbone.tokenizer)
+    noted = []
+    for size in (None, 1):
+        rule = make_rule(backbone, replace(CONFIG, steps=len(pairs), minibatch=size))
+        rule.update(base, Lesson(pairs=tuple(pairs)), seed=1)
+        rule.close()
+        noted.append(rule.parent_logp)
+    assert noted[1] == pytest.approx(noted[0], abs=1e-4)
+
+
+def test_minibatches_repeat_with_their_seed(backbone, base):
+    pairs = make_pairs(backbone.tokenizer)
+    margins = []
+    for seed in (3, 3, 4):
+        rule = make_rule(backbone, replace(CONFIG, steps=3, minibatch=1))
+        rule.update(base, Lesson(pairs=tuple(pairs)), seed=seed)
+        margins.append(margin_now(backbone, pairs))
+        rule.close()
+    assert torch.equal(margins[0], margins[1])
+    assert not torch.equal(margins[0], margins[2])
+
+
+def test_a_minibatch_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="minibatch must be at least 1 or None, got 0"):
+        DpoConfig(minibatch=0)
 
 
 def test_the_length_of_rows_does_not_change_the_step(backbone, base):
