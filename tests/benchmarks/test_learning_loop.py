@@ -1,6 +1,7 @@
 """What is kept of the full loop and of planted harm, and how it is summed up."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -217,3 +218,45 @@ def test_a_person_with_more_seeds_counts_no_more_than_another(kept):
     people = loop_results.by_person(runs, 20, "win_rate_vs_base")
     assert people == pytest.approx([0.95, 0.5])
     assert loop_results.by_person(runs, 10, "win_rate_vs_base") == [0.7]
+
+
+def test_answers_are_gathered_once_and_a_lesson_that_was_cut_off_begins_again(
+    tmp_path, monkeypatch
+):
+    """Two lessons from the same answers; the first is killed half-way and taken up again."""
+    monkeypatch.setattr(loop, "WORK", tmp_path / "work")
+    monkeypatch.setattr(loop, "RESULTS", tmp_path / "kept")
+    monkeypatch.setattr(loop, "rounds_of", lambda data: [(data / "taught").read_text()])
+    answered = []
+
+    def simulate(job, settings, work):
+        summary = work / "run" / "summary.json"
+        if not summary.exists():
+            answered.append(work.name)
+            settings.data.mkdir(parents=True)
+            summary.write_text(json.dumps({"checkpoints": [{"turn": 0}, {"turn": 100}]}))
+        read = json.loads(summary.read_text())
+        if len(read["checkpoints"]) < 2:
+            read["checkpoints"].append({"turn": 100, "taught": True})
+            summary.write_text(json.dumps(read))
+        (work / "commits").write_text("abc")
+
+    def teach(settings, *, killed):
+        taught = settings.data / "taught"
+        assert not taught.exists()
+        taught.write_text(f"{settings.online.dpo.steps}")
+        if killed:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "simulate", simulate)
+    monkeypatch.setattr(loop, "teach_at_once", partial(teach, killed=True))
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(Job("offline", "lists", 0), threads=1)
+    monkeypatch.setattr(loop, "teach_at_once", partial(teach, killed=False))
+    for arm, steps in (("offline", "18"), ("offline-6", "6")):
+        job = Job(arm, "lists", 0)
+        loop.run(job, threads=1)
+        kept = json.loads(job.kept.read_text())
+        assert kept["checkpoints"] == [{"turn": 0}, {"turn": 100, "taught": True}]
+        assert kept["rounds"] == [steps]
+    assert answered == ["answers--lists--0--100"]
