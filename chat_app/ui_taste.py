@@ -87,6 +87,8 @@ class TastePanel:
         slider, now = self.sliders[name], self._settings.lean().get(name, 0)
         if told := unfit(slider, value, now):
             return {slider: now, self.said: line(told)}
+        if value == now:
+            return {self.said: line("")}  # it was touched and put back
         try:
             self._settings.set_lean(name, value)
         except ChatError as error:
@@ -106,6 +108,8 @@ class TastePanel:
         now = self._percent()
         if told := unfit(self.budget, percent, now):
             return {self.budget: now, self.budget_said: line(told)}
+        if percent == now:
+            return {self.budget_said: line("")}
         try:
             self._settings.change({"budget": percent / 100})
         except ChatError as error:

@@ -66,6 +66,15 @@ def test_a_slider_saves_what_it_can_take(drawn, settings) -> None:
     assert settings.current.ask.budget_share == 0.2
 
 
+def test_a_taste_that_was_touched_and_put_back_is_not_called_saved(drawn, settings) -> None:
+    assert told(drawn.taste.lean("longer", 0), drawn.taste.said) == ""
+    assert told(drawn.taste.set_budget(12), drawn.taste.budget_said) == ""
+    assert settings.saved.given == {}
+    drawn.taste.lean("longer", 1.5)
+    assert told(drawn.taste.lean("longer", 1.5), drawn.taste.said) == ""
+    assert settings.lean() == {"longer": 1.5}
+
+
 @pytest.mark.parametrize("wrong", [None, 3.5, 9, 1])
 def test_what_a_slider_cannot_take_is_told_and_it_goes_back(drawn, settings, wrong) -> None:
     settings.change({"candidates": 5})
