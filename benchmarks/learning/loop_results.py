@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,17 @@ from benchmarks.learning.loop import RESULTS
 RESAMPLES = 2000
 
 
-def read_runs(arm: str) -> list[dict[str, Any]]:
-    return _read(f"{arm}--*.json")
+def read_runs(arm: str, folder: Path | None = None) -> list[dict[str, Any]]:
+    """Runs of an arm, by person and seed; from ``folder``, where others than the newest lie."""
+    return _read(folder or RESULTS, f"{arm}--*.json")
 
 
 def read_long_runs() -> list[dict[str, Any]]:
-    return _read("*-turns/*.json")
+    return _read(RESULTS, "*-turns/*.json")
 
 
-def _read(pattern: str) -> list[dict[str, Any]]:
-    paths = sorted(RESULTS.glob(pattern))
+def _read(folder: Path, pattern: str) -> list[dict[str, Any]]:
+    paths = sorted(folder.glob(pattern))
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 

@@ -1,15 +1,17 @@
 """The tables of the full loop, as they stand in docs/learning-results.md.
 
-    python -m benchmarks.learning.loop_summary [--compare ARM ARM]
+    python -m benchmarks.learning.loop_summary [--compare ARM ARM [--folder FOLDER]]
 
-``--compare`` sets two arms side by side, by the runs that both have; ``drawn-kl`` is ours as it was
-before decision 0021. Else means are over people, each the mean of its seeds, so that nobody counts
-twice who has more of them; intervals are 95 % percentiles of 2,000 resamples of people. Needs only
-``docs/learning/loop/*.json``.
+``--compare`` sets two arms side by side, by the runs that both have, and takes them from
+``--folder`` where they are older: ``drawn-kl`` in ``docs/learning/loop/one-sample`` is ours as it
+was before decision 0021. Else means are over people, each the mean of its seeds, so that nobody
+counts twice who has more of them; intervals are 95 % percentiles of 2,000 resamples of people.
+Needs only ``docs/learning/loop/*.json``.
 """
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -118,9 +120,11 @@ def long_runs() -> list[str]:
     return lines
 
 
-def side_by_side(one: str, other: str) -> list[str]:
+def side_by_side(one: str, other: str, folder: Path | None = None) -> list[str]:
     """Means of the runs that both arms have, and what became of their rounds."""
-    found = [{(run["rater"], run["seed"]): run for run in read_runs(arm)} for arm in (one, other)]
+    found = [
+        {(run["rater"], run["seed"]): run for run in read_runs(arm, folder)} for arm in (one, other)
+    ]
     both = sorted(found[0].keys() & found[1].keys())
     if not both:
         return [f"{one} and {other} have no run in common, of the same person and seed."]
@@ -157,8 +161,10 @@ def _figures(runs: Sequence[dict[str, Any]]) -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--compare", nargs=2, metavar="ARM")
-    if (arms := parser.parse_args().compare) is not None:
-        print("\n".join(side_by_side(*arms)))
+    parser.add_argument("--folder", type=Path, help="where the runs to compare lie")
+    options = parser.parse_args()
+    if options.compare is not None:
+        print("\n".join(side_by_side(*options.compare, options.folder)))
         return
     for arm, about in ARMS.items():
         runs = read_runs(arm)
