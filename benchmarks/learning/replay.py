@@ -1,13 +1,14 @@
 """The same lessons under another setting: what would the weights alone have become?
 
     python -m benchmarks.learning.replay .bench/loop/ours--lists--0--100 [--marks 5 12]
-        [--set beta=0.1 --set learning_rate=0.0005 ...]
+        [--afresh] [--set beta=0.1 --set learning_rate=0.0005 ...]
 
 Takes a run that ``benchmarks.learning.loop --keep`` left behind, begins again at the base, and
 makes its rounds anew: each time the next four picks, with what had been said until then. The picks
 stay those of the run, whose candidates its own policy wrote, so this compares update settings on
 equal data, without the luck of what is asked next; it is no whole loop. One round takes ten to
-fifteen seconds of a core, a mark a minute.
+fifteen seconds of a core, a mark a minute. With ``--afresh`` each mark is one lesson on all picks
+until then, from the base.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -145,6 +147,7 @@ def replay(
     *,
     marks: Sequence[int],
     prompts: list[Prompt],
+    afresh: bool = False,
 ) -> list[dict[str, float]]:
     """What the weights alone are worth after so many rounds of the run in ``work``."""
     engine = load_engine(model, settings)
@@ -156,14 +159,18 @@ def replay(
     rankings, backbone = RankingReader(reader), engine.backbone
     teacher = Teacher(until, OpinionReader(reader), rankings, online, end_ids=backbone.end_ids)
     gate = Gate(engine, online.gate, seed=online.seed)
-    parent = version(BASE_VERSION, None)
+    parent = base = version(BASE_VERSION, None)
     found: list[dict[str, float]] = []
     with TemporaryDirectory(prefix="twofold-replay-") as scratch:
         made = lessons(feedback.preferences(), online.min_preferences)[: max(marks)]
         for number, picks in enumerate(made, start=1):
             until.last = picks[-1]
+            if afresh and number not in marks:
+                continue
+            parent = base if afresh else parent
+            taken = list(chain(*made[:number])) if afresh else picks
             reward.fit(until.preferences(), teacher.signals())
-            rule.update(parent, teacher.lesson(picks, reward, number), number)
+            rule.update(parent, teacher.lesson(taken, reward, number), number)
             verdict = judge_in_part(
                 lambda: gate.judge(parent),  # noqa: B023 - called at once
                 rule,
@@ -187,6 +194,7 @@ def replay(
 def with_settings(online: OnlineConfig, said: Sequence[str]) -> OnlineConfig:
     """``online`` with settings of DPO as ``name=value``. Raises ValueError, naming the known."""
     kinds = {one.name: type(getattr(online.dpo, one.name)) for one in fields(DpoConfig)}
+    kinds["minibatch"] = int  # None where it is not set
     given: dict[str, object] = {}
     for one in said:
         name, _, value = one.partition("=")
@@ -203,6 +211,7 @@ def main() -> None:
     parser.add_argument(
         "--marks", type=int, nargs="+", default=[5, 12], help="rounds to look after"
     )
+    parser.add_argument("--afresh", action="store_true", help="one lesson on all, from the base")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     options = parser.parse_args()
     online = with_settings(OnlineConfig(), options.set)
@@ -213,6 +222,7 @@ def main() -> None:
         online,
         marks=options.marks,
         prompts=read_prompts(EVERY_EVAL_PROMPT),
+        afresh=options.afresh,
     )
 
 

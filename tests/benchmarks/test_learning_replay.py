@@ -37,9 +37,11 @@ def tiny(work: Path) -> ModelFolder:
     return resolve_model(str(work / "tiny"), cache=work / "cache")
 
 
-def made(work: Path, online: OnlineConfig) -> list[dict[str, float]]:
+def made(
+    work: Path, online: OnlineConfig, marks: tuple[int, ...] = (1, 2), *, afresh: bool = False
+) -> list[dict[str, float]]:
     prompts = read_prompts(work / "prompts.jsonl")
-    return replay(work, tiny(work), ENGINE, online, marks=[1, 2], prompts=prompts)
+    return replay(work, tiny(work), ENGINE, online, marks=marks, prompts=prompts, afresh=afresh)
 
 
 def test_a_replay_repeats_and_another_setting_shows(work: Path):
@@ -49,6 +51,12 @@ def test_a_replay_repeats_and_another_setting_shows(work: Path):
     assert made(work, ONLINE) == once
     larger = made(work, with_settings(ONLINE, ["learning_rate=0.01"]))
     assert larger[0]["kl_per_token"] > once[0]["kl_per_token"]
+
+
+def test_afresh_each_mark_begins_at_the_base(work: Path):
+    chain, afresh = made(work, ONLINE), made(work, ONLINE, afresh=True)
+    assert afresh[0] == chain[0]  # the first round begins there anyway
+    assert afresh[1] == made(work, ONLINE, (2,), afresh=True)[0] != chain[1]
 
 
 def test_nothing_is_known_of_what_came_later(work: Path):
@@ -78,5 +86,6 @@ def test_lessons_are_of_whole_rounds_of_decided_picks(work: Path):
 def test_settings_are_read_in_their_own_type_and_others_are_refused():
     dpo = with_settings(OnlineConfig(), ["beta=0.5", "steps=3"]).dpo
     assert (dpo.beta, dpo.steps) == (0.5, 3) and dpo.learning_rate == DpoConfig().learning_rate
+    assert with_settings(OnlineConfig(), ["minibatch=16"]).dpo.minibatch == 16
     with pytest.raises(ValueError, match=r"there are .*beta"):
         with_settings(OnlineConfig(), ["lora=3"])
