@@ -4,10 +4,7 @@ from dataclasses import dataclass
 
 from benchmarks.learning.arms import Commit
 from benchmarks.learning.episode import Person
-from benchmarks.learning.raters import UTILITIES, Behaviour
-
-HONEST = Behaviour(first_pull=0.2)
-"""Five points more picks of the first place, as real raters show."""
+from benchmarks.learning.raters import HONEST, UTILITIES, Behaviour
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

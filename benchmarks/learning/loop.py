@@ -17,18 +17,18 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
-from fcntl import LOCK_EX, flock
 from functools import partial
 from importlib.resources import files
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 from benchmarks.learning.loop_arms import ARMS
-from benchmarks.learning.raters import UTILITIES, Behaviour, pick, win_prob
+from benchmarks.learning.raters import HONEST, UTILITIES, Behaviour, pick, win_prob
 from chat_app.settings import Settings
 from chat_app.simulate.command import simulate_into
 from chat_app.simulate.plan import SimulationPlan
@@ -88,8 +88,6 @@ GATE_METRICS = (
     "shortened",
     "pulled_in",
 )
-
-HONEST = Behaviour(first_pull=0.2)
 
 
 def rater_of(taste: str, behaviour: Behaviour = HONEST):  # noqa: ANN201 - the rater file's form
@@ -187,22 +185,14 @@ def learn_offline(job: Job, settings: Settings, work: Path) -> None:
     never = OnlineConfig(min_preferences=MANY, max_preferences=MANY, seed=job.seed)
     asking = replace(settings, online=never)
     answers = WORK / f"answers--{job.taste}--{job.seed}--{job.turns}"
-    with alone_in(answers):
+    WORK.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{answers}.lock"):  # another arm may be gathering the same ones
         simulate(job, replace(asking, data=answers / "run" / "data"), answers)
     shutil.rmtree(work, ignore_errors=True)  # of a lesson that was cut off
     shutil.copytree(answers, work)
     teach_at_once(settings)
     forget_last(work / "run" / SUMMARY)
     simulate(job, asking, work)
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """While another process is in there, wait."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".lock").open("w") as lock:
-        flock(lock, LOCK_EX)
-        yield
 
 
 def note_commit(path: Path) -> None:

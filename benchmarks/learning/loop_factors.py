@@ -24,20 +24,12 @@ def ahead_of(other: str, turns: tuple[int, ...] = (20, 50, 100)) -> list[str]:
     for what, measure in (("shown", SHOWN), ("weights alone", ALONE)):
         told = []
         for turn in turns:
-            apart = np.array(
-                [
-                    np.mean(
-                        [
-                            _at(ours[who], turn, measure) - _at(theirs[who], turn, measure)
-                            for who in both
-                            if who[0] == rater
-                        ]
-                    )
-                    for rater in people
-                ]
-            )
-            error = apart.std(ddof=1) / len(apart) ** 0.5
-            told.append(f"{100 * apart.mean():+.0f} (se {100 * error:.1f})")
+            apart = {
+                who: _at(ours[who], turn, measure) - _at(theirs[who], turn, measure) for who in both
+            }
+            by_person = [np.mean([apart[who] for who in both if who[0] == one]) for one in people]
+            error = np.std(by_person, ddof=1) / len(people) ** 0.5
+            told.append(f"{100 * np.mean(by_person):+.0f} (se {100 * error:.1f})")
         after = " / ".join(map(str, turns))
         lines.append(f"- ours {what} against it after {after} turns, points: {' / '.join(told)}")
     return lines

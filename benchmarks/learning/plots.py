@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.learning.loop import SIX
+from benchmarks.learning.loop_arms import ARMS
 from benchmarks.learning.loop_results import at_turn, read_runs
 from benchmarks.learning.suite import read_results
 from benchmarks.learning.summary import (
@@ -136,7 +137,16 @@ def _mean_run(axes: Axes, runs: list[dict], measure: str, arm: str, style: str) 
     if turns:
         means = [np.mean([at_turn(run, turn)[measure] for run in runs]) for turn in turns]
         what = "shown" if style == "-" else "weights alone"
-        axes.plot(turns, means, color=COLOURS[arm], linestyle=style, label=f"{arm}: {what}")
+        # The offline arm's weights stand still until the lesson after its last turn.
+        drawn = "steps-post" if ARMS[arm].offline else "default"
+        axes.plot(
+            turns,
+            means,
+            color=COLOURS[arm],
+            linestyle=style,
+            drawstyle=drawn,
+            label=f"{arm}: {what}",
+        )
 
 
 def _meaned(found: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

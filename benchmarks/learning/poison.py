@@ -28,9 +28,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.learning.loop import HONEST, SCALES
+from benchmarks.learning.loop import SCALES
 from benchmarks.learning.planted import BASE, Planted
-from benchmarks.learning.raters import UTILITIES, Utility, on_topic, pick
+from benchmarks.learning.raters import HONEST, UTILITIES, Utility, on_topic, pick
 from chat_app.config import ServiceConfig
 from chat_app.settings import Settings
 from chat_app.simulate.command import simulate_into
