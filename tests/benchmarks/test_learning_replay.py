@@ -1,6 +1,7 @@
 """A finished run's lessons, made again."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,8 @@ from learner.config import EngineConfig, OnlineConfig
 from learner.model_folder import ModelFolder
 from learner.model_source import resolve_model
 from learner.update_config import DpoConfig
+from learner.updates.lesson import Lesson
+from learner.updates.teacher import Teacher
 from storage.database import Reader
 from storage.feedback import FeedbackReader
 from storage.folder import DataFolder
@@ -53,8 +56,20 @@ def test_a_replay_repeats_and_another_setting_shows(work: Path):
     assert larger[0]["kl_per_token"] > once[0]["kl_per_token"]
 
 
-def test_afresh_each_mark_begins_at_the_base(work: Path):
-    chain, afresh = made(work, ONLINE), made(work, ONLINE, afresh=True)
+def test_afresh_each_mark_is_one_lesson_on_all_picks_from_the_base(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+):
+    chain = made(work, ONLINE)
+    taken: list[int] = []
+    lesson = Teacher.lesson
+
+    def watched(self: Teacher, picks: list[Preference], *rest: Any) -> Lesson:
+        taken.append(len(picks))
+        return lesson(self, picks, *rest)
+
+    monkeypatch.setattr(Teacher, "lesson", watched)
+    afresh = made(work, ONLINE, afresh=True)
+    assert taken == [2, 4]
     assert afresh[0] == chain[0]  # the first round begins there anyway
     assert afresh[1] == made(work, ONLINE, (2,), afresh=True)[0] != chain[1]
 
