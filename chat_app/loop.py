@@ -96,16 +96,19 @@ class Loop:
             self._collector.join()
 
     def _collect_rounds(self) -> None:
-        known = None
+        known = told = None
         while not self._closing.wait(self._core.config.collect_every_s):
             try:
                 self.collect_now()
+                told = None
                 # Another process may roll back, and the learner says itself what it does.
                 now = self._logs.policies.current().id, self._learner_status()
                 if now != known:
                     known = now
                     self._core.revisions.status_changed()
-            except Exception:
+            except Exception as error:
                 # A folder that cannot be read now may be readable in a second, and the chat does
-                # not need it: say so in the log and look again.
-                log.exception("Finished rounds could not be collected")
+                # not need it: say so in the log, but not every second, and look again.
+                if told != repr(error):
+                    told = repr(error)
+                    log.exception("Finished rounds could not be collected")

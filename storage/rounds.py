@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -177,12 +178,18 @@ def _collect(registry: PolicyRegistry, folder: Path) -> RoundReport | None:
         _check_made_here(registry, folder, manifest)
         return _recorded(registry, folder, report, manifest)
     except UnreadableError as error:
-        log.warning("A round waits: %s", error)
+        _say_that_it_waits(str(error))
         return None
     except (AdapterError, InvariantError) as error:
         log.warning("A round is discarded: %s", error)
         _discard(registry.rounds, folder)
         return None
+
+
+@cache
+def _say_that_it_waits(why: str) -> None:
+    """Once for each reason: the app looks again every second."""
+    log.warning("A round waits: %s", why)
 
 
 def _check_made_here(registry: PolicyRegistry, folder: Path, manifest: Manifest) -> None:

@@ -99,7 +99,7 @@ def test_the_collector_finds_a_round_by_itself(serve, world):
     pytest.fail("the round was never collected")
 
 
-def test_the_collector_outlives_a_folder_it_cannot_read(serve, world, monkeypatch):
+def test_the_collector_outlives_a_folder_it_cannot_read(serve, world, monkeypatch, caplog):
     calls = []
 
     def broken(_):
@@ -110,6 +110,8 @@ def test_the_collector_outlives_a_folder_it_cannot_read(serve, world, monkeypatc
     service = serve(scripted(), ServiceConfig(model_name="a script", collect_every_s=0.01))
     while len(calls) < 3:
         service.drain()
+    told = [one for one in caplog.records if "could not be collected" in one.getMessage()]
+    assert len(told) == 1, "a log must not grow by a page a second"
 
 
 def test_a_person_can_go_back_and_forth_between_versions(serve, world):

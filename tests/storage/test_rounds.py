@@ -235,13 +235,18 @@ def test_a_folder_without_permission_is_not_taken_for_an_empty_one(
         rounds.verify(world.folder.rounds / "r000001")
 
 
-def test_a_round_that_cannot_be_read_now_waits(
-    world: World, monkeypatch: pytest.MonkeyPatch
+def test_a_round_that_cannot_be_read_now_waits_and_is_spoken_of_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.leave(world.report([world.pick()]))
     with monkeypatch.context() as disk:
         cannot_be_read(disk, "adapter_model.safetensors")
-        assert rounds.collect(world.policies) == []
+        for _ in range(3):
+            assert rounds.collect(world.policies) == []
+    assert [one.getMessage() for one in caplog.records if "waits" in one.getMessage()] == [
+        f"A round waits: {world.folder.rounds / 'r000001'} cannot be read (Permission denied): "
+        "check the disk and the permissions."
+    ]
     assert [one.number for one in rounds.collect(world.policies)] == [1]
     assert world.policies.current().id == 1
 
