@@ -13,21 +13,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.learning.change import CHANGE, since_change
+from benchmarks.learning.curves import LABELS, OWN, PLAIN, RESAMPLES, WIN, curves, turns_of
 from benchmarks.learning.loop import SIX
 from benchmarks.learning.loop_arms import ARMS
 from benchmarks.learning.loop_results import at_turn, read_runs
 from benchmarks.learning.suite import read_results
-from benchmarks.learning.summary import (
-    CHANGE,
-    LABELS,
-    OWN,
-    PLAIN,
-    RESAMPLES,
-    WIN,
-    curves,
-    since_change,
-    turns_of,
-)
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 COLOURS = {
