@@ -2,14 +2,13 @@
 read. Made when the API is first used; a new one makes the old one worthless."""
 
 import hmac
-import os
 import secrets
-from contextlib import suppress
 from pathlib import Path
 from threading import RLock
 
 from chat_app.errors import ChatError
 from chat_app.language import tr
+from storage.files import replace_text
 
 PREFIX = "twofold-"
 
@@ -29,20 +28,10 @@ class ApiKey:
     def renew(self) -> str:
         """Make another key; the one before opens nothing any more."""
         key = PREFIX + secrets.token_urlsafe(32)
-        temporary = self._path.with_suffix(".tmp")
         with self._lock:
             try:
-                temporary.unlink(missing_ok=True)
-                with os.fdopen(
-                    os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w"
-                ) as file:
-                    file.write(key)
-                    file.flush()
-                    os.fsync(file.fileno())  # or the name could stand for an empty file
-                temporary.replace(self._path)
+                replace_text(self._path, key, mode=0o600)
             except OSError as error:
-                with suppress(OSError):
-                    temporary.unlink(missing_ok=True)
                 raise ChatError(
                     tr(
                         "{folder} cannot be written ({error}).",

@@ -5,7 +5,7 @@ tabs on one conversation take turns.
 """
 
 import logging
-from threading import RLock
+from threading import Event, RLock
 
 from chat_app.config import ServiceConfig
 from chat_app.errors import ChatError
@@ -31,6 +31,7 @@ class Core:
         self.jobs: dict[ConversationId, ReplyJob] = {}
         self.revisions = Revisions()
         self.model = ModelThread()
+        self._refit_waits = Event()
 
     def refuse_while_writing(self, conversation_id: ConversationId) -> None:
         if conversation_id in self.jobs:
@@ -64,7 +65,9 @@ class Core:
         """An answer or a thumb was saved, changed or taken back: the judges are to know at once."""
         self.revisions.changed(conversation_id)
         self.revisions.status_changed()
-        self.model.submit(self.refit, urgent=False)
+        if not self._refit_waits.is_set():  # one that waits will read this answer, too
+            self._refit_waits.set()
+            self.model.submit(self._refit_once, urgent=False)
 
     def resume(self) -> None:
         """Begin where an earlier process left off."""
@@ -72,6 +75,10 @@ class Core:
         n = self.config.resumed
         latest = self.logs.feedback.pools(limit=n, with_held_out=True, with_cut=True)
         self.replies.resume(self.logs.trends.decisions(n), latest[::-1])
+        self.refit()
+
+    def _refit_once(self) -> None:
+        self._refit_waits.clear()
         self.refit()
 
     def refit(self) -> None:

@@ -184,4 +184,7 @@ def meta_of(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def meta_json(meta: dict[str, Any]) -> str:
-    return storable_text(json.dumps(meta, ensure_ascii=False))
+    try:
+        return storable_text(json.dumps(meta, ensure_ascii=False))
+    except RecursionError as error:  # a little less deep than what json.loads refuses
+        raise BadLineError(tr("nested too deeply")) from error

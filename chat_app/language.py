@@ -8,6 +8,7 @@ against the code. The language is that of the whole server: one person's page on
 import json
 import locale
 import re
+import string
 from collections.abc import Hashable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -52,13 +53,29 @@ def N_(sentence: str) -> str:  # noqa: N802 - gettext's name for it
 
 def tr(sentence: str, /, **values: object) -> str:
     """``sentence`` in the language of the page, with ``values`` in their places."""
-    found = sentence if _spoken == ENGLISH else table(_spoken).get(sentence, sentence)
-    return found.format(**values) if values else found
+    if _spoken == ENGLISH:
+        return sentence.format(**values) if values else sentence
+    found = table(_spoken).get(sentence, sentence)
+    return _numbers.format(found, **values) if values else found
 
 
 def tr_n(one: str, many: str, n: int, /, **values: object) -> str:
     """``one`` or ``many``, as ``n`` wants it; ``{n}`` is the number."""
     return tr(one if n == 1 else many, n=n, **values)
+
+
+class _DecimalComma(string.Formatter):
+    """Numbers as most of Europe writes them, German first: 1.234 and 58,3."""
+
+    def format_field(self, value: object, spec: str) -> str:
+        shown = super().format_field(value, spec)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return shown.translate(_COMMA_FOR_POINT)
+        return shown
+
+
+_COMMA_FOR_POINT = str.maketrans(",.", ".,")
+_numbers = _DecimalComma()
 
 
 class Words(Mapping[K, str]):

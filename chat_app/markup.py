@@ -17,6 +17,7 @@ _CODE = re.compile(
 )
 _BLANK = re.compile(r"\n *\n")
 _LISTED = re.compile(r"^ *(?:[-+*]|\d+[.)])(?: |$)", re.MULTILINE)
+_MARKS = re.compile(r"[^\w\s]|_")
 _OUTDENTED = re.compile(r"\n*[^ \n]")
 
 
@@ -26,6 +27,18 @@ def displayed(text: str) -> str:
     while (clean := cleandoc(text)) != text:
         text = clean
     return _outside_code(text, lambda part: part.replace("<", "&lt;"))
+
+
+def literal(text: str) -> str:
+    """``text`` on one line of Markdown, letter by letter: nothing in it is markup."""
+    return _MARKS.sub(lambda mark: f"&#{ord(mark[0])};", " ".join(text.split()))
+
+
+def headline(text: str, instead: str) -> str:
+    """A message as a heading; one that is code or has lines stands below ``instead``."""
+    shown = displayed(text)
+    one_line = "\n" not in shown.strip() and "```" not in shown and "~~~" not in shown
+    return f"## {shown}" if one_line else f"## {instead}\n\n{shown}"
 
 
 def typed(shown: str) -> str:

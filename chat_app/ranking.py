@@ -36,7 +36,6 @@ from storage.slates import (
     MIN_ANSWERS,
     Orders,
     Ranking,
-    RankingId,
     RankingReceipt,
     Slate,
 )
@@ -45,6 +44,7 @@ log = logging.getLogger(__name__)
 
 ANSWERS = 4
 """So many are written where nobody says how many."""
+LISTED = 100
 TOO_ALIKE = N_(
     "The model said the same each time, so there is nothing to put in order. "
     "Ask something with more than one good answer."
@@ -170,10 +170,13 @@ class RankingDesk:
         self._core.answered(slate.conversation_id)
         return receipt
 
-    def list(self, before: RankingId | None = None, limit: int = 20) -> list[Ranking]:
-        """What was ranked, skipped and taken back, newest first."""
+    def list(self, limit: int = LISTED + 1) -> list[Ranking]:
+        """What was ranked, skipped and taken back, newest first.
+
+        One more than are listed tells that there are older ones.
+        """
         with sentences():
-            return self._log.page(before=before, limit=limit)
+            return self._log.page(limit=limit)
 
     def counts(self) -> RankingCounts:
         with sentences():

@@ -6,7 +6,6 @@ that run. A file that cannot be read is told and left as it is.
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +15,7 @@ from chat_app.errors import ChatError
 from chat_app.language import tr
 from chat_app.settings import Language, Learning, Settings
 from learner.config import AskMode
+from storage.files import replace_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,20 +75,20 @@ def _saved(said: object) -> SavedSettings:
 
 def write_saved(path: Path, saved: SavedSettings) -> None:
     """Raises ChatError, with the file as it was, where it cannot be written."""
-    temporary = path.with_suffix(".tmp")
     try:
-        temporary.write_text(json.dumps(saved.given, indent=1), encoding="utf-8")
-        temporary.replace(path)
+        replace_text(path, json.dumps(saved.given, indent=1))
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise ChatError(
-            tr(
-                "{path} cannot be written ({error}), so nothing was saved: see to the disk.",
-                path=path,
-                error=error.strerror,
-            )
-        ) from error
+        raise not_saved(path, error) from error
+
+
+def not_saved(path: Path, error: OSError) -> ChatError:
+    return ChatError(
+        tr(
+            "{path} cannot be written ({error}), so nothing was saved: see to the disk.",
+            path=path,
+            error=error.strerror,
+        )
+    )
 
 
 def with_saved(settings: Settings, values: Mapping[str, Any]) -> Settings:

@@ -4,6 +4,7 @@ Saved first, then applied: what is told as saved outlives a crash. The running m
 up between two replies.
 """
 
+import os
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -16,6 +17,7 @@ from chat_app.language import tr
 from chat_app.saved_settings import (
     AT_NEXT_START,
     SavedSettings,
+    not_saved,
     read_saved,
     with_saved,
     write_saved,
@@ -149,7 +151,10 @@ class SettingsService:
         return read_lean(self._folder.taste)
 
     def set_lean(self, name: str, value: float) -> None:
-        """Lean to a feature, or away from it; 0 leaves it to what is learned."""
+        """Lean to a feature, or away from it; 0 leaves it to what is learned.
+
+        Raises ChatError, with nothing changed, where that is not allowed or not to be written.
+        """
         if name not in STYLE_NAMES:
             raise ChatError(tr("{name} is not a trait that twofold knows.", name=name))
         if not -MAX_LEAN <= value <= MAX_LEAN:
@@ -159,7 +164,10 @@ class SettingsService:
         if self.lean().get(name, 0) == value:
             return  # a fit takes seconds
         with self._lock:
-            write_lean(self._folder.taste, self.lean() | {name: float(value)})
+            try:
+                write_lean(self._folder.taste, self.lean() | {name: float(value)})
+            except OSError as error:
+                raise not_saved(self._folder.taste, error) from error
         self._refit()
 
     # --- Privacy -----------------------------------------------------------------------------
@@ -171,9 +179,12 @@ class SettingsService:
     def sizes(self) -> DataSizes:
         root = self._folder.root
         return DataSizes(
-            database=sum(path.stat().st_size for path in root.glob("twofold.db*")),
+            database=sum(map(_size, root.glob("twofold.db*"))),
+            # os.walk, unlike rglob, passes over folders that go while it looks.
             versions=sum(
-                path.stat().st_size for path in self._folder.rounds.rglob("*") if path.is_file()
+                _size(Path(folder, name))
+                for folder, _, names in os.walk(self._folder.rounds)
+                for name in names
             ),
         )
 
@@ -186,6 +197,14 @@ class SettingsService:
         """The backup of this name; None where there is none, whatever the name tries to be."""
         found = (path for path in self._folder.backups.glob("twofold-*.db") if path.name == name)
         return next(found, None)
+
+
+def _size(path: Path) -> int:
+    """In bytes; 0 of a file that the learner has renamed or removed meanwhile."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _started(settings: Settings) -> dict[str, Any]:

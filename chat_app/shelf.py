@@ -14,8 +14,11 @@ class Shelf:
         self._core = core
         self._log = core.logs.conversations
 
-    def list(self, words: str = "", limit: int = LISTED) -> "list[Conversation]":
-        """The conversations in which all ``words`` occur, newest first; temporary ones never."""
+    def list(self, words: str = "", limit: int = LISTED + 1) -> "list[Conversation]":
+        """The conversations in which all ``words`` occur, newest first; temporary ones never.
+
+        One more than are listed tells that there are older ones.
+        """
         with sentences():
             return self._log.search(words, limit=limit)
 

@@ -84,7 +84,7 @@ class ChatPage:
         )
         pair = parts.pair
         unfinished = [pair.changing, pair.token, pair.begun, pair.text]
-        unfinished += [parts.labels.which, parts.key]
+        unfinished += [parts.labels.which, parts.reply.token, parts.key]
         teaching = TeachEvents(
             self._service, parts.teach, page_, box=parts.box, key=parts.key, draws=draws
         ).bind()
@@ -109,7 +109,8 @@ class ChatPage:
         for reply in watching:
             reply.then(self.end, [parts.seen, *unfinished], parts.drawn, **EACH)
 
-        parts.transcript.like(self.rate, [parts.turns, parts.key], parts.drawn, **EACH)
+        beside = [parts.reply.token, pair.token, parts.key]
+        parts.transcript.like(self.rate, [parts.turns, *beside], parts.drawn, **EACH)
         parts.reply.rank.click(self.rank_more, parts.key, **draws).then(
             None, [parts.note], None, js=OPEN_RANK
         )
@@ -185,6 +186,7 @@ class ChatPage:
         begun: str,
         text: str,
         which: str,
+        saved: str,
         key: str,
         request: gr.Request,
     ) -> Update:
@@ -194,7 +196,7 @@ class ChatPage:
         """
         if not self._service.revisions.news(seen, key)["chat"]:
             return gr.skip()
-        return self.catch_up(changing, token, begun, text, which, key, request)
+        return self.catch_up(changing, token, begun, text, which, saved, key, request)
 
     def catch_up(
         self,
@@ -203,14 +205,15 @@ class ChatPage:
         begun: str,
         text: str,
         which: str,
+        saved: str,
         key: str,
         request: gr.Request,
     ) -> Update:
         """Something changed on another page, in the learner or by another command.
 
         What the person has unfolded and not finished stays as it is: ``text`` is the better reply
-        that they write to the question of ``token``, from ``begun`` on, and ``which`` the earlier
-        reply whose labels they look at.
+        that they write to the question of ``token``, from ``begun`` on, ``which`` the earlier
+        reply whose labels they look at, and ``saved`` names the answer whose reasons they see.
         """
         if not key:  # the wishes for an empty chat stay as they are
             return {self._layout.seen: with_key(self._service.revisions.mark(None), key)}
@@ -219,7 +222,7 @@ class ChatPage:
             return update
         if which:
             update |= self._layout.labels.draw(self._service.view(self._page.id(key)), which)
-        kept = self._page.without_unfinished(update, changing=bool(changing))
+        kept = self._page.without_unfinished(update, changing=bool(changing), saved=saved)
         if begun and update[self._layout.pair.token] != token:
             question = self._service.question(token)
             if self._layout.pair.is_typed(text, begun, question):
@@ -328,13 +331,21 @@ class ChatPage:
 
         return self._page.done(change, key, request)
 
-    def rate(self, turns: str, key: str, liked: gr.LikeData, request: gr.Request) -> Update:
+    def rate(
+        self,
+        turns: str,
+        saved: str,
+        asked: str,
+        key: str,
+        liked: gr.LikeData,
+        request: gr.Request,
+    ) -> Update:
         thumb = {True: Thumb.UP, False: Thumb.DOWN}.get(liked.liked, Thumb.NONE)  # type: ignore[call-overload]
 
         def keep() -> None:
             self._service.teaching.rate(self._page.id(key), _turn(turns, liked.index), thumb)
 
-        return self._page.done(keep, key, request)
+        return self._page.done_beside(keep, saved, asked, key, request)
 
     def rank_more(self, key: str, request: gr.Request) -> Update:
         """Put the answers to the last message, and more of them, on the ranking desk."""

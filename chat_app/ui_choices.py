@@ -156,8 +156,8 @@ class ChoiceEvents:
         def keep() -> None:
             conversation_id = self._page.id(key)
             view = self._service.view(conversation_id)
-            answer = view.answers[view.turns[-1].id]
-            if answer.token != token:
+            answer = view.answers.get(view.turns[-1].id)
+            if answer is None or answer.token != token:
                 raise ChatError(
                     tr("This chat has changed on another page; here it is as it is now.")
                 )

@@ -278,7 +278,8 @@ class DataPage:
 
     def correct(self, answer: str, pick: int, place: Place, *query: str) -> Update:
         changed = self._try(lambda: self._data.correct(ComparisonId(pick), Choice(answer)))
-        return self._after(changed, tr("Changed. The judges know already."), place, query)
+        said = tr("Changed. The judges know already.")
+        return self._after(changed, said, place, query, if_not=tr("Changed."))
 
     def leave_out(self, pick: int, place: Place, *query: str) -> Update:
         changed = self._try(lambda: self._data.exclude(ComparisonId(pick)))
@@ -288,7 +289,8 @@ class DataPage:
 
     def take_in(self, pick: int, place: Place, *query: str) -> Update:
         changed = self._try(lambda: self._data.include(ComparisonId(pick)))
-        return self._after(changed, tr("Taken back in: it teaches again."), place, query)
+        said = tr("Taken back in: it teaches again.")
+        return self._after(changed, said, place, query, if_not=tr("Taken back in."))
 
     def ask_forget(self, pick: int) -> Update:
         try:
@@ -339,10 +341,21 @@ class DataPage:
             return str(error)
 
     def _after(
-        self, changed: PickDetail | str, said: str, place: Place, query: tuple[str, ...]
+        self,
+        changed: PickDetail | str,
+        said: str,
+        place: Place,
+        query: tuple[str, ...],
+        *,
+        if_not: str = "",
     ) -> Update:
-        """The list and the pick as they are now, and what was done or why it was not."""
+        """The list and the pick as they are now, and what was done or why it was not.
+
+        ``if_not`` is what to say where nothing learns from the pick, with the reason.
+        """
         if isinstance(changed, str):
             return {self.note: line(changed)}
+        if if_not and not words.is_learned_from(changed):
+            said = f"{if_not} {words.state_of(changed)}"
         listed = self._listed(place, query, keep_detail=True)
         return listed | self._pick.draw(changed) | {self.note: line(said)}

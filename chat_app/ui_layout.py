@@ -186,10 +186,22 @@ class ChatLayout:
             ),
         }
 
-    def unfinished(self, update: Update, *, changing: bool) -> list[Any]:
+    def filled_in(self, update: Update, *, saved: str, asked: str) -> list[Any]:
+        """What a person fills in about the answer and the question that the page shows.
+
+        ``saved`` and ``asked`` are their tokens; of others the update says what is to be there.
+        """
+        kept: list[Any] = []
+        if update.get(self.reply.token) == saved:
+            kept += self.reply.note
+        if asked and update.get(self.pair.token) == asked:
+            kept += [self.pair.editor, self.pair.begun]
+        return kept
+
+    def unfinished(self, update: Update, *, changing: bool, saved: str) -> list[Any]:
         """What a person may be filling in: news from elsewhere must not close or empty it."""
-        bar, reply, pair = self.bar, self.reply, self.pair
-        kept = [*bar.rows, *reply.note]
+        bar, pair = self.bar, self.pair
+        kept = [*bar.rows, *self.filled_in(update, saved=saved, asked="")]
         kept.append(self.note)  # a word about what this person did, which they may not have read
         if changing:
             return [*kept, *pair.drawn]

@@ -12,7 +12,7 @@ from chat_app.errors import ChatError
 from chat_app.language import tr, upper_first
 from chat_app.models_service import ModelsService, VersionCard, VersionDetail, lanes
 from chat_app.service import ChatService
-from chat_app.ui_parts import LAST, QUIET, Update, line
+from chat_app.ui_parts import LAST, QUIET, Update, hidden, line
 from chat_app.wording import age, version_name
 from storage.records import BASE_VERSION, PolicyVersionId
 
@@ -65,11 +65,14 @@ class ModelsPage:
             )
             self.compare_note = gr.Markdown(visible=False, elem_id="compare-note")
         self.opened = gr.Textbox(visible="hidden", elem_id="compare-key")
+        # Answers overlap: a press means the version of the title above it, and a note the one it
+        # was drawn with, whatever the list has come to since.
+        self.titled, self.noted = hidden("titled-version"), hidden("noted-version")
         self.timer = gr.Timer(REFRESH_S)
 
     def bind(self, tab: gr.Tab) -> None:
         listed = [self.empty, self.list, self.back, *self._detail_parts]
-        moving = [self.empty, self.list, self.back, self.title, self.make_live]
+        moving = [self.empty, self.list, self.back, self.title, self.titled, self.make_live]
         both = [self.one, self.other]
         tab.select(self.open, [self.list], [*listed, *both, self.note, self.compare_note], **QUIET)
         gr.on(
@@ -88,11 +91,11 @@ class ModelsPage:
         gr.on(
             [self.own_note.submit, self.own_note.blur],
             self.do_note,
-            [self.list, self.own_note],
+            [self.noted, self.own_note],
             [self.list, self.note],
             **LAST,
         )
-        self.make_live.click(self.do_make_live, [self.list], **acts)
+        self.make_live.click(self.do_make_live, [self.titled], **acts)
         self.back.click(self.do_roll_back, [self.list], **acts)
 
     @property
@@ -100,8 +103,10 @@ class ModelsPage:
         return [
             self.detail,
             self.title,
+            self.titled,
             self.facts,
             self.own_note,
+            self.noted,
             self.make_live,
             self.download,
         ]
@@ -150,8 +155,10 @@ class ModelsPage:
         }
 
     def follow(self, chosen: int | None) -> Update:
+        """What moves by itself; the list stays where the person has gone to since."""
         moved = self.refresh(chosen)
-        for part in (self.detail, self.facts, self.own_note, self.download):
+        moved[self.list].pop("value")
+        for part in (self.detail, self.facts, self.own_note, self.noted, self.download):
             moved.pop(part, None)
         return moved
 
@@ -164,8 +171,10 @@ class ModelsPage:
             return {
                 self.detail: gr.update(visible=True),
                 self.title: "",
+                self.titled: "",
                 self.facts: f"<p>{escape(str(error))}</p>",
                 self.own_note: "",
+                self.noted: "",
                 self.make_live: gr.update(visible=False),
                 self.download: "",
             }
@@ -174,8 +183,10 @@ class ModelsPage:
         return {
             self.detail: gr.update(visible=True),
             self.title: words.title(card),
+            self.titled: str(card.id),
             self.facts: facts_html(detail, datetime.now(UTC)),
             self.own_note: card.note,
+            self.noted: str(card.id),
             self.make_live: gr.update(visible=card.servable and not card.live),
             self.download: self._links(detail) if has_adapter else "",
         }
@@ -184,26 +195,29 @@ class ModelsPage:
         whole = _merged(detail) if self._models.merges else ""
         return _adapter(detail) + whole
 
-    def do_make_live(self, chosen: int | None) -> Update:
-        if chosen is None:
+    def do_make_live(self, titled: str) -> Update:
+        if not titled:
             return {self.note: line(tr("Choose a version first."))}
+        version = PolicyVersionId(int(titled))
         try:
-            self._models.make_live(PolicyVersionId(chosen))
+            self._models.make_live(version)
         except ChatError as error:
-            return self.refresh(chosen) | {self.note: line(str(error))}
-        return self.refresh(chosen) | {self.note: line(_speaks(PolicyVersionId(chosen)))}
+            return self.refresh(int(version)) | {self.note: line(str(error))}
+        return self.refresh(int(version)) | {self.note: line(_speaks(version))}
 
-    def do_note(self, chosen: int | None, text: str) -> Update:
-        if chosen is None:
+    def do_note(self, noted: str, text: str) -> Update:
+        if not noted:
             return {self.note: line(tr("Choose a version first."))}
-        version = PolicyVersionId(chosen)
+        version = PolicyVersionId(int(noted))
         try:
             if self._models.detail(version).card.note == text.strip():
                 return {self.note: gr.skip()}
             self._models.note(version, text)
         except ChatError as error:
             return {self.note: line(str(error))}
-        return {self.list: self.refresh(chosen)[self.list], self.note: line(tr("Noted."))}
+        listed = self.refresh(int(version))[self.list]
+        listed.pop("value")  # the note may be saved because the person goes to another version
+        return {self.list: listed, self.note: line(tr("Noted."))}
 
     def do_roll_back(self, chosen: int | None) -> Update:
         try:

@@ -41,12 +41,13 @@ class PageDrawing:
         update = self._layout.draw(view, self._service.status(), mark=view.mark, note=note)
         return update if self.shows(key, request) else self.nothing
 
-    def without_unfinished(self, update: Update, *, changing: bool) -> Update:
+    def without_unfinished(self, update: Update, *, changing: bool, saved: str) -> Update:
         """The same update without what a person may be filling in just now.
 
-        ``changing``: an answer is being changed, so the pair belongs to them as well.
+        ``changing``: an answer is being changed, so the pair belongs to them as well. ``saved`` is
+        the token of the answer whose reasons the page shows.
         """
-        kept = self._layout.unfinished(update, changing=changing)
+        kept = self._layout.unfinished(update, changing=changing, saved=saved)
         return {part: value for part, value in update.items() if part not in kept}
 
     def empty(self, request: gr.Request, *, note: str = "", was: str = "") -> Update:
@@ -66,6 +67,22 @@ class PageDrawing:
         except ChatError as error:
             note = str(error)
         return self.drawn(key, request, note=note)
+
+    def done_beside(
+        self,
+        change: Callable[[], object],
+        saved: str,
+        asked: str,
+        key: str,
+        request: gr.Request,
+    ) -> Update:
+        """As ``done``, of what says nothing of the last answer and of the open question.
+
+        Reasons and a better reply that are being written stay as they are.
+        """
+        update = self.done(change, key, request)
+        kept = self._layout.filled_in(update, saved=saved, asked=asked)
+        return {part: value for part, value in update.items() if part not in kept}
 
     # --- Which chat a page shows -----------------------------------------------------------------
 

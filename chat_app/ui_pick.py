@@ -8,7 +8,7 @@ import gradio as gr
 
 from chat_app import wording_data as words
 from chat_app.language import tr
-from chat_app.markup import displayed
+from chat_app.markup import displayed, headline
 from chat_app.ui_parts import Update
 from chat_app.wording import CHOICE_NAMES, age
 from chat_app.wording_labels import of_pair
@@ -100,7 +100,7 @@ class PickPanel:
         return {
             self.shown: int(pair.id),
             self.column: gr.update(visible=True),
-            self.title: f"## {displayed(pair.prompt[-1].content)}",
+            self.title: headline(pair.prompt[-1].content, tr("The message")),
             self.before: words.earlier(pair.prompt[:-1]),
             self.first_title: words.reply_title(1, answer.choice),
             self.first: displayed(pair.first.completion.text),

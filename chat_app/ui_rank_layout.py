@@ -11,8 +11,8 @@ import gradio as gr
 
 from chat_app import wording_rank as words
 from chat_app.language import tr
-from chat_app.markup import displayed
-from chat_app.ranking import ANSWERS, DeskView
+from chat_app.markup import displayed, headline
+from chat_app.ranking import ANSWERS, LISTED, DeskView
 from chat_app.ui_parts import Update, hidden, line, show
 from chat_app.ui_rank_desk import desk_html
 from storage.rankings import RankingCounts
@@ -108,6 +108,7 @@ class RankLayout:
             self.list = gr.Radio(
                 choices=[], label=tr("Your rankings"), container=False, elem_id="rankings"
             )
+            self.older = gr.Markdown(visible=False, elem_id="older-rankings")
             self.forget = gr.Button(
                 tr("Forget this one…"), visible=False, elem_id="forget-ranking", size="md"
             )
@@ -151,6 +152,7 @@ class RankLayout:
             self.counts,
             self.empty,
             self.list,
+            self.older,
             self.forget,
             self.confirm,
             self.forget_text,
@@ -170,7 +172,7 @@ class RankLayout:
             self.failed: line(view.failed),
             self.stage: line(tr("Writing…") if task else ""),
             self.slate: show(visible=bool(prompt)),
-            self.prompt: f"## {displayed(prompt[-1].content)}" if prompt else "",
+            self.prompt: headline(prompt[-1].content, tr("The message")) if prompt else "",
             self.about: line(words.about_slate(view)),
             self.side: show(visible=slate is not None),
             self.desk: desk_html(view, view.ranking.orders if view.ranking else None),
@@ -219,10 +221,13 @@ class RankLayout:
         """The person's rankings, newest first, the one on the desk marked."""
         now = datetime.now(UTC)
         shown = view.slate.token if view.slate else None
+        older = len(listed) > LISTED
+        listed = listed[:LISTED]
         known = [one.slate.token for one in listed]
         return {
             self.counts: words.counts_line(counts),
             self.empty: show(visible=not listed),
+            self.older: line(tr("The newest {n} are listed.", n=LISTED) if older else ""),
             self.list: gr.update(
                 choices=[(words.label(one, now), one.slate.token) for one in listed],
                 value=shown if shown in known else None,

@@ -35,7 +35,7 @@ from chat_app.tabs import Tabs
 from chat_app.ui import ASSETS, THEME, build_ui
 
 PORT = 7860
-SCRIPTS = ("page.js", "rank.js")
+SCRIPTS = ("page.js", "rank.js", "folds.js")
 """Functions without arguments, run in this order once a page has loaded."""
 STYLES = ("style.css", "tabs.css", "rank.css", "teach.css")
 

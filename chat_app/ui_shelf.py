@@ -35,7 +35,8 @@ class ShelfEvents:
             parts.list.drawn,
             **LAST,
         )
-        bar.learn.input(self.set_learn, [bar.learn, *here], parts.drawn, **LAST)
+        beside = [parts.reply.token, parts.pair.token, parts.key]
+        bar.learn.input(self.set_learn, [bar.learn, *beside], parts.drawn, **LAST)
         bar.temporary.input(_temporary, [bar.temporary], [bar.learn, bar.teach], **LAST)
         bar.teach.input(_temporary, [bar.teach], [bar.learn, bar.temporary], **LAST)
 
@@ -43,8 +44,8 @@ class ShelfEvents:
         opened = {bar.rename_row: show(visible=True), bar.delete_row: show(visible=False)}
         closed = {bar.rename_row: show(visible=False), bar.delete_row: show(visible=False)}
         bar.rename.click(lambda: opened, None, rows, **QUIET).then(None, js=FOCUS_NAME)
-        bar.save_name.click(self.rename, [bar.name, *here], **draws)
-        bar.name.submit(self.rename, [bar.name, *here], **draws)
+        bar.save_name.click(self.rename, [bar.name, *beside], **draws)
+        bar.name.submit(self.rename, [bar.name, *beside], **draws)
         for cancel in (bar.keep_name, bar.keep):
             cancel.click(lambda: closed, None, rows, **QUIET)
         bar.delete.click(self.ask_to_delete, here, **draws).then(None, js=FOCUS_KEEP)
@@ -58,17 +59,22 @@ class ShelfEvents:
     def list(self, key: str, words: str) -> Update:
         return self._layout.list.draw(self._service.shelf.list(words), key, words)
 
-    def set_learn(self, learn: bool, key: str, request: gr.Request) -> Update:
+    def set_learn(
+        self, learn: bool, saved: str, asked: str, key: str, request: gr.Request
+    ) -> Update:
         if not key:
             return gr.skip()  # a wish for the chat that begins here
-        return self._page.done(
-            lambda: self._service.shelf.set_learn(self._page.id(key), learn), key, request
-        )
 
-    def rename(self, name: str, key: str, request: gr.Request) -> Update:
-        return self._page.done(
-            lambda: self._service.shelf.rename(self._page.id(key), name), key, request
-        )
+        def change() -> None:
+            self._service.shelf.set_learn(self._page.id(key), learn)
+
+        return self._page.done_beside(change, saved, asked, key, request)
+
+    def rename(self, name: str, saved: str, asked: str, key: str, request: gr.Request) -> Update:
+        def change() -> None:
+            self._service.shelf.rename(self._page.id(key), name)
+
+        return self._page.done_beside(change, saved, asked, key, request)
 
     def ask_to_delete(self, key: str, request: gr.Request) -> Update:
         try:

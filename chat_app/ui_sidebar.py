@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 
 from chat_app.language import tr
+from chat_app.shelf import LISTED
 from chat_app.ui_parts import Update, line, small_button
 from storage.records import Conversation, Purpose
 
@@ -36,7 +37,8 @@ class SidebarLayout:
 
     def draw(self, chats: Sequence[Conversation], key: str, words: str) -> Update:
         """The conversations in which ``words`` occur; the one of ``key`` is open."""
-        nothing = tr("No chat has all of these words.") if words.strip() else ""
+        told = hint(len(chats), words)
+        chats = chats[:LISTED]
         listed = {chat.key for chat in chats}
         return {
             self.chats: gr.update(
@@ -44,8 +46,15 @@ class SidebarLayout:
                 value=key if key in listed else None,
                 visible=bool(chats),
             ),
-            self.none: line("" if chats else nothing),
+            self.none: line(told),
         }
+
+
+def hint(found: int, words: str) -> str:
+    """What the list does not show; empty if it shows all."""
+    if found > LISTED:
+        return tr("The newest {n} are listed. For older ones, search for a word.", n=LISTED)
+    return tr("No chat has all of these words.") if words.strip() and not found else ""
 
 
 def _name(chat: Conversation) -> str:

@@ -97,11 +97,16 @@ class TastePanel:
         return {self.said: line(said)}
 
     def unlean(self) -> Update:
-        for name in self._settings.lean():
-            self._settings.set_lean(name, 0)
+        said = tr("It follows your choices alone again.")
+        try:
+            for name in self._settings.lean():
+                self._settings.set_lean(name, 0)
+        except ChatError as error:
+            said = str(error)
+        lean = self._settings.lean()
         return {
-            **dict.fromkeys(self.sliders.values(), 0),
-            self.said: line(tr("It follows your choices alone again.")),
+            **{slider: lean.get(name, 0) for name, slider in self.sliders.items()},
+            self.said: line(said),
         }
 
     def set_budget(self, percent: float) -> Update:

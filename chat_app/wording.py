@@ -5,6 +5,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from chat_app.language import N_, Words, tr, tr_n
+from chat_app.markup import literal
 from chat_app.views import ConversationView, DeletionView, Status
 from learner.config import OnlineConfig
 from learner.progress import LearnerState
@@ -83,7 +84,7 @@ OFFLINE = N_(
 )
 KEYS = (
     ("Enter", N_("send")),
-    ("Shift+Enter", N_("new line")),
+    (N_("Shift+Enter"), N_("new line")),
     ("Esc", N_("stop writing; else leave the text box; else close")),
     (
         "1, 2",
@@ -103,9 +104,9 @@ KEYS = (
         N_("on the Rank tab: the next best, tie, tie the rest, next criterion"),
     ),
     ("Enter, S, U, N", N_("on the Rank tab: save, skip, undo, new message")),
-    ("Ctrl+Shift+O", N_("new chat")),
-    ("Ctrl+K", N_("search chats")),
-    ("Ctrl+/", N_("this list")),
+    (N_("Ctrl+Shift+O"), N_("new chat")),
+    (N_("Ctrl+K"), N_("search chats")),
+    (N_("Ctrl+/"), N_("this list")),
 )
 """Keys of one character or an arrow work outside of text boxes."""
 
@@ -229,13 +230,8 @@ def answer_name(answer: Answered) -> str:
 
 def receipt(answer: Answered, status: Status) -> str:
     """What became of an answer, up to now."""
-    match answer.choice:
-        case Choice.WITHDRAWN | Choice.SKIP:
-            return tr("It teaches nothing.")
-        case Choice.TIE | Choice.BOTH_BAD if answer.counts:
-            return tr("My judges know it from the next reply on.")
-        case _:
-            pass
+    if answer.choice in (Choice.WITHDRAWN, Choice.SKIP):
+        return tr("It teaches nothing.")
     if not answer.counts:
         unread = answer.reason in (AskReason.EDITED, AskReason.WRITTEN)
         return tr("I read it in a moment.") if unread else tr("It is kept and not learned from.")
@@ -243,6 +239,8 @@ def receipt(answer: Answered, status: Status) -> str:
         return tr(
             "One chat in ten only checks what I learned, and this is one: it is not learned from."
         )
+    if answer.choice in (Choice.TIE, Choice.BOTH_BAD):
+        return tr("My judges know it from the next reply on.")
     if answer.attempts:
         return _attempted(answer.attempts[-1])
     return _queued(status)
@@ -272,7 +270,7 @@ def _queued(status: Status) -> str:
     match status.learner and status.learner.state:
         case None:
             return tr("It is in the queue; learning is off.")
-        case LearnerState.PAUSED:
+        case LearnerState.PAUSED | LearnerState.HELD:
             return tr("It is in the queue; learning is paused.")
         case LearnerState.LEARNING:
             return tr("It is in the queue; a lesson is running.")
@@ -325,7 +323,7 @@ def deletion(view: DeletionView) -> str:
     sentence = tr(
         "Delete “{title}”? {messages} and {choices} go for good, here and in what I learn from "
         "next.",
-        title=view.title,
+        title=literal(view.title),
         messages=tr_n("{n} message", "{n} messages", view.messages),
         choices=tr_n("{n} choice", "{n} choices", view.choices),
     )

@@ -136,6 +136,12 @@ def _marks(row: PickRow) -> list[str]:
     return [tr("left out")] * row.excluded + [tr("only measures")] * row.held_out
 
 
+def is_learned_from(pick: PickDetail) -> bool:
+    row = pick.row
+    silent = row.forgotten or row.excluded or row.held_out or not pick.teaches
+    return not silent and row.choice not in (Choice.WITHDRAWN, Choice.SKIP)
+
+
 def state_of(pick: PickDetail) -> str:
     """Whether and why it teaches, in one sentence."""
     row = pick.row
@@ -307,9 +313,12 @@ def with_lessons(line: str, versions: Sequence[PolicyVersionId]) -> str:
     """What is erased, and what versions know of it."""
     if not versions:
         return tr("{line} No version has learned from it. This cannot be undone.", line=line)
-    return tr(
+    return tr_n(
+        "{line} {versions} learned from it, or after it: keep it, or let it never "
+        "speak again. This cannot be undone.",
         "{line} {versions} learned from it, or after it: keep them, or let them never "
         "speak again. This cannot be undone.",
+        len(versions),
         line=line,
         versions=listed(versions),
     )

@@ -30,6 +30,8 @@ _LAST_NORMS = {"norm", "ln_f", "final_layernorm", "final_layer_norm"}
 """Names of a decoder's layers, and of the norm after the last: Llama's, GPT-2's and others'."""
 
 _REMEMBERED = 2  # prompts whose caches are kept
+_DRAFTS = 16
+"""Replies to the present prompt that are kept to go on from, beside those of the last call."""
 
 
 def frozen_features(engine: LocalEngine, layer: int | None = None) -> FeatureExtractor:
@@ -86,7 +88,8 @@ class IncrementalFeatures:
                 [r for r, ids in zip(replies, new, strict=True) if ids], sums, strict=True
             ):
                 reply.total += more
-        self._replies += replies  # the others may still go on from their drafts
+        # The others may still go on from their drafts; what was retried often is of no use.
+        self._replies = self._replies[-_DRAFTS:] + replies
         self._memory.keep(None, past, [reply.cache for reply in replies])
         return torch.stack([r.total / max(1, r.cache.length) for r in replies])
 

@@ -103,7 +103,8 @@ class Gate:
         return Verdict(
             accepted=not failed,
             reason=reason,
-            metrics=metrics,
+            # A report takes nothing else, and what is not finite stands in the reason.
+            metrics={name: value for name, value in metrics.items() if math.isfinite(value)},
             drift=self.drift(metrics),
         )
 
@@ -142,8 +143,9 @@ class Gate:
 
     def _checks(self, m: dict[str, float]) -> list[tuple[bool, str]]:
         c = self._config
+        wild = [name for name, value in m.items() if not math.isfinite(value)]
         return [
-            (all(map(math.isfinite, m.values())), "a measure is not finite"),
+            (not wild, f"{', '.join(wild)}: not finite"),
             (
                 m["perplexity_ratio"] <= c.max_perplexity_ratio,
                 f"perplexity on neutral text rose to {m['perplexity_ratio']:.2f} of the base's, "

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from learner.config import GateConfig
 from learner.engine.backbone import Backbone
-from learner.measures import reply_room, supervised_ids, tree_logps
+from learner.measures import supervised_ids, tree_logps
 from learner.protocols import Verdict
 from learner.updates.groves import Reply
-from learner.updates.pairs import TrainingPair
+from learner.updates.pairs import TrainingPair, prompt_rooms
 from learner.updates.passes import Passes
-from storage.records import CandidateId, PolicyVersion
+from storage.records import CandidateId, Message, PolicyVersion
 
 LEAST_SURE = 0.2
 """A pair whose label says less, 2p - 1, is next to a tie: nothing was to be learned from it."""
@@ -52,11 +52,12 @@ class LessonCheck:
         raised log P(chosen) - log P(rejected), in nats a pair; ``chosen_gain``, by how much it
         raised log P(chosen), in nats a token.
         """
+        rooms = prompt_rooms(pairs)  # of all, as the update rule has it
         told = [pair for pair in pairs if 2.0 * pair.chosen_prob - 1.0 >= LEAST_SURE]
         pairs = told[: self._config.lesson_pairs]
         if not pairs:
             return Verdict(accepted=True, reason="no pair to look at", metrics={})
-        gain = self._gain(parent, pairs)  # (pairs, 2)
+        gain = self._gain(parent, pairs, rooms)  # (pairs, 2)
         sure = torch.tensor([2.0 * pair.chosen_prob - 1.0 for pair in pairs])
         tokens = torch.tensor([float(max(1, len(p.chosen.completion.token_ids))) for p in pairs])
         lift = float(sure @ (gain[:, 0] - gain[:, 1]) / sure.sum())
@@ -79,15 +80,16 @@ class LessonCheck:
 
     @torch.no_grad()
     def _gain(
-        self, parent: PolicyVersion, pairs: Sequence[TrainingPair]
+        self,
+        parent: PolicyVersion,
+        pairs: Sequence[TrainingPair],
+        rooms: Mapping[tuple[Message, ...], int],
     ) -> Float[Tensor, "pairs 2"]:
         """log P under the update less log P under its parent, of chosen and rejected, in nats."""
         replies = {
             candidate.id: Reply(
                 name=candidate.id,
-                prompt_ids=self._passes.prompt_ids(
-                    pair.prompt, reply_room(pair.chosen.completion, pair.rejected.completion)
-                ),
+                prompt_ids=self._passes.prompt_ids(pair.prompt, rooms[pair.prompt]),
                 reply_ids=supervised_ids(self._backbone, candidate.completion),
             )
             for pair in pairs

@@ -118,9 +118,7 @@ def token_logprobs(
     """
     if head.weight.requires_grad and torch.is_grad_enabled():
         parts = [
-            checkpoint(
-                _slice_logprobs, hidden[rows], head.weight, tokens[rows], use_reentrant=False
-            )
+            checkpoint(_slice_logprobs, hidden[rows], head, tokens[rows], use_reentrant=False)
             for rows in _slices(len(hidden), head.out_features)
         ]
         return torch.cat(parts) if parts else hidden.new_zeros(0)
@@ -128,9 +126,9 @@ def token_logprobs(
 
 
 def _slice_logprobs(
-    hidden: Float[Tensor, "R d"], weight: Float[Tensor, "V d"], tokens: Int[Tensor, " R"]
+    hidden: Float[Tensor, "R d"], head: nn.Linear, tokens: Int[Tensor, " R"]
 ) -> Float[Tensor, " R"]:
-    logits = nn.functional.linear(hidden.to(weight.dtype), weight).float()
+    logits = _logits(head, hidden)
     return logits.gather(1, tokens[:, None]).squeeze(1) - logits.logsumexp(dim=1)
 
 

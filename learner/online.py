@@ -98,8 +98,7 @@ class OnlineLearner:
         reward_metrics = self._reward.fit(self._feedback.preferences(), signals)
         lesson = self._teacher.lesson(picks, self._reward, seed)
         try:
-            update_metrics, learned = self._taught(parent, lesson, seed)
-            verdict = self._judge(parent) if learned.accepted else learned
+            update_metrics, verdict = self._tried(parent, lesson, seed)
             report = RoundReport(
                 number=number,
                 parent=parent.id,
@@ -109,7 +108,7 @@ class OnlineLearner:
                 update_rule=self._rule.name,
                 seed=seed,
                 reason=verdict.reason,
-                metrics=reward_metrics | update_metrics | learned.metrics | verdict.metrics,
+                metrics=reward_metrics | update_metrics | verdict.metrics,
                 seconds=time.perf_counter() - began,
             )
             self._leave(report, parent, verdict, forgotten)
@@ -118,6 +117,23 @@ class OnlineLearner:
         finally:
             self._rule.close()
         return report
+
+    def _tried(
+        self, parent: PolicyVersion, lesson: Lesson, seed: int
+    ) -> tuple[dict[str, float], Verdict]:
+        """Update on the lesson, and judge it; returns the update's metrics and the verdict.
+
+        Where its numbers overflow, the round is refused like any other: its number is used and its
+        picks wait for others. The same round again would end the same way.
+        """
+        try:
+            metrics, learned = self._taught(parent, lesson, seed)
+            if not learned.accepted:
+                return metrics, learned
+            return metrics | learned.metrics, self._judge(parent)
+        except FloatingPointError as error:
+            log.warning("round on version %d: %s", parent.id, error)
+            return {}, Verdict(accepted=False, reason=f"its numbers overflow: {error}", metrics={})
 
     def _taught(
         self, parent: PolicyVersion, lesson: Lesson, seed: int

@@ -8,6 +8,7 @@ follows from its random key, so it is fixed before the first word.
 import re
 import secrets
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 
 from sqlite_utils import Database
 
@@ -53,6 +54,8 @@ from storage.sqlite import fetch
 from storage.text import clean_text, title_of
 
 _A_CHAT = "imported = 0 AND purpose <> 'ranking'"
+MOST_WORDS, MOST_LETTERS = 16, 200
+"""What a search looks for: each word reads all texts, and SQLite takes neither more at will."""
 _LIKE, _ESCAPED = re.compile(r"([%_\\])"), r"\\\1"
 _HAS_WORD = r"""
     (title LIKE ? ESCAPE '\' OR conversation_id IN (
@@ -80,8 +83,12 @@ class ConversationReader:
     def search(
         self, words: str, *, limit: int = 200, user_id: UserId = LOCAL_USER
     ) -> "list[Conversation]":
-        """Return the conversations, newest first, in which every word occurs, in any branch."""
-        patterns = [f"%{_LIKE.sub(_ESCAPED, word)}%" for word in clean_text(words).split()]
+        """Return the conversations, newest first, in which every word occurs, in any branch.
+
+        Of what was pasted in, the first words are looked for, and of each its beginning.
+        """
+        some = dict.fromkeys(word[:MOST_LETTERS] for word in clean_text(words).split())
+        patterns = [f"%{_LIKE.sub(_ESCAPED, word)}%" for word in islice(some, MOST_WORDS)]
         everywhere = f" AND {_HAS_WORD}" * len(patterns)
         found = fetch(
             self._reader.read(),

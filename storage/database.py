@@ -129,6 +129,7 @@ class Store(Reader):
                 self._writer = self._opened()
             with translated():
                 self._latest_ms = _latest_ms(self._writer)
+            self.checkpoint()  # an app that was killed may have erased, and not come to this
         except Timeout as error:
             raise DataFolderError(
                 f"Another twofold keeps preparing {path}: wait for it, or end it."
@@ -239,7 +240,7 @@ def _refuse_orphans(path: Path) -> None:
     )
 
 
-_TIMED = ("preferences", "turns", "rounds", "ratings", "rankings", "slates")
+_TIMED = ("preferences", "turns", "rounds", "ratings", "rankings", "slates", "demonstrations")
 """What is written most often; the newest row of each has the highest id."""
 
 

@@ -32,7 +32,7 @@ from storage.records import (
     TurnId,
     UserId,
 )
-from storage.rows import TURNS, messages_to, turn_of
+from storage.rows import TEMPORARY_USER, TURNS, messages_to, turn_of
 from storage.sqlite import fetch
 from storage.text import clean_text
 
@@ -134,9 +134,9 @@ class DemonstrationLog:
             original = next((one for one in siblings if one.id == turn_id), None)
             if original is None or original.parent_id is None or original.candidate_id is None:
                 raise UnknownTurnError(f"There is no reply {turn_id} (any more).")
-            if original.message.content == body:
+            if _said(original.message.content) == body:
                 return original
-            same = next((one for one in siblings if one.message.content == body), None)
+            same = next((one for one in siblings if _said(one.message.content) == body), None)
             turn = same or self._shown(db, original.parent_id, body)
             if same is None and turn.candidate_id is not None:
                 self._prefer(db, turn.candidate_id, original.candidate_id, AskReason.EDITED)
@@ -200,7 +200,7 @@ class DemonstrationLog:
                 """,
                 [suggestion, prompt_turn_id],
             )
-            if suggestion is not None and suggested and suggested[0]["body"].strip() == body:
+            if suggestion is not None and suggested and _said(suggested[0]["body"]) == body:
                 return show_candidate(db, suggestion, self._store.now_ms())
             turn = self._shown(db, prompt_turn_id, body)
             if suggestion is not None and suggested and turn.candidate_id is not None:
@@ -275,7 +275,10 @@ class DemonstrationLog:
     def _prefer(
         self, db: Database, better: CandidateId, worse: CandidateId, reason: AskReason
     ) -> None:
-        """Insert the pair and its answer, unless the worse reply was cut off."""
+        """Insert the pair and its answer, unless the worse reply was cut off.
+
+        Nor in a temporary chat, which never teaches: a pair would list it, and outlive it in files.
+        """
         [other] = fetch(
             db,
             """
@@ -284,7 +287,7 @@ class DemonstrationLog:
             """,
             [worse],
         )
-        if other["finish"] not in _FINISHED:
+        if other["finish"] not in _FINISHED or other["user_id"].startswith(TEMPORARY_USER):
             return
         token, now_ms = random_key(), self._store.now_ms()
         better_first = ord(token[0]) % 2 == 0
@@ -305,8 +308,13 @@ class DemonstrationLog:
         append_answer(db, question_of(db, token), choice, decision_ms=0, now_ms=now_ms)
 
 
+def _said(text: str) -> str:
+    """As a reply that a person leaves as it is comes back from the page."""
+    return clean_text(text).strip()
+
+
 def _body(text: str) -> str:
-    body = clean_text(text).strip()
+    body = _said(text)
     if not body:
         raise EmptyReplyError("Write the reply first; this one is empty.")
     return body

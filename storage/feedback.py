@@ -47,11 +47,11 @@ class FeedbackCounts:
     """How much was asked and answered, in all conversations that are not erased."""
 
     replies: int
-    """Times the policy spoke: a plain reply counts one, and so does a pair."""
+    """Times the policy spoke here: a plain reply counts one, and so does a pair."""
     asked: int
     """Pairs shown."""
     answered: int
-    """Of these, answered and not withdrawn, whatever the choice."""
+    """Of these and of what came out of files, answered and not withdrawn, whatever the choice."""
     decided: int
     """Of these, with a winner."""
     first_chosen: int
@@ -166,11 +166,13 @@ class FeedbackReader:
             self._reader.read(),
             """
             WITH answers AS (
-                   SELECT choice, count(*) AS n FROM pick_list
+                   SELECT choice, count(*) AS n,
+                          count(*) FILTER (WHERE reason <> 'imported') AS here FROM pick_list
                     WHERE reason NOT IN ('edited', 'written') GROUP BY choice)
-            SELECT (SELECT coalesce(sum(replies), 0) FROM plain_replies)
-                     + coalesce(sum(n), 0) AS replies,
-                   coalesce(sum(n), 0) AS asked,
+            SELECT (SELECT coalesce(sum(replies), 0) FROM plain_replies
+                      JOIN conversations USING (conversation_id) WHERE imported = 0)
+                     + coalesce(sum(here), 0) AS replies,
+                   coalesce(sum(here), 0) AS asked,
                    coalesce(sum(n) FILTER (WHERE choice <> 'withdrawn'), 0) AS answered,
                    coalesce(sum(n) FILTER (WHERE choice IN ('first', 'second')), 0) AS decided,
                    coalesce(sum(n) FILTER (WHERE choice = 'first'), 0) AS first_chosen,

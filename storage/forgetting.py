@@ -162,7 +162,7 @@ def _versions_that_saw(
 
     Those that never serve again are among them, since their files may be there still. ``since_ms``
     is when something else was first there for every round to see, None if nothing was. Answers of
-    held-out conversations are known to no round.
+    conversations that are held out, or never taught, are known to no round.
     """
     found = fetch(
         db,
@@ -170,7 +170,10 @@ def _versions_that_saw(
         WITH RECURSIVE answered AS (
                SELECT p.seq, p.created_ms FROM preferences p
                  JOIN pick_list l USING (comparison_id)
+                 JOIN conversations v USING (conversation_id)
                 WHERE l.held_out = 0
+                  AND (v.learn = 1
+                       OR v.conversation_id IN (SELECT conversation_id FROM taught_once))
                   AND p.comparison_id IN (SELECT value FROM json_each(:ids))),
              first_known AS (SELECT min(seq) AS seq, min(created_ms) AS ms FROM answered),
              seen (version) AS (

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from sqlite_utils import Database
 
 from storage.database import Reader, Store
-from storage.errors import UnansweredError, UnknownTurnError
+from storage.errors import UnknownComparisonError, UnknownTurnError
 from storage.inserts import add_text, insert
 from storage.records import (
     CandidateId,
@@ -118,7 +118,7 @@ class OpinionLog(OpinionReader):
     def annotate(self, preference_id: PreferenceId, note: Note) -> None:
         """Keep strength, reasons and a comment of an answer; the note before is replaced.
 
-        Raises UnansweredError where there is no such answer.
+        Raises UnknownComparisonError where there is no such answer, or its chat was erased.
         """
         note = Note(
             strength=note.strength,
@@ -126,9 +126,16 @@ class OpinionLog(OpinionReader):
             comment=clean_text(note.comment).strip(),
         )
         with self._store.write() as db:
-            owner = fetch(db, "SELECT user_id FROM preferences WHERE seq = ?", [preference_id])
+            owner = fetch(  # what was erased is in no pick_list
+                db,
+                """
+                SELECT p.user_id FROM preferences p JOIN pick_list USING (comparison_id)
+                 WHERE p.seq = ?
+                """,
+                [preference_id],
+            )
             if not owner:
-                raise UnansweredError("This pair was not answered yet: pick a reply first.")
+                raise UnknownComparisonError("This choice is not here (any more): reload the list.")
             if _note(db, preference_id) == note:
                 return
             comment_id = add_text(db, owner[0]["user_id"], note.comment) if note.comment else None

@@ -59,7 +59,8 @@ class ReceiptReader:
                 db,
                 """
                 SELECT n.seq, n.choice, c.comparison_id, c.token, c.reason, c.first_id, c.second_id,
-                       a.prompt_turn_id, v.held_out, n.seq IN (SELECT seq FROM live) AS counts
+                       a.prompt_turn_id, v.held_out,
+                       EXISTS (SELECT 1 FROM live l WHERE l.seq = n.seq) AS counts
                   FROM candidates a
                   JOIN comparisons c ON c.first_id = a.candidate_id
                   JOIN newest n USING (comparison_id)

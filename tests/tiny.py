@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -42,23 +43,8 @@ LAX_GATE = GateConfig(
 
 def write_tiny_model(folder: Path) -> ModelFolder:
     """Write it as any model folder is: safetensors, tokenizer, chat template."""
-    tokenizer = byte_tokenizer()
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,  # the smallest widths that the native decoder takes
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=512,
-        bos_token_id=256,
-        eos_token_id=257,
-        pad_token_id=257,
-        tie_word_embeddings=True,
-    )
-    return _written(
-        LlamaForCausalLM, config, tokenizer, ModelFolder(path=folder, name="tiny", sha256="0" * 64)
-    )
+    # The smallest widths that the native decoder takes.
+    return replace(write_tiny(folder, LlamaForCausalLM, LlamaConfig), name="tiny", sha256="0" * 64)
 
 
 def write_tiny_gpt2(folder: Path) -> ModelFolder:
@@ -79,6 +65,32 @@ def write_tiny_gpt2(folder: Path) -> ModelFolder:
     return _written(
         GPT2LMHeadModel, config, tokenizer, ModelFolder(path=folder, name="gpt2", sha256="2" * 64)
     )
+
+
+def write_tiny(
+    folder: Path,
+    kind: Callable[[PreTrainedConfig], PreTrainedModel],
+    config: Callable[..., PreTrainedConfig],
+    **settings: object,
+) -> ModelFolder:
+    """A model of any family that is built like Llama."""
+    tokenizer = byte_tokenizer()
+    about = config(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=512,
+        bos_token_id=256,
+        eos_token_id=257,
+        pad_token_id=257,
+        tie_word_embeddings=True,
+        **settings,
+    )
+    name = kind.__name__
+    return _written(kind, about, tokenizer, ModelFolder(path=folder, name=name, sha256=64 * "3"))
 
 
 def _written(

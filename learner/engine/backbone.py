@@ -46,6 +46,9 @@ _AGREEMENT = 0.99
 """Cosine at every place: lower than rounding makes it, higher than what sees or counts wrongly
 reaches everywhere (test_trees.py)."""
 
+_LOGITS_APART = 4.0
+"""Roundings by which two ways of computing the same logits may differ, of the largest."""
+
 RESIDENT_ADAPTERS = 3
 """Adapter versions kept in memory: the live one and those that running replies still need."""
 
@@ -91,6 +94,7 @@ class Backbone:
             self.reply_ids(STOP, follows=True) if self.few_shot else (self._end_of_turn(),)
         )
         """What stands after a reply that is over."""
+        self.logit_scale = self._logit_scale()
         self.context_tokens: int = self.base.config.max_position_embeddings
         self._linears = adapt_linear_layers(self.base, self.lm_head)
         self._resident: dict[PolicyVersionId, Adapter] = {}  # in order of use, oldest first
@@ -129,17 +133,39 @@ class Backbone:
         return self.base.get_output_embeddings()
 
     def hidden_states(self, ids: Int[Tensor, "B T"], **inputs: object) -> Float[Tensor, "B T d"]:
-        """The decoder's output for ``ids``, under whatever version speaks.
+        """What ``lm_head`` makes logits of, for ``ids``, under whatever version speaks.
 
-        With a float32 residual stream where the model can carry one: sums over layers are then
-        exact, and only products are as coarse as the model's type.
+        That is the decoder's output, times ``logit_scale`` where the model scales its logits, with
+        a float32 residual stream where the model can carry one: sums over layers are then exact,
+        and only products are as coarse as the model's type.
         """
         if self.carries_float32:
             inputs["inputs_embeds"] = self.base.get_input_embeddings()(ids).float()
         else:
             inputs["input_ids"] = ids
         with sparing(self.decoder, self.dtype, ids.numel()):
-            return self.decoder(**inputs, use_cache=False).last_hidden_state
+            hidden = self.decoder(**inputs, use_cache=False).last_hidden_state
+        return hidden if self.logit_scale == 1.0 else hidden * self.logit_scale
+
+    @torch.no_grad()
+    def _logit_scale(self) -> float:
+        """What the model multiplies its head's outputs by: 1 for most (Granite, Cohere: not).
+
+        Found by trying. Raises ModelError for a model that does more to them, as a cap: what is
+        learned would be of other probabilities than those that it speaks by.
+        """
+        ids = self._some_ids(_CHECKED_TOKENS)
+        hidden = self.decoder(input_ids=ids, use_cache=False).last_hidden_state
+        head = self.lm_head(hidden).float()
+        logits = self.base(input_ids=ids, use_cache=False).logits.float()
+        scale = float((head * logits).sum() / (head * head).sum())
+        tolerance = _LOGITS_APART * torch.finfo(self.dtype).eps * float(logits.abs().max())
+        if not bool(((logits - scale * head).abs() <= tolerance).all()):
+            raise ModelError(
+                f"The model in {self.folder} changes its logits in a way that twofold does not "
+                "know (a cap, as in Gemma 2): choose another model."
+            )
+        return 1.0 if abs(scale - 1.0) <= _LOGITS_APART * torch.finfo(self.dtype).eps else scale
 
     @cached_property
     def carries_float32(self) -> bool:

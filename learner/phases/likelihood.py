@@ -99,7 +99,7 @@ class LikelihoodTrainer:
         for row in self._place.world.share(pack(batch, self._row_tokens)):
             loss = -learned_logprobs(self._place.engine.backbone, row).sum() / count
             loss.backward()
-            total += loss.detach().double().cpu()
+            total += loss.detach().cpu().double()
         loss = float(self._place.world.sum(total))
         return {"loss": loss, "tokens": float(count)} | self._optimiser.step(number)
 
@@ -108,7 +108,7 @@ class LikelihoodTrainer:
         """Mean negative log-likelihood of the supervised tokens, in nats."""
         total = torch.zeros((), dtype=torch.float64)
         for row in self._place.world.share(pack(sequences, self._row_tokens)):
-            total -= learned_logprobs(self._place.engine.backbone, row).double().sum().cpu()
+            total -= learned_logprobs(self._place.engine.backbone, row).cpu().double().sum()
         count = sum(one.learned for one in sequences)
         return float(self._place.world.sum(total)) / count
 

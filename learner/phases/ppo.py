@@ -68,7 +68,7 @@ class CriteriaSettings:
     @property
     def weights(self) -> CriteriaWeights:
         return CriteriaWeights(
-            weights={criterion: getattr(self, criterion.value) for criterion in Criterion},
+            weights={c: weight for c in Criterion if (weight := getattr(self, c.value))},
             least_harmless=self.least_harmless,
         )
 

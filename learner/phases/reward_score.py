@@ -4,20 +4,17 @@ Rewards mean something within one prompt only, so the score is a win rate: the m
 members of sigmoid(reward of the new reply - reward of the parent's), both drawn with the same seed.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from learner.config import RewardConfig
 from learner.features import frozen_features
 from learner.phases.place import Place
+from learner.phases.said import Said
 from learner.reward.featured import featured
 from learner.reward.head import BayesianRewardHead
-from learner.reward.taste import load_taste
-from storage.feedback import FeedbackReader
-from storage.records import Choice, Completion, Message, Sampling
+from storage.records import Completion, Message, Sampling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,17 +65,12 @@ class RewardScore:
         *,
         seed: int,
     ) -> "RewardScore | None":
-        """By an ensemble fitted to the stored answers; None where there are too few."""
-        said = FeedbackReader(place.store).preferences()
-        answers = [one for one in said if one.choice is not Choice.SKIP]
-        if len(answers) < config.picks or not prompts:
+        """By the ensemble that the chat would have; None where there are too few answers."""
+        said = Said.read(place)
+        if said.picks < config.picks or not prompts:
             return None
-        taste = load_taste(place.model.sha256)
-        head = BayesianRewardHead(RewardConfig(), seed=seed, taste=taste)
-        head.fit(answers)
-        known = [(one.id, one.choice.value) for one in answers]
-        sha256 = hashlib.sha256(repr(known).encode()).hexdigest()
-        return cls(place, head, prompts[: config.prompts], config, seed=seed, sha256=sha256)
+        head = said.ensemble(place, seed=seed)
+        return cls(place, head, prompts[: config.prompts], config, seed=seed, sha256=said.sha256)
 
     def measure(self) -> dict[str, float]:
         """The score, and the mean length of the replies in tokens."""

@@ -10,25 +10,20 @@ from jaxtyping import Float
 from safetensors import SafetensorError
 from torch import Tensor
 
-from learner.config import RewardConfig
 from learner.features import frozen_features
 from learner.model_folder import ModelError
 from learner.phases.place import Place
 from learner.phases.protocol import PhaseError
 from learner.phases.publish import made_from
+from learner.phases.said import Said
 from learner.protocols import RewardModel
 from learner.reward.criteria import CriteriaWeights
 from learner.reward.criteria_head import HEAD_FILE, HeadReward, base_of, read_differences
 from learner.reward.featured import FeaturedReward
-from learner.reward.head import BayesianRewardHead
-from learner.reward.signals import orders_of, thumbs_of
 from learner.reward.taste import load_taste
 from learner.reward_model.adapter import ABOUT_FILE, TrainedReward
 from learner.reward_model.classifier import Classifier
-from storage.feedback import FeedbackReader
-from storage.opinions import OpinionReader
-from storage.rankings import RankingReader
-from storage.records import Choice, Completion, Message
+from storage.records import Completion, Message
 
 ENOUGH = 8
 """Answers below which the live ensemble knows too little to train against."""
@@ -96,24 +91,17 @@ def _read(place: Place, folder: Path, weights: CriteriaWeights, number: int) -> 
 
 def _live(place: Place, weights: CriteriaWeights, seed: int) -> RewardSource:
     """The ensemble that the chat uses, on all that was said in the data folder."""
-    picks = FeedbackReader(place.store).preferences()
-    orders = orders_of(RankingReader(place.store).rankings())
-    thumbs = thumbs_of(OpinionReader(place.store).rated())
-    said = sum(pick.choice is not Choice.SKIP for pick in picks)
-    if said + len(orders) < ENOUGH:
+    said = Said.read(place)
+    if said.picks + len(said.orders) < ENOUGH:
         raise PhaseError(
-            f"{said} picks and {len(orders)} rankings are too few to train against: answer "
-            "more, or name a reward model with --reward (`twofold train reward` makes one)."
+            f"{said.picks} picks and {len(said.orders)} rankings are too few to train against: "
+            "answer more, or name a reward model with --reward (`twofold train reward` makes one)."
         )
     if weights != CriteriaWeights():
         raise PhaseError(
             "The live ensemble knows the overall order only: criteria need --reward FOLDER."
         )
-    head = BayesianRewardHead(RewardConfig(), seed=seed, taste=load_taste(place.model.sha256))
-    head.fit(picks, [*thumbs, *orders])
-    known = [(p.id, p.choice.value) for p in picks] + [(o.at, o.ranks) for o in orders]
-    known += [(t.at, t.up) for t in thumbs]
+    head = said.ensemble(place, seed=seed)
     return RewardSource(
-        reward=FeaturedReward(frozen_features(place.engine), head),
-        sha256=hashlib.sha256(repr(known).encode()).hexdigest(),
+        reward=FeaturedReward(frozen_features(place.engine), head), sha256=said.sha256
     )

@@ -88,7 +88,7 @@ class WeightsTrainee(ABC):
             own = own.to(rewards.device)
             loss = ranking_loss(rewards, item, self._criteria, own, self._centring) / total
             loss.backward()
-            loss_sum += loss.detach().double().cpu()
+            loss_sum += loss.detach().cpu().double()
         return {"loss": float(world.sum(loss_sum))} | self._optimiser.step(number)
 
     @torch.no_grad()

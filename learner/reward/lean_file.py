@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from learner.reward.style import STYLE_NAMES
+from storage.files import replace_text
 
 MAX_LEAN = 2.0
 """Logits: the liked reply of a typical pair then wins 88 times of a hundred."""
@@ -14,10 +15,13 @@ Lean = Mapping[str, float]
 
 
 def read_lean(path: Path) -> dict[str, float]:
-    """Return the lean by feature; features that are gone, and what is no number, are left out."""
+    """Return the lean by feature; features that are gone, and what is no number, are left out.
+
+    A file that cannot be read says nothing: the reward ensemble goes without it.
+    """
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return {}
     if not isinstance(said, dict):
         return {}
@@ -30,6 +34,5 @@ def read_lean(path: Path) -> dict[str, float]:
 
 
 def write_lean(path: Path, lean: Lean) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps({name: value for name, value in lean.items() if value}))
-    temporary.replace(path)
+    """Raises OSError, with the file as it was."""
+    replace_text(path, json.dumps({name: value for name, value in lean.items() if value}))

@@ -15,13 +15,13 @@ from torch import Tensor
 from learner.engine.backbone import Backbone
 from learner.engine.local import render_beside_reply
 from learner.losses import dpo_loss
-from learner.measures import reply_room, supervised_ids, tree_logps
+from learner.measures import supervised_ids, tree_logps
 from learner.update_config import DpoConfig
 from learner.updates.groves import Grove, Reply, groves
 from learner.updates.lesson import Lesson
-from learner.updates.pairs import TrainingPair
+from learner.updates.pairs import TrainingPair, prompt_rooms
 from learner.updates.tuning import AdapterTuning
-from storage.records import CandidateId, PolicyVersion, PolicyVersionId
+from storage.records import Candidate, CandidateId, Message, PolicyVersion, PolicyVersionId
 
 
 class OnlineDpo:
@@ -33,8 +33,9 @@ class OnlineDpo:
         self._backbone = backbone
         self._config = config
         self._max_prompt_tokens = max_prompt_tokens
-        self._ref_logp: dict[tuple[PolicyVersionId, CandidateId], float] = {}
-        """Of each candidate under the reference policy of that version."""
+        self._ref_logp: dict[tuple[PolicyVersionId, CandidateId, int], float] = {}
+        """Of each candidate under the reference policy of that version, with so much room."""
+        self._rooms: dict[tuple[Message, ...], int] = {}
         self.parent_logp: dict[CandidateId, float] = {}
         """Of each reply of the last update under its parent, in nats."""
         self._tuning = AdapterTuning(backbone, config)
@@ -49,6 +50,7 @@ class OnlineDpo:
         Raises FloatingPointError if the loss or a gradient is not finite.
         """
         pairs = lesson.pairs
+        self._rooms = prompt_rooms(pairs)
         self._cache_reference(pairs)
         self._tuning.open(parent, seed)
         self.parent_logp.clear()
@@ -112,9 +114,9 @@ class OnlineDpo:
         place = {candidate: i for i, candidate in enumerate(grove.names)}
         chosen = logps[[place[pair.chosen.id] for pair in pairs]]
         rejected = logps[[place[pair.rejected.id] for pair in pairs]]
-        known, version = self._ref_logp, self._backbone.reference_id
-        ref_chosen = logps.new_tensor([known[version, pair.chosen.id] for pair in pairs])
-        ref_rejected = logps.new_tensor([known[version, pair.rejected.id] for pair in pairs])
+        known = self._ref_logp
+        ref_chosen = logps.new_tensor([known[self._ref_key(p, p.chosen)] for p in pairs])
+        ref_rejected = logps.new_tensor([known[self._ref_key(p, p.rejected)] for p in pairs])
         prob = logps.new_tensor([pair.chosen_prob for pair in pairs])
         loss = dpo_loss(chosen, rejected, ref_chosen, ref_rejected, prob, self._config.beta)
         margins = (chosen - ref_chosen) - (rejected - ref_rejected)
@@ -123,23 +125,32 @@ class OnlineDpo:
     @torch.no_grad()
     def _cache_reference(self, pairs: Sequence[TrainingPair]) -> None:
         """Log-probabilities of a reference policy never change: computed once per candidate."""
-        version = self._backbone.reference_id
+        keys = {
+            candidate.id: self._ref_key(pair, candidate)
+            for pair in pairs
+            for candidate in (pair.chosen, pair.rejected)
+        }
         unknown = [
             pair
             for pair in pairs
-            if not {(version, pair.chosen.id), (version, pair.rejected.id)} <= self._ref_logp.keys()
+            if not {keys[pair.chosen.id], keys[pair.rejected.id]} <= self._ref_logp.keys()
         ]
         with self._backbone.reference():
             for grove in self._groves(unknown):
                 logps = tree_logps(self._backbone, grove.trees).tolist()
-                names = [(version, name) for name in grove.names]
+                names = [keys[CandidateId(name)] for name in grove.names]
                 self._ref_logp.update(zip(names, logps, strict=True))
+
+    def _ref_key(
+        self, pair: TrainingPair, candidate: Candidate
+    ) -> tuple[PolicyVersionId, CandidateId, int]:
+        return self._backbone.reference_id, candidate.id, self._rooms[pair.prompt]
 
     def _groves(self, pairs: Sequence[TrainingPair]) -> list[Grove]:
         """Both replies of all pairs in rows; those of one prompt are never apart."""
         replies: list[Reply] = []
         for pair in pairs:
-            room = reply_room(pair.chosen.completion, pair.rejected.completion)
+            room = self._rooms[pair.prompt]
             prompt = render_beside_reply(self._backbone, pair.prompt, room, self._max_prompt_tokens)
             replies += [
                 Reply(

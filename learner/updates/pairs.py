@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from learner.measures import reply_room
 from learner.presentable import looping, textless
 from learner.reward.head import BayesianRewardHead
 from storage.records import Candidate, CandidatePool, FinishReason, Message, Preference
@@ -22,6 +23,19 @@ class TrainingPair:
     """Probability that the label is right."""
     prob_std: float = 0.0
     """How far the ensemble's members are apart about that; 0 for a person's label."""
+
+
+def prompt_rooms(pairs: Sequence[TrainingPair]) -> dict[tuple[Message, ...], int]:
+    """Tokens kept free behind each prompt: enough for the longest of all replies to it.
+
+    Where a prompt has to be cut for that, it is cut alike for all pairs, and a reply that is in
+    several of them has one log-probability.
+    """
+    rooms: dict[tuple[Message, ...], int] = {}
+    for pair in pairs:
+        room = reply_room(pair.chosen.completion, pair.rejected.completion)
+        rooms[pair.prompt] = max(room, rooms.get(pair.prompt, 0))
+    return rooms
 
 
 def human_pairs(

@@ -16,6 +16,7 @@ from torch import Tensor
 from learner.engine.local import LocalEngine
 from learner.measures import supervised_ids
 from learner.protocols import RewardModel
+from learner.reward.criteria import OUT
 from learner.update_config import RolloutConfig
 from learner.updates.lesson import Prompt
 from storage.records import Completion, FinishReason
@@ -94,10 +95,16 @@ class RewardScale:
 
     @classmethod
     def of(cls, rollouts: Sequence[Rollout], config: RolloutConfig) -> "RewardScale":
-        """Taken from the first replies; without ``normalise`` rewards stay as they are."""
+        """Taken from the first replies; without ``normalise`` rewards stay as they are.
+
+        Replies that break a bound (``reward.criteria``) tell nothing of how far others are apart:
+        one of them in the first batch would take most of the reward from all the others.
+        """
         rewards = torch.stack([r.rewards for r in rollouts], dim=1)  # (E, N)
         if not config.normalise:
             return cls(centre=torch.zeros(len(rewards)), spread=1.0)
+        means = rewards.mean(dim=0)
+        rewards = rewards[:, means > means.max() - OUT / 2]
         spread = float(rewards.mean(dim=0).std(correction=0))
         return cls(centre=rewards.mean(dim=1), spread=max(spread, 1e-3))
 

@@ -104,7 +104,7 @@ class AdapterTuning:
             self._parameters, self._config.grad_clip, error_if_nonfinite=False
         )
         if not torch.isfinite(norm):
-            raise FloatingPointError(f"gradient norm is {float(norm)}; the round is given up")
+            raise FloatingPointError(f"the gradient's norm is {float(norm)}")
         self._opened().step()
         return float(norm)
 

@@ -6,7 +6,6 @@ import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -147,13 +146,10 @@ def test_a_key_that_a_crash_left_empty_opens_nothing(client, tmp_path, left):
     assert client.say("hi", key=made).status_code == 200
 
 
-def test_a_key_is_on_the_disk_before_its_name_stands_for_it(tmp_path, monkeypatch):
-    done = []
-    monkeypatch.setattr("chat_app.api_key.os.fsync", lambda _: done.append("synced"))
-    replace_ = Path.replace
-    monkeypatch.setattr(Path, "replace", lambda *a: (done.append("named"), replace_(*a)))
-    ApiKey(tmp_path / "api-key").read()
-    assert done == ["synced", "named"]
+def test_nobody_else_may_read_the_file_of_the_key(tmp_path):
+    path = tmp_path / "api-key"
+    ApiKey(path).read()
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_key_that_cannot_be_kept_is_a_sentence(client, tmp_path):

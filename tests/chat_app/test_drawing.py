@@ -2,16 +2,19 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from html import unescape
 
 import pytest
 
 from chat_app import wording, wording_learning
 from chat_app.chart import Chart, chart_html, nice_ceiling
-from chat_app.markup import displayed, typed
+from chat_app.markup import displayed, headline, typed
 from chat_app.progress import LearnerStatus
+from chat_app.shelf import LISTED
 from chat_app.ui_layout import messages_of
 from chat_app.ui_learning import facts_html, lessons_html
 from chat_app.ui_pair import changes
+from chat_app.ui_sidebar import hint
 from chat_app.views import ConversationView, DeletionView, Place, RoundView, Status
 from learner.progress import LearnerState
 from storage.receipts import Answered, Attempt
@@ -291,6 +294,7 @@ def test_a_receipt_says_what_became_of_a_pick(answer, said):
     [
         (None, "learning is off"),
         (LearnerState.PAUSED, "learning is paused"),
+        (LearnerState.HELD, "learning is paused"),
         (LearnerState.LEARNING, "a lesson is running"),
         (LearnerState.IDLE, "a lesson is about to start"),
     ],
@@ -300,8 +304,36 @@ def test_a_receipt_of_a_waiting_pick_says_what_it_waits_for(state, said):
     assert waiting == f"It is in the queue; {said}."
 
 
-def test_a_held_out_pick_says_that_it_only_checks():
-    assert "only checks what I learned" in wording.receipt(answered(held_out=True), status())
+@pytest.mark.parametrize("state", [None, *LearnerState])
+@pytest.mark.parametrize("missing", [0, 4])
+def test_whatever_the_learner_does_a_receipt_is_a_sentence(state, missing):
+    assert wording.receipt(answered(), status(state, missing=missing)).endswith(".")
+
+
+@pytest.mark.parametrize("choice", [Choice.FIRST, Choice.TIE, Choice.BOTH_BAD])
+def test_a_held_out_pick_says_that_it_only_checks(choice):
+    told = wording.receipt(answered(held_out=True, choice=choice), status())
+    assert "only checks what I learned" in told
+
+
+def test_a_name_is_told_letter_by_letter_where_a_chat_is_deleted():
+    title = "Use <section> or **bold** & [a](b) _so_ 1. `x`"
+    told = wording.deletion(DeletionView(title=title, messages=2, choices=1, versions=()))
+    assert unescape(told).startswith(f"Delete “{title}”?")
+    assert not set("<*[]_`") & set(told)
+
+
+def test_a_message_is_a_heading_where_it_is_one_line():
+    assert headline("Why <b> is it?", "The message") == "## Why &lt;b> is it?"
+    code = "```html\n<div>\n```\nWhat is it?"
+    assert headline(code, "The message") == f"## The message\n\n{code}"
+    assert headline("```<div>", "The message").startswith("## The message\n\n```<div>")
+
+
+def test_where_there_are_older_chats_than_are_listed_the_list_says_so():
+    assert hint(0, "") == hint(LISTED, "") == hint(LISTED, "tea") == ""
+    assert hint(0, "tea").startswith("No chat has")
+    assert "For older ones, search for a word" in hint(LISTED + 1, "")
 
 
 def test_earlier_choices_are_counted():

@@ -107,6 +107,15 @@ def test_a_bad_line_says_what_is_wrong_and_the_next_one_is_read(row, sentence) -
     assert isinstance(good, FilePair) and good.line == 3
 
 
+def test_what_is_read_but_too_deep_to_be_kept_is_told_like_any_bad_line() -> None:
+    """Python writes a little less deep than it reads; how deep depends on who calls."""
+    for depth in range(900, 1_100):
+        line = json.dumps(GOOD)[:-1] + ', "meta_x": ' + "[" * depth + "]" * depth + "}"
+        read_, good = read(line, GOOD)
+        assert isinstance(good, FilePair)
+        assert isinstance(read_, FilePair) or "nested too deeply" in read_.sentence
+
+
 def test_what_no_encoder_accepts_is_replaced_wherever_it_stands() -> None:
     [pair] = read(GOOD | {"meta_comment": "cut \ud83d", "meta_\udc00": [{"\ud83d": "\ud83d"}]})
     assert json.loads(pair.meta_json) == {

@@ -1,6 +1,8 @@
 """Settings are saved before they count, count at once or say when, and have a command line."""
 
+import errno
 import json
+import os
 import time
 from pathlib import Path
 
@@ -131,16 +133,20 @@ def test_a_settings_file_that_is_torn_is_told_and_left_alone(settings, world) ->
     assert world.folder.settings.read_text() == "{oh no"
 
 
-def test_a_disk_that_takes_nothing_is_told_and_the_file_stays(settings, world) -> None:
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_disk_that_takes_nothing_is_told_and_the_file_stays(settings, world, monkeypatch) -> None:
     settings.change({"top_k": 9})
     before = world.folder.settings.read_text()
-    world.folder.settings.with_suffix(".tmp").symlink_to("/dev/full")
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ChatError, match="so nothing was saved"):
         settings.change({"top_k": 7})
     assert (
         world.folder.settings.read_text() == before and settings.current.engine.sampling.top_k == 9
     )
-    assert not world.folder.settings.with_suffix(".tmp").is_symlink()
+    assert not world.folder.settings.with_suffix(".tmp").exists()
 
 
 def test_a_lean_is_kept_within_bounds_and_reaches_the_judges(settings, applied, world) -> None:
@@ -152,6 +158,27 @@ def test_a_lean_is_kept_within_bounds_and_reaches_the_judges(settings, applied, 
     for name, value in (("louder", 1.0), ("longer", 3.0)):
         with pytest.raises(ChatError):
             settings.set_lean(name, value)
+
+
+def test_a_lean_that_cannot_be_written_is_told_and_the_judges_are_not_asked(
+    settings, applied, monkeypatch
+) -> None:
+    settings.set_lean("longer", 1.0)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ChatError, match="nothing was saved"):
+        settings.set_lean("longer", 2.0)
+    assert settings.lean() == {"longer": 1.0} and applied == ["refit"]
+
+
+def test_sizes_are_told_while_the_learner_moves_its_files(settings, world, monkeypatch) -> None:
+    world.learn([world.pick()])
+    before = settings.sizes()
+    assert before.database > 0 and before.versions > 0
+    real = os.walk
+    monkeypatch.setattr(
+        os, "walk", lambda *a: [(one, [], [*names, "moved"]) for one, _, names in real(*a)]
+    )
+    assert settings.sizes() == before
 
 
 def test_a_backup_is_a_whole_database_that_opens_by_itself(settings, world, tmp_path) -> None:

@@ -43,6 +43,29 @@ def test_a_thumb_is_seen_and_taken_back(service, chat):
     assert service.view(chat.id).thumbs == {}
 
 
+def test_what_was_said_in_one_breath_is_read_once(serve, chat):
+    replies = GatedReplyMaker(ScriptedAsking.ALWAYS)
+    replies.gate.set()
+    service = serve(replies)
+    question = asked(service, chat)
+    replies.gate.clear()
+    replies.begun.clear()
+    replies.refits.clear()
+    service.say(service.new_conversation().id, "a reply that is being written")
+    assert replies.begun.wait(5)
+    service.choose(question.token, Choice.FIRST)
+    reply = service.view(chat.id).turns[-1]
+    for thumb in (Thumb.UP, Thumb.NONE, Thumb.DOWN):
+        service.teaching.rate(chat.id, reply.id, thumb)
+    assert replies.refits == []
+    replies.gate.set()
+    service.drain()
+    assert replies.refits == [[Choice.FIRST]]
+    service.undo(question.token)
+    service.drain()
+    assert replies.refits == [[Choice.FIRST], []], "what is said later is read anew"
+
+
 def test_reasons_are_kept_with_the_choice_and_shown_again(service, chat):
     question = asked(service, chat)
     receipt = service.choose(question.token, Choice.SECOND)

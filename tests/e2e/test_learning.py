@@ -60,6 +60,23 @@ def test_learning_is_paused_wished_for_and_rolled_back(asking, person):
     assert asking.policies.current().id == 0
 
 
+def test_numbers_that_were_unfolded_stay_so_when_something_new_is_learned(asking, person):
+    learned(asking)
+    person.visit(asking.address)
+    person.open_tab("Learning")
+    folds = person.part("charts").locator("details")
+    folds.nth(1).locator("summary").click()
+    expect(folds.nth(1).locator("table")).to_be_visible()
+    picked(asking, ["Why is the sky blue?"])
+    expect(person.part("facts")).to_contain_text("7", timeout=20_000)
+    expect(folds.nth(1).locator("table")).to_be_visible()
+    expect(folds.nth(0).locator("table")).to_be_hidden()
+    folds.nth(1).locator("summary").click()
+    picked(asking, ["And the sea?"])
+    expect(person.part("facts")).to_contain_text("8", timeout=20_000)
+    expect(folds.nth(1).locator("table")).to_be_hidden()
+
+
 def test_a_person_says_their_taste_and_sets_the_budget_by_keyboard(asking, person):
     person.visit(asking.address)
     person.open_tab("Learning")

@@ -77,6 +77,25 @@ def test_versions_are_looked_at_made_live_rolled_back_and_taken_along(asking, pe
     assert "twofold-v2/adapter_model.safetensors" in archive.namelist()
 
 
+def test_a_note_left_by_going_to_another_version_stays_with_its_own(asking, person):
+    learned(asking)
+    person.visit(asking.address)
+    person.open_tab("Models")
+    versions = person.part("version-list").get_by_role("radio")
+    expect(person.part("version-title")).to_contain_text("Version 2")
+    person.part("version-note").get_by_role("textbox").fill("a note on two")
+    versions.nth(1).check(force=True)
+    expect(person.part("version-title")).to_have_text("Version 1")
+    expect(person.part("version-list")).to_contain_text("“a note on two”")
+    expect(versions.nth(1)).to_be_checked()
+    expect(person.part("version-note").get_by_role("textbox")).to_have_value("")
+    person.part("make-live").click()
+    expect(person.part("version-title")).to_have_text("Version 1 · live")
+    assert asking.policies.current().id == 1
+    notes = {one.id: one.note for one in asking.tabs.models.versions()}
+    assert notes[2] == "a note on two" and notes[1] == ""
+
+
 def test_a_version_is_taken_along_as_a_whole_model_on_a_phone(serve, new_person, tmp_path):
     tiny = replace(write_tiny_model(tmp_path / "tiny"), sha256=BASE_SHA256)
     app = serve(demo(ScriptedAsking.ALWAYS, words_per_s=0.0), model=tiny)

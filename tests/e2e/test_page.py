@@ -101,6 +101,20 @@ def test_a_phone_has_each_button_under_its_reply_and_no_sideways_scroll(app, new
     assert person.errors == []
 
 
+@pytest.mark.pages
+def test_a_line_of_code_scrolls_in_its_box_on_a_phone(serve, new_person):
+    app = serve(demo(ScriptedAsking.ALWAYS))
+    person = new_person(360, 740, is_mobile=True, has_touch=True)
+    person.visit(app.address)
+    person.say("Repeat after me: ```\n" + "one_call(after, another) " * 12 + "\n```")
+    person.await_question()
+    assert_fits(person.page)
+    for number in (1, 2):
+        box = person.part(f"choose-{number}").bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 360
+    assert person.part("pair").locator("code").first.is_visible()
+
+
 def test_no_button_empties_the_chat_whatever_the_browser_speaks(app, new_person):
     person = new_person(locale="de-DE")
     person.visit(app.address)

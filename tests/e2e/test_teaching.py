@@ -145,6 +145,54 @@ def test_reasons_are_kept_and_shown_again(app, person):
     expect(more.get_by_label("Anything else")).to_have_value("reads well")
 
 
+def test_reasons_of_one_choice_are_not_those_of_the_next(serve, person):
+    app = serve(replies := HeldReplyMaker(ScriptedAsking.ALWAYS))
+    replies.go.set()
+    person.visit(app.address)
+    person.say("Count to 5")
+    person.await_question()
+    person.press("1")
+    more = person.part("why-better")
+    more.get_by_role("button", name="Say how much better").click()
+    more.get_by_label("Too long").check()
+    more.get_by_label("Anything else").fill("of the first")
+    person.part("save-reasons").click()
+    until(lambda: app.service.view(app.service.conversation(person.key()).id).note.comment)
+    replies.go.clear()
+    person.say("Count to 200")
+    expect(person.part("reply-1")).to_contain_text("1")
+    person.press("2")
+    replies.go.set()
+    person.await_reply(2)
+    expect(person.part("saved-row")).to_be_visible()
+    if not more.get_by_label("Anything else").is_visible():
+        more.get_by_role("button", name="Say how much better").click()
+    expect(more.get_by_label("Anything else")).to_have_value("")
+    expect(more.get_by_label("Too long")).not_to_be_checked()
+
+
+def test_a_thumb_a_name_and_a_switch_leave_reasons_that_are_not_saved_yet(app, person):
+    person.visit(app.address)
+    person.say("Why is the sky blue?")
+    person.await_question()
+    person.press("2")
+    more = person.part("why-better")
+    more.get_by_role("button", name="Say how much better").click()
+    more.get_by_label("Too long").check()
+    more.get_by_label("Anything else").fill("half a thought")
+    person.part("transcript").get_by_role("button", name="Like", exact=True).click()
+    expect(person.part("transcript").get_by_role("button", name="Liked")).to_be_visible()
+    person.page.get_by_label("Learn from this chat").uncheck()
+    expect(person.part("receipt")).to_contain_text("not learned from")
+    person.part("rename").click()
+    person.part("chat-name").get_by_role("textbox").fill("Colours")
+    person.part("chat-name").get_by_role("textbox").press("Enter")
+    expect(person.part("conversations")).to_contain_text("Colours")
+    expect(person.part("rename-row")).to_be_hidden()
+    expect(more.get_by_label("Too long")).to_be_checked()
+    expect(more.get_by_label("Anything else")).to_have_value("half a thought")
+
+
 def test_labels_of_a_reply_stay_after_a_reload_and_the_same_box_takes_back(serve, person):
     app = serve(demo(ScriptedAsking.NEVER))
     person.visit(app.address)

@@ -115,6 +115,24 @@ def test_one_reply_alone_does_not_make_the_others_forget_their_drafts(
     assert sum(encoded) == sum(len(reply) - 2 for reply in REPLIES[1:])
 
 
+@needs_native
+def test_of_a_message_that_is_retried_on_and_on_only_the_newest_replies_are_kept(
+    backbone, engine_config
+):
+    features = frozen_features(LeanEngine(backbone, engine_config))
+    prompt = user("Again")
+    for number in range(20):
+        replies = [(number, 5, n) for n in range(4)]
+        found = features.extract(prompt, replies)
+    assert len(features._replies) <= 20
+    torch.testing.assert_close(
+        found,
+        frozen_features(LeanEngine(backbone, engine_config)).extract(prompt, replies),
+        atol=1e-5,
+        rtol=1e-4,
+    )
+
+
 def test_a_long_chat_leaves_room_for_the_reply_where_the_context_is_small(engine):
     """The tiny model has 512 places: a reply is read behind the prompt it was written behind."""
     said = [f"{n} " + "word " * 10 for n in range(15)]

@@ -1,5 +1,6 @@
 """The gate on a real, tiny model: what it lets through and what it refuses, with the reason."""
 
+import math
 from dataclasses import replace
 from datetime import UTC, datetime
 from statistics import fmean, stdev
@@ -59,6 +60,15 @@ def test_weights_that_are_not_finite_never_pass(engine, gate, base):
     verdict = gate.judge(base)
     assert not verdict.accepted
     assert verdict.reason == "its weights are not finite"
+
+
+def test_a_measure_that_is_not_finite_is_told_and_can_be_reported(engine, gate, base, monkeypatch):
+    train(engine, base, 0.02)
+    monkeypatch.setattr("learner.gate.perplexity", lambda *_: math.inf)
+    verdict = gate.judge(base)
+    assert not verdict.accepted and verdict.reason == "perplexity_ratio: not finite"
+    assert "perplexity_ratio" not in verdict.metrics
+    assert all(map(math.isfinite, verdict.metrics.values())) and len(verdict.metrics) > 5
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,34 @@ def test_an_update_that_learned_the_opposite_is_refused_and_its_picks_come_back(
     assert list(report.preference_ids) == first + second
 
 
+class Overflowing(OnlineDpo):
+    """Its first round ends in numbers that are none."""
+
+    def update(self, parent, lesson, seed):
+        if seed == ONLINE.seed + 1:
+            raise FloatingPointError("the gradient's norm is nan")
+        return super().update(parent, lesson, seed)
+
+
+def test_a_round_whose_numbers_overflow_uses_its_number_up_and_the_next_goes_on(
+    world, tiny_folder, engine_config
+):
+    """Tried again as it was it would end the same way, and learning with it."""
+    first = world.pick(3)
+    engine = load_engine(tiny_folder, engine_config)
+    rule = Overflowing(engine.backbone, ONLINE.dpo, max_prompt_tokens=256)
+    learner = world.build.on(engine, rule=rule)
+    report = learner.step()
+    assert report.status is RoundStatus.REFUSED
+    assert report.reason == "its numbers overflow: the gradient's norm is nan"
+    collect(world.policies)
+    assert learner.step() is None
+    second = world.pick(3)
+    report = learner.step()
+    assert report.status is RoundStatus.ACCEPTED, report.reason
+    assert (report.number, list(report.preference_ids)) == (2, first + second)
+
+
 def test_moments_that_pull_to_an_old_taste_are_left_behind(backbone, base, tmp_path):
     pairs = make_pairs(backbone.tokenizer)
     check = LessonCheck(backbone, GateConfig(), row_tokens=64, max_prompt_tokens=256)

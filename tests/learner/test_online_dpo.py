@@ -7,6 +7,8 @@ from itertools import chain
 import pytest
 import torch
 
+from learner.config import GateConfig
+from learner.lesson_check import LessonCheck
 from learner.measures import (
     ScoredText,
     kl_to_reference,
@@ -17,6 +19,7 @@ from learner.measures import (
 )
 from learner.rendering import prompt_ids
 from learner.update_config import DpoConfig, LoraSpec
+from learner.updates import online_dpo
 from learner.updates.lesson import Lesson
 from learner.updates.online_dpo import OnlineDpo
 from learner.updates.pairs import TrainingPair
@@ -242,7 +245,7 @@ def test_the_length_of_rows_does_not_change_the_step(backbone, base):
 def test_a_loss_that_is_not_finite_ends_the_round(backbone, base):
     pairs = make_pairs(backbone.tokenizer)
     broken = [replace(p, chosen_prob=float("nan")) for p in pairs]
-    with pytest.raises(FloatingPointError, match="gradient norm"):
+    with pytest.raises(FloatingPointError, match="norm is nan"):
         make_rule(backbone).update(base, Lesson(pairs=tuple(broken)), seed=1)
 
 
@@ -304,19 +307,65 @@ def test_one_emoji_over_and_over_is_repetition():
     assert repetition(tuple(range(100))) == 0.0
 
 
-def test_a_pair_is_learned_behind_the_prompt_it_was_drawn_behind(engine, base):
-    """The tiny model has 512 places: beside a long reply less of a long chat fits."""
-    backbone = engine.backbone
-    chat = user(*[f"{n} " + "word " * 6 for n in range(15)])
-    pair = replace(make_pairs(backbone.tokenizer, 1)[0], prompt=chat)
-    sampling = Sampling(max_new_tokens=350)
-    pair = replace(
-        pair,
-        chosen=replace(pair.chosen, completion=replace(pair.chosen.completion, sampling=sampling)),
+LONG_CHAT = user(*[f"{n} " + "word " * 6 for n in range(15)])
+
+
+def with_limit(candidate: Candidate, limit: int) -> Candidate:
+    completion = replace(candidate.completion, sampling=Sampling(max_new_tokens=limit))
+    return replace(candidate, completion=completion)
+
+
+def prompts_seen(monkeypatch) -> list[tuple[int, ...]]:
+    """Filled with the prompts of all trees that are run."""
+    seen = []
+    real = online_dpo.tree_logps
+    monkeypatch.setattr(
+        online_dpo,
+        "tree_logps",
+        lambda backbone, trees: (
+            seen.extend(tree.prompt_ids for tree in trees),
+            real(backbone, trees),
+        )[1],
     )
-    drawn = engine.render(chat, sampling)
+    return seen
+
+
+def test_a_pair_is_learned_behind_the_prompt_it_was_drawn_behind(engine, base, monkeypatch):
+    """The tiny model has 512 places: beside a long reply less of a long chat fits."""
+    backbone, chat = engine.backbone, LONG_CHAT
+    pair = replace(make_pairs(backbone.tokenizer, 1)[0], prompt=chat)
+    pair = replace(pair, chosen=with_limit(pair.chosen, 350))
+    drawn = engine.render(chat, Sampling(max_new_tokens=350))
     assert len(drawn.token_ids) <= 512 - 350
-    learned = make_rule(backbone)._groves([pair])
-    assert [tree.prompt_ids for grove in learned for tree in grove.trees] == [drawn.token_ids]
+    seen = prompts_seen(monkeypatch)
+    make_rule(backbone).update(base, Lesson(pairs=(pair,)), seed=1)
+    assert set(seen) == {drawn.token_ids}
     read = Passes(backbone, row_tokens=64, max_prompt_tokens=256)
     assert read.prompt_ids(chat, reply_room(pair.chosen.completion)) == drawn.token_ids
+
+
+def test_a_reply_of_two_pairs_is_learned_behind_one_prompt(backbone, base, monkeypatch):
+    """Written again with a higher limit, a chat that was cut for the first pair is cut further."""
+    tokenizer = backbone.tokenizer
+    first = replace(make_pairs(tokenizer, 1)[0], prompt=LONG_CHAT)
+    longer = with_limit(candidate(7, "yes and no", tokenizer), 350)
+    again = replace(first, rejected=longer)
+    rule, seen = make_rule(backbone), prompts_seen(monkeypatch)
+    rule.update(base, Lesson(pairs=(first,)), seed=1)
+    [alone] = set(seen)
+    rule.close()
+    seen.clear()
+    metrics = rule.update(base, Lesson(pairs=(again, first)), seed=1)
+    [together] = set(seen)
+    assert len(together) < len(alone)
+    assert metrics["dpo_margin"] == pytest.approx(0.0, abs=1e-4), "the first step starts at π₀"
+    rule.close()
+    rule.update(base, Lesson(pairs=(again, first)), seed=1)
+    found = [
+        LessonCheck(
+            backbone, GateConfig(), row_tokens=64, max_prompt_tokens=256, known=known
+        ).judge(base, (again, first))
+        for known in (rule.parent_logp, None)
+    ]
+    assert found[0].metrics == pytest.approx(found[1].metrics, abs=1e-4)
+    rule.close()

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from learner.measures import token_kl
+from learner.reward.criteria import OUT
 from learner.update_config import LoraSpec, PpoConfig, RolloutConfig
 from learner.updates.lesson import Demonstration, Lesson
 from learner.updates.ppo import Ppo
@@ -175,6 +176,21 @@ def test_where_members_disagree_the_reward_is_worth_less(engine, base):
     cut = torch.tensor([r.completion.finish_reason is FinishReason.LENGTH for r in rollouts])
     strict = scale(rollouts, replace(config, pessimism=0.0, unfinished_penalty=1.5))
     torch.testing.assert_close(bold - strict, 1.5 * cut)
+
+
+def test_a_harmful_reply_in_the_first_batch_takes_no_reward_from_the_others(engine, base):
+    engine.backbone.open_training(base, LoraSpec(rank=2, alpha=2), 0)
+    config = LETTERS.rollout
+    rollouts = sample_rollouts(engine, Letters(), (user("Say a"), user("Say b")), config, seed=0)
+    out = replace(rollouts[0], rewards=rollouts[0].rewards - OUT)
+    scale, usual = (
+        RewardScale.of([out, *rollouts[1:]], config),
+        RewardScale.of(rollouts[1:], config),
+    )
+    assert scale.spread == usual.spread and torch.equal(scale.centre, usual.centre)
+    worth = scale([out, *rollouts[1:]], config)
+    assert float(worth[0]) == -config.reward_clip
+    torch.testing.assert_close(worth[1:], usual(rollouts[1:], config))
 
 
 def test_the_exact_kl_has_the_gradient_of_its_definition(backbone):

@@ -273,6 +273,15 @@ def test_search_finds_every_word_in_titles_and_branches(world: World) -> None:
     assert world.log.search("tea") == []
 
 
+def test_a_search_takes_whatever_is_pasted_in(world: World) -> None:
+    chat = world.log.start()
+    text = " ".join(f"word{number}" for number in range(1_500)) + " " + "long" * 20_000
+    world.log.say(chat.id, text)
+    for pasted in (text, "long" * 20_000, "word1 " * 5_000):
+        assert world.log.search(pasted) == [world.log.get(chat.id)]
+    assert world.log.search("word1 absent") == []
+
+
 def test_instructions_open_a_conversation_and_are_no_title(world: World) -> None:
     conversation = world.log.start(instructions=" Be brief. ")
     turn = world.log.say(conversation.id, "hello")

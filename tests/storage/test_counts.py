@@ -1,10 +1,20 @@
 """Counts kept as the log grows, against counting the whole log anew."""
 
 import random
-from itertools import count
+from itertools import count, cycle
 
 from storage.conversations import ConversationLog
-from storage.records import Choice, Comparison, ConversationId, PolicyVersionId, RoundStatus, Turn
+from storage.imports import ImportedPair, ImportLog
+from storage.records import (
+    Choice,
+    Comparison,
+    ConversationId,
+    Message,
+    PolicyVersionId,
+    Role,
+    RoundStatus,
+    Turn,
+)
 from storage.sqlite import fetch
 from tests.storage.builders import QUESTION, World, completion
 
@@ -17,14 +27,17 @@ WHOLE_LOG = """
             WHERE v.erased_ms IS NULL),
          plain AS (
            SELECT 1 FROM turns t JOIN conversations v USING (conversation_id)
-            WHERE t.role = 'assistant' AND v.erased_ms IS NULL
+            WHERE t.role = 'assistant' AND v.erased_ms IS NULL AND v.imported = 0
               AND t.candidate_id NOT IN (SELECT first_id FROM comparisons)
               AND t.candidate_id NOT IN (SELECT second_id FROM comparisons)),
+         here AS (
+           SELECT 1 FROM asked JOIN comparisons USING (comparison_id)
+            WHERE reason <> 'imported'),
          answered AS (
            SELECT choice FROM newest JOIN asked USING (comparison_id)
             WHERE choice <> 'withdrawn')
-    SELECT (SELECT count(*) FROM plain) + (SELECT count(*) FROM asked) AS replies,
-           (SELECT count(*) FROM asked) AS asked,
+    SELECT (SELECT count(*) FROM plain) + (SELECT count(*) FROM here) AS replies,
+           (SELECT count(*) FROM here) AS asked,
            (SELECT count(*) FROM answered) AS answered,
            (SELECT count(*) FROM answered WHERE choice IN ('first', 'second')) AS decided,
            (SELECT count(*) FROM answered WHERE choice = 'first') AS first_chosen
@@ -68,6 +81,7 @@ class Days:
         self.rng = random.Random(3)  # noqa: S311
         self.asked: list[Comparison] = []
         self.chats: list[ConversationId] = []
+        self.brought: list[ImportedPair] = []
         keys = (f"{number:032d}" for number in count())
         self.log = ConversationLog(world.store, new_key=lambda: next(keys))
 
@@ -110,6 +124,26 @@ class Days:
         if comparison := self.answered():
             self.world.feedback.exclude(comparison.token)
 
+    def bring(self) -> None:
+        """A pair out of a file, in whose prompt the assistant has spoken before."""
+        said = ("hello", "hi", f"and now, for the {len(self.brought)}th time?")
+        pair = ImportedPair(
+            prompt=tuple(
+                Message(role=role, content=one)
+                for role, one in zip(cycle((Role.USER, Role.ASSISTANT)), said, strict=False)
+            ),
+            first=completion("one"),
+            second=completion("two"),
+            choice=Choice.FIRST,
+            token=None,
+            held_out=False,
+            decision_ms=0,
+            row_sha256=f"{len(self.brought):064d}",
+            meta_json="{}",
+        )
+        self.brought.append(pair)
+        assert ImportLog(self.world.store).add([pair]) == 1
+
     def learn(self) -> None:
         picks = [pick.id for pick in self.world.feedback.unlearned()][:3]
         status = self.rng.choice([RoundStatus.ACCEPTED, RoundStatus.REFUSED])
@@ -130,7 +164,7 @@ class Days:
 def test_kept_counts_equal_a_count_of_the_whole_log(world: World) -> None:
     days = Days(world)
     deeds = [days.plain, days.go_on, days.ask, days.ask, days.answer, days.answer, days.change]
-    deeds += [days.withdraw, days.exclude, days.learn, days.learn, days.go, days.erase]
+    deeds += [days.withdraw, days.exclude, days.bring, days.learn, days.learn, days.go, days.erase]
     learned, decided = set[int](), set[int]()
     for _ in range(150):
         days.rng.choice(deeds)()

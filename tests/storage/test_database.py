@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count as counting
 from multiprocessing.context import BaseContext
@@ -15,7 +16,10 @@ from filelock import FileLock
 from storage import database, migrations, rounds
 from storage.conversations import ConversationLog
 from storage.database import Reader, Store
+from storage.demonstrations import DemonstrationLog
+from storage.dialogues import DialogueLog
 from storage.errors import DataFolderError
+from storage.records import Purpose
 from storage.sqlite import fetch, open_writer
 from tests.storage.builders import World
 from tests.storage.children import open_together, say_and_die
@@ -268,6 +272,19 @@ def test_time_never_runs_back(tmp_path: Path) -> None:
     with Store(tmp_path / "twofold.db", clock=lambda: next(behind)) as store:
         times = [store.now_ms() for _ in range(3)]
         assert said - 1000 < times[0] < times[1] < times[2] < said + 1000
+
+
+def test_a_finished_dialogue_is_never_younger_than_what_comes_later(tmp_path: Path) -> None:
+    with (world := World.open(tmp_path)).store:
+        chat = world.start(purpose=Purpose.TEACHING)
+        prompt = world.log.say(chat.id, "hello")
+        DemonstrationLog(world.store).reply(prompt.id, "my words")
+    ahead = counting(time.time() + 7200)
+    with Store(tmp_path / "twofold.db", clock=lambda: next(ahead)) as store:
+        DialogueLog(store).finish(chat.id)
+        finished = store.now_ms()
+    with Store(tmp_path / "twofold.db") as store:  # and the clock is set right again
+        assert store.now_ms() > finished - 1000
 
 
 @pytest.mark.parametrize("how", ["missing", "empty"])

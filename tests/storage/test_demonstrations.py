@@ -6,6 +6,7 @@ import pytest
 
 from storage.demonstrations import DemonstrationLog, DemonstrationReader, EmptyReplyError
 from storage.errors import UnknownComparisonError, UnknownTurnError
+from storage.pick_list import PickFilter, PickReader
 from storage.records import AskReason, Author, Choice, FinishReason
 from tests.storage.builders import World, completion
 
@@ -62,6 +63,31 @@ def test_an_edit_of_an_edit_is_better_than_that(world, written, reply):
         (once.candidate_id, reply.candidate_id),
         (twice.candidate_id, once.candidate_id),
     ]
+
+
+def test_a_reply_that_comes_back_as_it_was_is_no_better_one(world, written):
+    for text in ("cut at the limit: \n", "cafe\u0301", "\r\nafter a line"):
+        prompt = world.prompt()
+        shown = world.log.reply(prompt.id, completion(text))
+        after = world.log.say(shown.conversation_id, "and then?")
+        assert written.edit(shown.id, text) == shown
+        assert world.log.path(shown.conversation_id)[-1] == after
+        [suggestion] = world.log.add_candidates(prompt.id, [completion(text)])
+        assert written.reply(prompt.id, text, suggestion=suggestion.id).candidate_id in (
+            shown.candidate_id,
+            suggestion.id,
+        )
+    read_all(written)
+    assert world.feedback.preferences() == []
+
+
+def test_in_a_temporary_chat_an_edit_is_shown_and_makes_no_pair(world, written):
+    prompt = world.log.say(world.log.start(temporary=True).id, "a secret")
+    shown = world.log.reply(prompt.id, completion("their reply"))
+    mine = written.edit(shown.id, "my reply")
+    assert world.log.path(shown.conversation_id)[-1] == mine
+    read_all(written)
+    assert PickReader(world.store).page(PickFilter()) == []
 
 
 def test_nothing_is_said_of_a_reply_that_was_cut_off(world, written):

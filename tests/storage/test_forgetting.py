@@ -20,6 +20,7 @@ from storage.errors import (
 from storage.folder import DataFolder
 from storage.forgetting import Forgetting
 from storage.opinions import OpinionLog
+from storage.pick_list import PickFilter, PickReader
 from storage.rankings import RankingLog
 from storage.records import (
     Choice,
@@ -278,6 +279,33 @@ def test_a_chat_without_a_choice_was_seen_by_every_version_made_after_it(
     assert forgetting.versions_that_saw_chat(one) == [2]
     done = forgetting.delete_conversation(one, unlearn=True)
     assert (done.versions, done.live) == ((2,), 1)
+
+
+def edited(world: World, **kind: bool) -> ConversationId:
+    """A chat whose one reply the person wrote better."""
+    reply = world.log.reply(world.prompt(**kind).id, completion("private"))
+    DemonstrationLog(world.store).edit(reply.id, "private and better")
+    return reply.conversation_id
+
+
+def test_an_edit_in_a_chat_that_never_taught_costs_no_version(world, forgetting) -> None:
+    one = edited(world, learn=False)
+    learn_elsewhere(world)
+    [pair] = PickReader(world.store).page(PickFilter(words="better"))
+    assert forgetting.versions_that_saw([pair.id]) == []
+    done = forgetting.delete_conversation(one, unlearn=True)
+    assert (done.versions, done.live) == ((), 1)
+
+
+def test_an_edit_in_a_chat_that_taught_until_it_was_switched_off_was_seen(
+    world, forgetting
+) -> None:
+    one = edited(world)
+    learn_elsewhere(world)
+    world.log.set_learn(one, False)
+    [pair] = PickReader(world.store).page(PickFilter(words="better"))
+    assert forgetting.versions_that_saw([pair.id]) == [1]
+    assert forgetting.delete_conversation(one, unlearn=True).versions == (1,)
 
 
 def test_a_chat_that_never_taught_was_seen_by_nobody(world, forgetting) -> None:

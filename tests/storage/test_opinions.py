@@ -1,8 +1,10 @@
 """Thumbs and notes: the newest counts, and saying the same again writes nothing."""
 
+from dataclasses import replace
+
 import pytest
 
-from storage.errors import UnansweredError, UnknownTurnError
+from storage.errors import UnknownComparisonError, UnknownTurnError
 from storage.opinions import OpinionLog
 from storage.records import Note, PreferenceId, Strength, Thumb, TurnId
 from tests.storage.builders import World, completion
@@ -55,8 +57,10 @@ def test_a_note_is_kept_replaced_and_erased_with_its_conversation(world, opinion
     opinions.annotate(pick, kept)
     world.log.erase(comparison.conversation_id)
     assert opinions.note(pick).comment == ""
-    with pytest.raises(UnansweredError):
-        opinions.annotate(PreferenceId(99), kept)
+    for gone in (pick, PreferenceId(99)):  # the comment would outlive the chat
+        with pytest.raises(UnknownComparisonError):
+            opinions.annotate(gone, replace(kept, comment="why not"))
+    assert {row["body"] for row in world.store.read().table("texts").rows} == {None}
 
 
 def test_thumbs_that_may_teach_come_with_reply_and_prompt(world, opinions):

@@ -71,6 +71,17 @@ def test_what_stays_of_a_deleted_chat_is_what_the_documents_say(
     world.feedback.verify_chain()
 
 
+def test_what_a_killed_app_had_deleted_leaves_the_files_with_the_next_start(
+    world: World, logs: Logs, chat: ConversationId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as killed:
+        killed.setattr(database.Store, "checkpoint", lambda _: None)
+        logs.forgetting.delete_conversation(chat, unlearn=False)
+    assert files_with(world, "canary") != []
+    with database.Store(world.store.path):
+        assert files_with(world, "canary") == []
+
+
 def test_while_another_program_reads_a_deletion_holds_nobody_up(
     world: World, logs: Logs, chat: ConversationId, outsider: Database
 ) -> None:

@@ -95,7 +95,7 @@ def held_out_loss(backbone: Backbone, path: Path, config: MeasureConfig) -> floa
     dialogues = read_dialogues([path]).dialogues[: config.dialogues]
     sequences = [s for one in dialogues for s in sequences_of(backbone, one, ROW_TOKENS)]
     total = sum(
-        -float(learned_logprobs(backbone, row).double().sum())
+        -float(learned_logprobs(backbone, row).cpu().double().sum())
         for row in pack(sequences, ROW_TOKENS)
     )
     return total / sum(one.learned for one in sequences)

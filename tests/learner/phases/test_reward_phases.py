@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from learner.config import GateConfig, Prompting, RewardConfig
+from learner.features import frozen_features
 from learner.model_folder import ModelError
 from learner.phases.optimiser import OptimiserConfig
 from learner.phases.ppo import CriteriaSettings, PpoTrainConfig, PpoTraining
@@ -17,6 +18,7 @@ from learner.phases.reward import RewardKind, RewardTrainConfig, RewardTraining
 from learner.phases.reward_data import read_answers
 from learner.phases.reward_head import HeadTrainee
 from learner.phases.reward_measure import measure_rewards
+from learner.phases.reward_score import RewardScore, RewardScoreConfig
 from learner.phases.reward_source import read_reward
 from learner.phases.run import PhaseRun
 from learner.reward.criteria import CriteriaWeights
@@ -27,15 +29,21 @@ from learner.reward.criteria_head import (
     components_for,
     read_differences,
 )
+from learner.reward.featured import featured
+from learner.reward.lean_file import write_lean
 from learner.reward.ranked import RankedReplies
 from learner.reward.style import STYLE_NAMES
 from learner.update_config import LoraSpec, PpoConfig, RolloutConfig
-from storage.records import BASE_VERSION, Sampling
+from storage.conversations import ConversationLog
+from storage.feedback import FeedbackLog
+from storage.records import BASE_VERSION, Choice, Sampling
 from storage.slates import Criterion
+from tests.keys import teaching_key
 from tests.learner.conftest import user
 from tests.learner.phases.test_text_phases import EASY
 from tests.learner.phases.toy import CPU, open_place
 from tests.learner.test_online_dpo import candidate
+from tests.storage.builders import QUESTION
 
 WORDS = ("stone", "river", "cloud", "grass", "light", "shade", "maple", "ocean")
 
@@ -446,6 +454,48 @@ def test_a_demonstration_reads_as_the_model_would_write_it(tmp_path, tiny_folder
         )
         assert place.engine.backbone.tokenizer.decode(one.reply_ids) == told
         place.store.close()
+
+
+def answer_some(place, count):
+    """Picks as the chat leaves them: the shorter reply each time."""
+    conversations = ConversationLog(place.store, new_key=teaching_key)
+    feedback, features = FeedbackLog(place.store), frozen_features(place.engine)
+    tokenizer = place.engine.backbone.tokenizer
+    for i in range(count):
+        turn = conversations.say(conversations.start().id, f"Question {i}")
+        replies = [candidate(i, text, tokenizer).completion for text in ("Yes.", "Yes, well. " * 9)]
+        pair = featured(features, conversations.messages(turn.id), replies)
+        asked = conversations.ask(turn.id, *pair, QUESTION)
+        feedback.answer(asked.token, Choice.FIRST, decision_ms=1, continue_with=asked.first.id)
+    return pair
+
+
+def test_without_a_folder_the_reward_is_what_the_chat_would_have(place, prompts):
+    short, long = answer_some(place, 8)
+    phase = PpoTraining(place, ppo_config(prompts))
+    phase.step(0)
+    phase.close()
+    source = read_reward(place, (), CriteriaWeights(), seed=0)
+    rewards = source.reward.score(user("Question"), [short, long])
+    assert float((rewards[:, 0] - rewards[:, 1]).mean()) > 1.0
+    write_lean(place.folder.taste, {"longer": 2.0})
+    leaning = read_reward(place, (), CriteriaWeights(), seed=0)
+    moved = leaning.reward.score(user("Question"), [short, long]) - rewards
+    assert bool((moved[:, 1] > moved[:, 0] + 1.0).all()), "a person's own word counts here, too"
+    assert leaning.sha256 != source.sha256
+    with pytest.raises(PhaseError, match="overall order only"):
+        PpoTraining(place, ppo_config(prompts, criteria=CriteriaSettings(honesty=1.0)))
+
+
+def test_a_version_is_scored_by_the_ensemble_that_the_chat_would_have(place):
+    answer_some(place, 5)
+    config = RewardScoreConfig(picks=5, prompts=2, max_new_tokens=4)
+    score = RewardScore.of_picks(place, config, [user("One?"), user("Two?")], seed=0)
+    assert score.measure()["reward_score"] == pytest.approx(0.5), "against its own replies"
+    write_lean(place.folder.taste, {"longer": 2.0})
+    other = RewardScore.of_picks(place, config, [user("One?"), user("Two?")], seed=0)
+    assert other.sha256 != score.sha256
+    assert RewardScore.of_picks(place, replace(config, picks=6), [user("One?")], seed=0) is None
 
 
 def test_what_is_missing_is_said(place, prompts, tmp_path):
