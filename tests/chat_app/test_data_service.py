@@ -14,6 +14,7 @@ from chat_app.exports import ExportFormat, ExportOptions, json_lines, parquet_by
 from chat_app.pick_query import PickQuery
 from chat_app.settings import Settings
 from chat_app.tabs import build_tabs
+from chat_app.wording_data import is_learned_from
 from learner.control import LearnerControl
 from storage.logs import Logs
 from storage.pick_list import PickFilter
@@ -53,6 +54,20 @@ def data(data_of, world: World) -> DataService:
 
 def rows(data: DataService, format_: ExportFormat, **options: bool) -> list[dict]:
     return list(data.export(ALL, ExportOptions(format=format_, **options)))
+
+
+def test_what_teaches_nothing_is_not_said_to_teach_again(data: DataService, world: World) -> None:
+    pair, kept_apart = world.ask(), world.ask(world.prompt(held_out=True))
+    unlearned = world.ask(world.prompt(learn=False))
+    for one in (pair, kept_apart, unlearned):
+        world.answer(one)
+    assert is_learned_from(data.correct(pair.id, Choice.TIE))
+    assert not is_learned_from(data.exclude(pair.id))
+    assert is_learned_from(data.include(pair.id))
+    assert not is_learned_from(data.correct(pair.id, Choice.WITHDRAWN))
+    assert not is_learned_from(data.correct(kept_apart.id, Choice.TIE))
+    data.exclude(unlearned.id)
+    assert not is_learned_from(data.include(unlearned.id))
 
 
 def test_every_change_reaches_the_judges(data_of, world: World) -> None:
