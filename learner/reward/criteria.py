@@ -14,8 +14,8 @@ from torch import Tensor
 
 from storage.slates import Criterion
 
-OUT = 50.0
-"""Logits taken off a reply that breaks the bound."""
+OUT = 10_000.0
+"""Logits taken off a reply that breaks the bound: no other two rewards are so far apart."""
 MAX_WEIGHT = 5.0
 
 

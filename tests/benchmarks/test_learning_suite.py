@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.learning import suite, summary
+from benchmarks.learning import change, curves, suite, summary
 from benchmarks.learning.arms import ARMS
 from benchmarks.learning.episode import Person, over_others, run_episode
 from benchmarks.learning.ladder import rungs_of
@@ -69,9 +69,9 @@ def episode(world, arm: str, *, turns: int = 30, seed: int = 0, **person):
 def test_a_plain_taste_is_learned(world, arm):
     marks = np.array(episode(world, arm)["marks"])
     before, after = marks[0], marks[-1]
-    win = summary.WIN
+    win = curves.WIN
     assert after[win] > before[win] + 0.1
-    assert after[summary.SHARE] > 0.5, "of eight plain samples, most of the gain is found"
+    assert after[curves.SHARE] > 0.5, "of eight plain samples, most of the gain is found"
 
 
 def test_asking_always_asks_always_and_auto_less(world):
@@ -90,7 +90,7 @@ def test_a_change_of_taste_is_marked_before_and_after(world):
         world, "ours-always", turns=40, later="detail", behaviour=Behaviour(changes_at=20)
     )
     marks = np.array(result["marks"])
-    win = dict(zip(marks[:, 0].astype(int), marks[:, summary.WIN], strict=True))
+    win = dict(zip(marks[:, 0].astype(int), marks[:, curves.WIN], strict=True))
     assert {19, 20, 30} <= set(win)
     assert win[19] > 0.6 > 0.5 > win[20], "what pleased before displeases now"
 
@@ -190,12 +190,12 @@ def test_what_was_stored_before_is_corrected_where_it_can_be():
 
 
 def test_fewer_labels_are_counted_where_the_level_is_reached():
-    theirs = np.tile(np.linspace(0.0, 1.0, len(summary.LABELS)), (3, 4, 1))
+    theirs = np.tile(np.linspace(0.0, 1.0, len(curves.LABELS)), (3, 4, 1))
     ours = np.minimum(1.0, 2.0 * theirs)
-    factor = summary.efficiency(ours, theirs, at=100)
+    factor = curves.efficiency(ours, theirs, at=100)
     assert float(factor.split()[0]) > 2.0
     late = np.minimum(0.5, theirs)  # never there: no resample may count it as there at once
-    assert summary.efficiency(late, theirs, at=100) == "0.50 (0.50 to 0.50)"
+    assert curves.efficiency(late, theirs, at=100) == "0.50 (0.50 to 0.50)"
 
 
 def test_picks_after_a_change_are_counted_where_the_new_taste_is_followed(monkeypatch):
@@ -209,9 +209,9 @@ def test_picks_after_a_change_are_counted_where_the_new_taste_is_followed(monkey
         "a-to-b": {"0": episode([0.3] * 5 + [0.67] * 11, 0.9)},  # b is learned to 0.68 at best
         "b-to-a": {"0": episode([0.2] * 16, 0.68)},  # a never comes back
     }
-    monkeypatch.setattr(summary, "ran", lambda _: ["ours"])
-    monkeypatch.setattr(summary, "read_results", lambda *_: {"people": found})
-    cells = [cell.strip() for cell in summary.change_table()[-1].split("|")]
+    monkeypatch.setattr(change, "ran", lambda _: ["ours"])
+    monkeypatch.setattr(change, "read_results", lambda *_: {"people": found})
+    cells = [cell.strip() for cell in change.change_table()[-1].split("|")]
     assert cells[2:5] == ["2", "0.790", "0.250"]
     assert cells[-3:-1] == ["not reached", ">= 40 (50 %)"]  # 20 picks and 60, all there were
 
@@ -227,19 +227,19 @@ def test_each_direction_of_a_change_has_its_line(monkeypatch):
         "a-to-b": {"0": episode([0.3] * 5 + [0.67] * 11, 0.9)},  # the level of b is 0.68
         "b-to-a": {"0": episode([0.2] * 16, 0.68)},  # the level of a is 0.9, and it never is back
     }
-    monkeypatch.setattr(summary, "read_results", lambda *_: {"people": found})
-    back, never = summary.direction_table()[2:4]
+    monkeypatch.setattr(change, "read_results", lambda *_: {"people": found})
+    back, never = change.direction_table()[2:4]
     assert back == "| a to b | 0.680 | 0.300 | 0.670 | 0.670 | 0.670 | 20 |"
     assert never == "| b to a | 0.900 | 0.200 | 0.200 | 0.200 | 0.200 | never |"
-    assert summary.direction_table()[-1].endswith("resampled: never to never.")
+    assert change.direction_table()[-1].endswith("resampled: never to never.")
 
 
 def test_what_a_factor_hangs_on_is_told_rater_by_rater(monkeypatch):
     """Ours is ten times as fast for one rater, and as fast for the other two."""
-    rising = np.linspace(0.0, 1.0, len(summary.LABELS))
+    rising = np.linspace(0.0, 1.0, len(curves.LABELS))
     theirs = np.tile(rising, (3, 1, 1)).reshape(3, 1, -1)
     ours = theirs.copy()
-    ours[0, 0] = np.where(summary.LABELS >= 10, 1.0, summary.LABELS / 10)
+    ours[0, 0] = np.where(curves.LABELS >= 10, 1.0, curves.LABELS / 10)
     arms = {"ours-always": ours, "passive": theirs}
     monkeypatch.setattr(summary, "curves", lambda _experiment, arm, _measure: arms[arm])
     for line in summary.spread_table()[2:]:
