@@ -9,7 +9,7 @@ import gradio as gr
 from chat_app import wording_models as words
 from chat_app.downloads import adapter_link, merged_link
 from chat_app.errors import ChatError
-from chat_app.language import tr, upper_first
+from chat_app.language import tr, tr_n, upper_first
 from chat_app.models_service import ModelsService, VersionCard, VersionDetail, lanes
 from chat_app.service import ChatService
 from chat_app.ui_parts import LAST, QUIET, Update, hidden, line
@@ -243,9 +243,10 @@ def facts_html(detail: VersionDetail, now: datetime) -> str:
             ),
             (
                 tr("Learned"),
-                tr(
-                    "{picks} choices in {seconds:.0f} s, by {update_rule}",
-                    picks=card.picks,
+                tr_n(
+                    "{n} choice in {seconds:.0f} s, by {update_rule}",
+                    "{n} choices in {seconds:.0f} s, by {update_rule}",
+                    card.picks,
                     seconds=lesson.seconds,
                     update_rule=lesson.update_rule,
                 ),
