@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 ANSWERS = 4
 """So many are written where nobody says how many."""
 LISTED = 100
+"""Rankings that the Rank tab lists, newest first."""
 TOO_ALIKE = N_(
     "The model said the same each time, so there is nothing to put in order. "
     "Ask something with more than one good answer."

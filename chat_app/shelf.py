@@ -7,6 +7,7 @@ from chat_app.views import DeletionView
 from storage.records import Choice, Conversation, ConversationId, Purpose, Role
 
 LISTED = 200
+"""Chats that the sidebar lists, newest first; older ones are found by their words."""
 
 
 class Shelf:

@@ -2,11 +2,13 @@
 
 from datetime import UTC, datetime
 from threading import Barrier
+from types import SimpleNamespace
 
 import pytest
 
 from chat_app.errors import ChatError
 from chat_app.revisions import with_key
+from chat_app.ui_choices import ChoiceEvents
 from chat_app.ui_pick import facts_html
 from chat_app.wording import answer_name, receipt
 from chat_app.wording_labels import of_pair
@@ -76,6 +78,16 @@ def test_reasons_are_kept_with_the_choice_and_shown_again(service, chat):
     assert view.answers[view.turns[-1].id].id == receipt.preference_id
     with pytest.raises(ChatError, match="not known here: nonsense"):
         service.teaching.annotate(chat.id, receipt.preference_id, Note(reasons=("nonsense",)))
+
+
+def test_reasons_that_come_when_the_chat_has_gone_on_elsewhere_are_refused(service, chat):
+    question = asked(service, chat)
+    service.choose(question.token, Choice.FIRST)
+    asked(service, chat, "And at night?")  # on another page; the last turn has no answer yet
+    page = SimpleNamespace(id=lambda _: chat.id, done=lambda change, *_: change())
+    events = ChoiceEvents(service, None, page)
+    with pytest.raises(ChatError, match="changed on another page"):
+        events.explain(question.token, None, [], [], "late", chat.key, None)
 
 
 def test_labels_of_one_reply_are_seen_and_taken_back(service, chat, world):

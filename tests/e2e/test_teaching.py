@@ -145,6 +145,15 @@ def test_reasons_are_kept_and_shown_again(app, person):
     expect(more.get_by_label("Anything else")).to_have_value("reads well")
 
 
+def begin_reasons(person, comment):
+    """Unfold the reasons of the last choice and fill some in; returns the fold."""
+    more = person.part("why-better")
+    more.get_by_role("button", name="Say how much better").click()
+    more.get_by_label("Too long").check()
+    more.get_by_label("Anything else").fill(comment)
+    return more
+
+
 def test_reasons_of_one_choice_are_not_those_of_the_next(serve, person):
     app = serve(replies := HeldReplyMaker(ScriptedAsking.ALWAYS))
     replies.go.set()
@@ -152,10 +161,7 @@ def test_reasons_of_one_choice_are_not_those_of_the_next(serve, person):
     person.say("Count to 5")
     person.await_question()
     person.press("1")
-    more = person.part("why-better")
-    more.get_by_role("button", name="Say how much better").click()
-    more.get_by_label("Too long").check()
-    more.get_by_label("Anything else").fill("of the first")
+    more = begin_reasons(person, "of the first")
     person.part("save-reasons").click()
     until(lambda: app.service.view(app.service.conversation(person.key()).id).note.comment)
     replies.go.clear()
@@ -176,10 +182,7 @@ def test_a_thumb_a_name_and_a_switch_leave_reasons_that_are_not_saved_yet(app, p
     person.say("Why is the sky blue?")
     person.await_question()
     person.press("2")
-    more = person.part("why-better")
-    more.get_by_role("button", name="Say how much better").click()
-    more.get_by_label("Too long").check()
-    more.get_by_label("Anything else").fill("half a thought")
+    more = begin_reasons(person, "half a thought")
     person.part("transcript").get_by_role("button", name="Like", exact=True).click()
     expect(person.part("transcript").get_by_role("button", name="Liked")).to_be_visible()
     person.page.get_by_label("Learn from this chat").uncheck()

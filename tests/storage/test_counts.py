@@ -1,22 +1,14 @@
 """Counts kept as the log grows, against counting the whole log anew."""
 
 import random
-from itertools import count, cycle
+from itertools import count
 
 from storage.conversations import ConversationLog
-from storage.imports import ImportedPair, ImportLog
-from storage.records import (
-    Choice,
-    Comparison,
-    ConversationId,
-    Message,
-    PolicyVersionId,
-    Role,
-    RoundStatus,
-    Turn,
-)
+from storage.imports import ImportLog
+from storage.records import Choice, Comparison, ConversationId, PolicyVersionId, RoundStatus, Turn
 from storage.sqlite import fetch
 from tests.storage.builders import QUESTION, World, completion
+from tests.storage.test_imported_pairs import pair
 
 WHOLE_LOG = """
     WITH asked AS (
@@ -81,7 +73,7 @@ class Days:
         self.rng = random.Random(3)  # noqa: S311
         self.asked: list[Comparison] = []
         self.chats: list[ConversationId] = []
-        self.brought: list[ImportedPair] = []
+        self.brought = 0
         keys = (f"{number:032d}" for number in count())
         self.log = ConversationLog(world.store, new_key=lambda: next(keys))
 
@@ -126,23 +118,9 @@ class Days:
 
     def bring(self) -> None:
         """A pair out of a file, in whose prompt the assistant has spoken before."""
-        said = ("hello", "hi", f"and now, for the {len(self.brought)}th time?")
-        pair = ImportedPair(
-            prompt=tuple(
-                Message(role=role, content=one)
-                for role, one in zip(cycle((Role.USER, Role.ASSISTANT)), said, strict=False)
-            ),
-            first=completion("one"),
-            second=completion("two"),
-            choice=Choice.FIRST,
-            token=None,
-            held_out=False,
-            decision_ms=0,
-            row_sha256=f"{len(self.brought):064d}",
-            meta_json="{}",
-        )
-        self.brought.append(pair)
-        assert ImportLog(self.world.store).add([pair]) == 1
+        brought = pair(row_sha256=f"{self.brought:064d}")
+        self.brought += 1
+        assert ImportLog(self.world.store).add([brought]) == 1
 
     def learn(self) -> None:
         picks = [pick.id for pick in self.world.feedback.unlearned()][:3]
