@@ -109,7 +109,7 @@ class ChatPage:
         for reply in watching:
             reply.then(self.end, [parts.seen, *unfinished], parts.drawn, **EACH)
 
-        beside = [parts.reply.token, pair.token, parts.key]
+        beside = [parts.reply.token, parts.key]
         parts.transcript.like(self.rate, [parts.turns, *beside], parts.drawn, **EACH)
         parts.reply.rank.click(self.rank_more, parts.key, **draws).then(
             None, [parts.note], None, js=OPEN_RANK
@@ -335,7 +335,6 @@ class ChatPage:
         self,
         turns: str,
         saved: str,
-        asked: str,
         key: str,
         liked: gr.LikeData,
         request: gr.Request,
@@ -345,7 +344,7 @@ class ChatPage:
         def keep() -> None:
             self._service.teaching.rate(self._page.id(key), _turn(turns, liked.index), thumb)
 
-        return self._page.done_beside(keep, saved, asked, key, request)
+        return self._page.done_beside(keep, saved, key, request)
 
     def rank_more(self, key: str, request: gr.Request) -> Update:
         """Put the answers to the last message, and more of them, on the ranking desk."""

@@ -186,22 +186,17 @@ class ChatLayout:
             ),
         }
 
-    def filled_in(self, update: Update, *, saved: str, asked: str) -> list[Any]:
-        """What a person fills in about the answer and the question that the page shows.
+    def filled_in(self, update: Update, saved: str) -> list[Any]:
+        """The reasons a person fills in, where the page shows those of ``saved`` and still will.
 
-        ``saved`` and ``asked`` are their tokens; of others the update says what is to be there.
+        Of another answer the update says what is to be there. page.js keeps a better reply.
         """
-        kept: list[Any] = []
-        if update.get(self.reply.token) == saved:
-            kept += self.reply.note
-        if asked and update.get(self.pair.token) == asked:
-            kept += [self.pair.editor, self.pair.begun]
-        return kept
+        return self.reply.note if update.get(self.reply.token) == saved else []
 
     def unfinished(self, update: Update, *, changing: bool, saved: str) -> list[Any]:
         """What a person may be filling in: news from elsewhere must not close or empty it."""
         bar, pair = self.bar, self.pair
-        kept = [*bar.rows, *self.filled_in(update, saved=saved, asked="")]
+        kept = [*bar.rows, *self.filled_in(update, saved)]
         kept.append(self.note)  # a word about what this person did, which they may not have read
         if changing:
             return [*kept, *pair.drawn]

@@ -69,19 +69,11 @@ class PageDrawing:
         return self.drawn(key, request, note=note)
 
     def done_beside(
-        self,
-        change: Callable[[], object],
-        saved: str,
-        asked: str,
-        key: str,
-        request: gr.Request,
+        self, change: Callable[[], object], saved: str, key: str, request: gr.Request
     ) -> Update:
-        """As ``done``, of what says nothing of the last answer and of the open question.
-
-        Reasons and a better reply that are being written stay as they are.
-        """
+        """As ``done``, of what says nothing of the last answer: its reasons stay as filled in."""
         update = self.done(change, key, request)
-        kept = self._layout.filled_in(update, saved=saved, asked=asked)
+        kept = self._layout.filled_in(update, saved)
         return {part: value for part, value in update.items() if part not in kept}
 
     # --- Which chat a page shows -----------------------------------------------------------------

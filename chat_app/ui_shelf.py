@@ -35,7 +35,7 @@ class ShelfEvents:
             parts.list.drawn,
             **LAST,
         )
-        beside = [parts.reply.token, parts.pair.token, parts.key]
+        beside = [parts.reply.token, parts.key]
         bar.learn.input(self.set_learn, [bar.learn, *beside], parts.drawn, **LAST)
         bar.temporary.input(_temporary, [bar.temporary], [bar.learn, bar.teach], **LAST)
         bar.teach.input(_temporary, [bar.teach], [bar.learn, bar.temporary], **LAST)
@@ -59,22 +59,20 @@ class ShelfEvents:
     def list(self, key: str, words: str) -> Update:
         return self._layout.list.draw(self._service.shelf.list(words), key, words)
 
-    def set_learn(
-        self, learn: bool, saved: str, asked: str, key: str, request: gr.Request
-    ) -> Update:
+    def set_learn(self, learn: bool, saved: str, key: str, request: gr.Request) -> Update:
         if not key:
             return gr.skip()  # a wish for the chat that begins here
 
         def change() -> None:
             self._service.shelf.set_learn(self._page.id(key), learn)
 
-        return self._page.done_beside(change, saved, asked, key, request)
+        return self._page.done_beside(change, saved, key, request)
 
-    def rename(self, name: str, saved: str, asked: str, key: str, request: gr.Request) -> Update:
+    def rename(self, name: str, saved: str, key: str, request: gr.Request) -> Update:
         def change() -> None:
             self._service.shelf.rename(self._page.id(key), name)
 
-        return self._page.done_beside(change, saved, asked, key, request)
+        return self._page.done_beside(change, saved, key, request)
 
     def ask_to_delete(self, key: str, request: gr.Request) -> Update:
         try:

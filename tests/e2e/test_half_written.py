@@ -76,6 +76,26 @@ def test_a_better_reply_is_not_written_over_by_another_start(asking, person):
     expect(person.part("note")).to_be_hidden()
 
 
+def test_a_better_reply_outlives_a_thumb_on_an_earlier_one(asking, person):
+    person.visit(asking.address)
+    person.say("Why is the sky blue?")
+    person.await_question()
+    person.press("1")
+    person.await_reply(1)
+    person.say("And at night?")
+    person.await_question()
+    person.part("write").click()
+    box = better_box(person)
+    box.fill("It is dark then.")
+    bar = person.part("transcript")
+    with person.page.expect_response(lambda answer: answer.request.method == "POST"):
+        bar.get_by_role("button", name="Like", exact=True).click()
+    expect(bar.get_by_role("button", name="Liked")).to_be_visible()
+    person.page.wait_for_timeout(500)  # until what was answered is drawn
+    expect(box).to_be_visible()
+    expect(box).to_have_value("It is dark then.")
+
+
 def test_a_better_reply_is_there_when_the_person_comes_back(asking, person):
     first, _ = ask(person, asking)
     better_box(person).fill("Air scatters blue light.")
