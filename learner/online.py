@@ -29,11 +29,6 @@ from storage.records import PolicyVersion, RoundReport, RoundStatus
 
 log = logging.getLogger(__name__)
 
-NOTHING_YET = (
-    "nothing to learn from yet: each choice was made before the other reply was whole; "
-    "these choices come back with the next ones"
-)
-
 
 class OnlineLearner:
     """Turns picks into versions. ``step`` runs in a process of its own, or in a test."""
@@ -139,8 +134,9 @@ class OnlineLearner:
         self, parent: PolicyVersion, lesson: Lesson, seed: int
     ) -> tuple[dict[str, float], Verdict]:
         """Update on the lesson; returns metrics, and whether the update learned it."""
-        if not self._teacher.teaches(lesson):
-            return {}, Verdict(accepted=False, reason=NOTHING_YET, metrics={})
+        lacks = self._teacher.nothing_in(lesson)
+        if lacks is not None:
+            return {}, Verdict(accepted=False, reason=lacks, metrics={})
         metrics = self._rule.update(parent, lesson, seed)
         learned = self._learned(parent, lesson)
         if not learned.accepted and parent.adapter_path is not None:

@@ -126,7 +126,7 @@ class NpgConfig(TuningConfig):
 class KtoConfig(TuningConfig):
     """Kahneman-Tversky optimisation, arXiv 2402.01306."""
 
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     beta: float = 0.1
     desirable_weight: float = 1.0
     undesirable_weight: float = 1.0
@@ -159,7 +159,12 @@ class RolloutConfig:
     reward_clip: float = 5.0
     """Bound of the normalised reward, in standard deviations of the reference's own rewards."""
     normalise: bool = True
-    """Scale rewards so that the first replies have mean 0 and standard deviation 1."""
+    """Set each reply against the others to its prompt, and divide by the spread of the first ones;
+    those that say nothing, or loop, are worth the least."""
+    reply_limit: int | None = None
+    """Tokens to which the chat would let a reply run on. One that the rollout's limit cut is then
+    judged as a draft, by the length it is expected to reach (``reward/lengths.py``). None: as a
+    whole reply."""
     unfinished_penalty: float = 0.0
     """Taken off the reward of a reply that the length limit cut (after normalising)."""
 
@@ -170,6 +175,8 @@ class RolloutConfig:
             raise ValueError(
                 "pessimism and unfinished_penalty must not be negative, reward_clip must be above 0"
             )
+        if self.reply_limit is not None and self.reply_limit < 1:
+            raise ValueError(f"reply_limit must be at least 1 or None, got {self.reply_limit}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +209,6 @@ class PpoConfig(RewardedConfig):
     """PPO with a value head, per-token KL and PTX: arXiv 2203.02155 and 1909.08593."""
 
     value_clip: float = 0.2
-    value_weight: float = 0.1
     value_learning_rate: float = 1e-3
     value_width: int = 64
     """Width of the value head's one hidden layer."""
@@ -230,8 +236,10 @@ class PpoConfig(RewardedConfig):
 class GroupConfig(RewardedConfig):
     """RLOO (arXiv 2402.14740) and GRPO (arXiv 2402.03300): no value head, several replies."""
 
-    minibatch: int = 16
-    """Replies to an optimizer step; those of one prompt stay together."""
+    learning_rate: float = 5e-4
+    minibatch: int = 32
+    """Replies to an optimizer step; those of one prompt stay together. All of a batch, as in the
+    papers: a second step on it would be off-policy, and a whole reply soon leaves the clip."""
 
     def __post_init__(self) -> None:
         RewardedConfig.__post_init__(self)
@@ -239,12 +247,20 @@ class GroupConfig(RewardedConfig):
             raise ValueError(f"a group needs at least 2 replies, got {self.rollout.samples}")
 
 
+_LIVE = RolloutConfig(reply_limit=Sampling().max_new_tokens)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateConfig:
-    """Which rule moves the policy, and its settings."""
+    """Which rule moves the policy, and its settings.
+
+    In the live loop PPO's value head is new each round and knows nothing of a reply's course yet.
+    With GAE's lambda below 1 the reward, which comes with the last token, would then hardly reach
+    the first ones: .95 leaves .04 of it after 64 tokens.
+    """
 
     rule: UpdateRuleName = UpdateRuleName.DPO
     npg: NpgConfig = field(default_factory=NpgConfig)
     kto: KtoConfig = field(default_factory=KtoConfig)
-    ppo: PpoConfig = field(default_factory=PpoConfig)
-    group: GroupConfig = field(default_factory=GroupConfig)
+    ppo: PpoConfig = field(default_factory=lambda: PpoConfig(rollout=_LIVE, gae_lambda=1.0))
+    group: GroupConfig = field(default_factory=lambda: GroupConfig(rollout=_LIVE))

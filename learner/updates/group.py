@@ -88,7 +88,7 @@ class GroupRule(ABC):
         logprobs = self._passes.known_logprobs(rollouts)
         with self._engine.backbone.reference():
             ref_logprobs = self._passes.known_logprobs(rollouts)
-        # Groups are compared within, so a scale of each batch's own does no harm.
+        # Only replies to one prompt are compared, so each batch may have a scale of its own.
         scores = RewardScale.of(rollouts, c.rollout)(rollouts, c.rollout)
         drift = torch.stack(
             [(new - ref).sum() for new, ref in zip(logprobs, ref_logprobs, strict=True)]

@@ -3,8 +3,8 @@
 A thumb up is desirable, a thumb down is not; a pair is taken apart into one of each, which weigh as
 much as its label is sure, 2p - 1: half a chance says nothing of either reply. Loss aversion is seen
 from a reference point, an estimate of KL(policy || reference) made of mismatched texts: the reply
-to another prompt behind this one (section 4.1). The rarer kind may weigh more, so that both kinds
-count alike.
+to another prompt behind this one (section 4.1), 0 where there is one prompt only. The rarer kind
+may weigh more, so that both kinds count alike.
 """
 
 from collections.abc import Sequence
@@ -57,17 +57,16 @@ class Kto:
         Raises FloatingPointError if the loss or a gradient is not finite.
         """
         examples = self._examples(lesson)
-        mismatched = [
-            Reply(name=i, prompt_ids=one.reply.prompt_ids, reply_ids=other.reply.reply_ids)
-            for i, (one, other) in enumerate(zip(examples, _next(examples), strict=True))
-        ]
+        mismatched = _mismatched([one.reply for one in examples])
         replies = [one.reply for one in examples]
         with self._backbone.reference():
             ref_logp, ref_mismatched = self._logps(replies), self._logps(mismatched)
         self._tuning.open(parent, seed)
         metrics: dict[str, float] = {}
         for _ in range(self._config.steps):
-            kl = (self._logps(mismatched) - ref_mismatched).mean().clamp(min=0.0)
+            kl = ref_logp.new_zeros(())
+            if mismatched:
+                kl = (self._logps(mismatched) - ref_mismatched).mean().clamp(min=0.0)
             metrics = self._optimizer_step(examples, ref_logp, kl)
         return metrics | {"verdicts": float(len(examples))}
 
@@ -137,14 +136,22 @@ class Kto:
         for grove in self._passes.rows(replies):
             logps = tree_logps(self._backbone, grove.trees)
             found.update(zip(grove.names, logps, strict=True))
-        return torch.stack([found[i] for i in range(len(replies))])
+        return torch.stack([found[i] for i in range(len(replies))]) if replies else torch.empty(0)
 
 
-def _next(examples: Sequence[_Example]) -> list[_Example]:
-    """For each the next one behind another prompt, around the end; itself if there is none."""
-    found: list[_Example] = []
-    n = len(examples)
-    for i, one in enumerate(examples):
-        others = (examples[(i + k) % n] for k in range(1, n))
-        found.append(next((o for o in others if o.reply.prompt_ids != one.reply.prompt_ids), one))
+def _mismatched(replies: Sequence[Reply]) -> list[Reply]:
+    """Each prompt with the next reply behind another one, around the end; none if there is one.
+
+    The next but one is tried first. Pairs come as good, bad, good, bad, and the very next behind
+    another prompt would be a good one for each: what is taught would look like drift.
+    """
+    found: list[Reply] = []
+    n = len(replies)
+    for i, one in enumerate(replies):
+        others = (replies[(i + k) % n] for k in (*range(2, n), 1))
+        other = next((o for o in others if o.prompt_ids != one.prompt_ids), None)
+        if other is not None:
+            found.append(
+                Reply(name=len(found), prompt_ids=one.prompt_ids, reply_ids=other.reply_ids)
+            )
     return found

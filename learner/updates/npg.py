@@ -29,7 +29,6 @@ from learner.engine.backbone import Backbone
 from learner.losses import clipped_policy_loss
 from learner.measures import (
     ReplyStates,
-    reply_room,
     supervised_ids,
     token_kl,
     token_logprobs,
@@ -39,7 +38,7 @@ from learner.update_config import NpgConfig
 from learner.updates.groves import Grove, Reply
 from learner.updates.kl_control import steered
 from learner.updates.lesson import Lesson
-from learner.updates.pairs import TrainingPair
+from learner.updates.pairs import TrainingPair, prompt_rooms
 from learner.updates.passes import Passes
 from learner.updates.tuning import AdapterTuning
 from storage.records import Candidate, CandidateId, PolicyVersion
@@ -178,24 +177,25 @@ class Npg:
         """Each reply once, with its advantage in every pair, both orders."""
         c = self._config
         found: dict[CandidateId, _Learned] = {}
+        rooms = prompt_rooms(pairs)
         for pair in pairs:
             p = torch.tensor([pair.chosen_prob, 1.0 - pair.chosen_prob])
             s = torch.full((2,), pair.prob_std)
             both = doubted(p, s, doubt=c.doubt, nudge=c.nudge).tolist()
             for candidate, advantage in zip((pair.chosen, pair.rejected), both, strict=True):
                 if candidate.id not in found:
-                    found[candidate.id] = self._new(pair, candidate)
+                    found[candidate.id] = self._new(pair, candidate, rooms[pair.prompt])
                 found[candidate.id].advantages.append(advantage)
         return found
 
-    def _new(self, pair: TrainingPair, candidate: Candidate) -> _Learned:
+    def _new(self, pair: TrainingPair, candidate: Candidate, room: int) -> _Learned:
         reply_ids = supervised_ids(self._backbone, candidate.completion)
         # Those of a styled candidate were drawn behind an instruction that is not trained on.
         old = [] if candidate.completion.style else list(candidate.completion.logprobs)
         old += [float("nan")] * (len(reply_ids) - len(old))
         reply = Reply(
             name=candidate.id,
-            prompt_ids=self._passes.prompt_ids(pair.prompt, reply_room(candidate.completion)),
+            prompt_ids=self._passes.prompt_ids(pair.prompt, room),
             reply_ids=reply_ids,
         )
         return _Learned(reply, torch.tensor(old), [])

@@ -239,8 +239,8 @@ class Ppo:
             value_loss = clipped_value_loss(
                 values, experience.values[tokens], experience.returns[tokens], c.value_clip
             )
-            loss = policy_loss.sum() + c.value_weight * value_loss.sum()
-            (loss / total).backward()
+            # The head has an optimizer of its own and sends nothing into the policy: no weight.
+            ((policy_loss.sum() + value_loss.sum()) / total).backward()
             ratio = (logprobs.detach() - old).exp()
             for name, amount in (
                 ("policy_loss", policy_loss.detach().sum()),

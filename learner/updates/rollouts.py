@@ -1,20 +1,22 @@
 """Replies sampled from the policy in training, and what they are worth.
 
 The reward is pessimistic: the ensemble's mean less some of its standard deviation (arXiv
-2310.02743), so that what the ensemble knows nothing about is no place to go. Only differences mean
-anything, so each member is centred on what it gave the first replies, those of the reference, and
-all are divided by the spread of these (arXiv 1909.08593, section 2.1).
+2310.02743), so that what the ensemble knows nothing about is no place to go. Only differences within
+one prompt mean anything, so each member is centred on what it gives the replies to the same prompt;
+what it gives them all alike would count as doubt, or hide it. All are divided by the spread of the
+first replies, those of the reference (arXiv 1909.08593, section 2.1).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from learner.engine.local import LocalEngine
 from learner.measures import supervised_ids
+from learner.presentable import looping, textless
 from learner.protocols import RewardModel
 from learner.reward.criteria import OUT
 from learner.update_config import RolloutConfig
@@ -72,7 +74,7 @@ def _of_prompt(
     replies: Sequence[Completion],
     config: RolloutConfig,
 ) -> list[Rollout]:
-    rewards = reward.score(prompt, replies)  # (E, N)
+    rewards = reward.score(prompt, [_as_judged(reply, config) for reply in replies])  # (E, N)
     prompt_ids = engine.render(prompt, config.sampling).token_ids
     return [
         Rollout(
@@ -86,32 +88,85 @@ def _of_prompt(
     ]
 
 
+def _as_judged(reply: Completion, config: RolloutConfig) -> Completion:
+    """A reply that the rollout's limit cut is a draft of one that the chat would let run on."""
+    limit = config.reply_limit
+    cut = reply.finish_reason is FinishReason.LENGTH
+    if limit is None or not cut or len(reply.token_ids) >= limit:
+        return reply
+    sampling = replace(reply.sampling, max_new_tokens=limit)
+    return replace(reply, finish_reason=FinishReason.ABORTED, sampling=sampling)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardScale:
     """From the members' rewards to one number a reply."""
 
     centre: Float[Tensor, " E"]
+    """What each member gave the first replies: for prompts whose replies cannot be compared."""
     spread: float
 
     @classmethod
     def of(cls, rollouts: Sequence[Rollout], config: RolloutConfig) -> "RewardScale":
-        """Taken from the first replies; without ``normalise`` rewards stay as they are.
-
-        Replies that break a bound (``reward.criteria``) tell nothing of how far others are apart:
-        one of them in the first batch would take most of the reward from all the others.
-        """
-        rewards = torch.stack([r.rewards for r in rollouts], dim=1)  # (E, N)
+        """Taken from the first replies; without ``normalise`` rewards stay as they are."""
+        rewards = _rewards(rollouts)
         if not config.normalise:
             return cls(centre=torch.zeros(len(rewards)), spread=1.0)
-        means = rewards.mean(dim=0)
-        rewards = rewards[:, means > means.max() - OUT / 2]
-        spread = float(rewards.mean(dim=0).std(correction=0))
-        return cls(centre=rewards.mean(dim=1), spread=max(spread, 1e-3))
+        usual = _usual(rollouts, rewards)
+        if not usual.any():
+            usual = torch.ones_like(usual)
+        centre = rewards[:, usual].mean(dim=1)
+        means = _centred(rollouts, rewards, usual, centre).mean(dim=0)
+        return cls(centre=centre, spread=max(float(means[usual].std(correction=0)), 1e-3))
 
     def __call__(self, rollouts: Sequence[Rollout], config: RolloutConfig) -> Float[Tensor, " N"]:
-        """Pessimistic, normalised, clipped, less the penalty for what the limit cut."""
-        rewards = torch.stack([r.rewards for r in rollouts], dim=1) - self.centre[:, None]
+        """Pessimistic, normalised, clipped, less the penalty for what the limit cut.
+
+        A reply that says nothing, or loops, is worth the least there is: what the ensemble expects
+        of it is a guess (``presentable.py``).
+        """
+        rewards, bound = _rewards(rollouts), config.reward_clip
+        if config.normalise:
+            rewards = _centred(rollouts, rewards, _usual(rollouts, rewards), self.centre)
         worth = rewards.mean(dim=0) - config.pessimism * rewards.std(dim=0, correction=0)
+        scores = (worth / self.spread).clamp(-bound, bound)
+        if config.normalise:
+            scores[~_worded(rollouts)] = -bound
         cut = torch.tensor([r.completion.finish_reason is FinishReason.LENGTH for r in rollouts])
-        bound = config.reward_clip
-        return (worth / self.spread).clamp(-bound, bound) - config.unfinished_penalty * cut
+        return scores - config.unfinished_penalty * cut
+
+
+def _rewards(rollouts: Sequence[Rollout]) -> Float[Tensor, "E N"]:
+    return torch.stack([r.rewards for r in rollouts], dim=1)
+
+
+def _worded(rollouts: Sequence[Rollout]) -> Bool[Tensor, " N"]:
+    """Which say something, and not over and over."""
+    texts = [r.completion for r in rollouts]
+    return torch.tensor([not textless(text) and not looping(text) for text in texts])
+
+
+def _usual(rollouts: Sequence[Rollout], rewards: Float[Tensor, "E N"]) -> Bool[Tensor, " N"]:
+    """Which tell how far replies are apart: worded, and no bound broken (``reward.criteria``).
+
+    One that broke it would take most of the reward from all the others.
+    """
+    means = rewards.mean(dim=0)
+    return _worded(rollouts) & (means > means.max() - OUT / 2)
+
+
+def _centred(
+    rollouts: Sequence[Rollout],
+    rewards: Float[Tensor, "E N"],
+    usual: Bool[Tensor, " N"],
+    centre: Float[Tensor, " E"],
+) -> Float[Tensor, "E N"]:
+    """Each member's rewards less what it gives usual replies to the same prompt, or ``centre``
+    where there are not two of these."""
+    centred = rewards - centre[:, None]
+    for prompt in dict.fromkeys(r.prompt for r in rollouts):
+        of_prompt = torch.tensor([r.prompt == prompt for r in rollouts])
+        compared = of_prompt & usual
+        if int(compared.sum()) >= 2:
+            centred[:, of_prompt] -= centred[:, compared].mean(dim=1, keepdim=True)
+    return centred

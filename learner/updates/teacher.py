@@ -8,7 +8,7 @@ from learner.config import OnlineConfig
 from learner.reward.head import BayesianRewardHead
 from learner.reward.signals import Signal, orders_of, thumbs_of
 from learner.update_config import UpdateRuleName
-from learner.updates.lesson import Lesson, Verdict, written_by_people
+from learner.updates.lesson import Lesson, Prompt, Verdict, written_by_people
 from learner.updates.pairs import human_pairs, reward_pairs
 from storage.feedback import FeedbackReader
 from storage.opinions import OpinionReader
@@ -19,10 +19,16 @@ POOLS = 64
 """Newest prompts whose stored candidates the reward ensemble may label."""
 PROMPTS = 8
 """Different prompts that a rule which samples gets: of the new picks, then the newest ones."""
-
-
 THUMBS = 16
 """Newest thumbs that a rule of single verdicts gets."""
+NO_PAIR = (
+    "nothing to learn from yet: each choice was made before the other reply was whole, or "
+    "contradicts the others; these choices come back with the next ones"
+)
+TOO_FEW = (
+    "nothing to learn from yet: after so few choices new replies cannot be told apart; "
+    "these choices come back with the next ones"
+)
 
 
 class Teacher:
@@ -59,9 +65,10 @@ class Teacher:
             generator = torch.Generator().manual_seed(seed)
             depth = 2 if rule is UpdateRuleName.NPG else 1
             pairs += reward_pairs(pools, reward, dpo.reward_pairs, generator, depth=depth)
-        prompts = dict.fromkeys(
-            [pick.comparison.prompt for pick in picks] + [pool.prompt for pool in pools]
-        )
+        prompts: dict[Prompt, None] = {}
+        if len(said) >= dpo.reward_pairs_after:  # those are for the ensemble to score, too
+            new = [pick.comparison.prompt for pick in picks]
+            prompts = dict.fromkeys([*new, *(pool.prompt for pool in pools)])
         verdicts = [
             Verdict(prompt=one.prompt, completion=one.completion, desirable=one.thumb is Thumb.UP)
             for one in self._opinions.rated()[-THUMBS:]
@@ -73,13 +80,13 @@ class Teacher:
             demonstrations=written_by_people(picks, self._end_ids),
         )
 
-    def teaches(self, lesson: Lesson) -> bool:
-        """Whether the rule finds anything in ``lesson``: the first picks may make no pair at all,
-        where each cut the other reply off."""
+    def nothing_in(self, lesson: Lesson) -> str | None:
+        """Why the rule finds nothing in ``lesson``, None if it finds something."""
         match self._config.update.rule:
             case UpdateRuleName.DPO | UpdateRuleName.NPG:
-                return bool(lesson.pairs)
-            case UpdateRuleName.KTO:
-                return bool(lesson.pairs or lesson.verdicts)
+                return None if lesson.pairs else NO_PAIR
+            case UpdateRuleName.KTO:  # half a chance says nothing of either reply
+                said = lesson.verdicts or any(pair.chosen_prob > 0.5 for pair in lesson.pairs)
+                return None if said else NO_PAIR
             case _:
-                return bool(lesson.prompts)
+                return None if lesson.prompts else TOO_FEW

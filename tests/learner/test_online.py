@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+import torch
 
 from learner.build import LearnerBuild, build_replies, load_engine
 from learner.config import (
@@ -21,7 +22,14 @@ from learner.lesson_check import LessonCheck
 from learner.progress import LearnerState
 from learner.protocols import Draft
 from learner.trust_region import SHORTEST
-from learner.update_config import DpoConfig, LoraSpec, UpdateConfig, UpdateRuleName
+from learner.update_config import (
+    DpoConfig,
+    GroupConfig,
+    LoraSpec,
+    RolloutConfig,
+    UpdateConfig,
+    UpdateRuleName,
+)
 from learner.updates.lesson import Lesson
 from learner.updates.online_dpo import OnlineDpo
 from learner.worker import LearnerProcess
@@ -31,7 +39,7 @@ from storage.feedback import FeedbackLog
 from storage.folder import DataFolder
 from storage.forgetting import Forgetting
 from storage.policy_registry import PolicyRegistry
-from storage.records import Choice, RoundStatus
+from storage.records import Choice, RoundStatus, Sampling
 from storage.rounds import collect
 from tests.keys import teaching_key
 from tests.learner.test_online_dpo import make_pairs, make_rule, saved
@@ -298,6 +306,37 @@ def test_picks_that_all_cut_the_other_reply_off_are_learned_with_the_next_ones(w
     report = learner.step()
     assert list(report.preference_ids) == early + later
     assert report.metrics["grad_norm"] > 0.0
+
+
+def test_a_rule_that_samples_waits_until_the_ensemble_can_score(world):
+    """Against one that knows nothing it would run from all that it doubts, which is everything."""
+    few = RolloutConfig(samples=2, sampling=replace(Sampling(), max_new_tokens=4))
+    update = UpdateConfig(rule=UpdateRuleName.RLOO, group=GroupConfig(rollout=few))
+    learner = replace(world.build, online=replace(ONLINE, update=update))()
+    first = world.pick(3)
+    report = learner.step()
+    assert report.status is RoundStatus.REFUSED
+    assert "cannot be told apart" in report.reason
+    collect(world.policies)
+    second = world.pick(3)
+    report = learner.step()
+    assert list(report.preference_ids) == first + second
+    assert report.metrics["prompts"] == 6.0
+
+
+def test_kto_takes_no_step_on_picks_that_all_contradict_the_others(world):
+    """Each is worth as much as its label is sure; the moments of earlier steps would move on."""
+    online = replace(
+        ONLINE,
+        update=UpdateConfig(rule=UpdateRuleName.KTO),
+        dpo=replace(ONLINE.dpo, label_smoothing=0.49, reward_pairs=0),
+    )
+    world.pick(3)
+    learner = replace(world.build, online=online)()
+    learner._reward.score = lambda prompt, completions: torch.tensor([[-50.0, 50.0]])
+    report = learner.step()
+    assert report.status is RoundStatus.REFUSED
+    assert "contradicts the others" in report.reason
 
 
 def test_rolling_back_frees_the_picks_for_the_next_round(world):

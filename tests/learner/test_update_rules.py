@@ -20,7 +20,7 @@ from learner.update_config import (
     UpdateRuleName,
 )
 from learner.updates.grpo import Grpo
-from learner.updates.kto import Kto
+from learner.updates.kto import Kto, _mismatched
 from learner.updates.lesson import Lesson, Verdict
 from learner.updates.npg import Npg
 from learner.updates.online_dpo import OnlineDpo
@@ -31,7 +31,14 @@ from storage.records import Sampling
 from tests.learner.bandit import PROMPT, Bandit
 from tests.learner.conftest import user
 from tests.learner.test_online_dpo import CONFIG as DPO
-from tests.learner.test_online_dpo import candidate, make_pairs, margin_now, saved
+from tests.learner.test_online_dpo import (
+    LONG_CHAT,
+    candidate,
+    make_pairs,
+    margin_now,
+    saved,
+    with_limit,
+)
 
 SMALL = {"learning_rate": 5e-3, "lora": LoraSpec(rank=4, alpha=8), "row_tokens": 64}
 ROLLOUT = RolloutConfig(
@@ -262,6 +269,35 @@ def test_kto_learns_nothing_from_a_label_of_one_half(engine, base):
         norms.append(rule.update(base, Lesson(pairs=some), seed=1)["grad_norm"])
         rule.close()
     assert norms[0] == pytest.approx(norms[1] / 2)
+
+
+def test_the_reference_point_of_kto_is_made_of_both_kinds_of_replies(backbone):
+    rule = Kto(backbone, KtoConfig(**SMALL), max_prompt_tokens=256)
+    pairs = make_pairs(backbone.tokenizer, 2)
+    replies = [one.reply for one in rule._examples(Lesson(pairs=tuple(pairs)))]
+    behind = _mismatched(replies)
+    assert sorted(one.reply_ids for one in behind) == sorted(one.reply_ids for one in replies)
+    right = {(one.prompt_ids, one.reply_ids) for one in replies}
+    assert not any((one.prompt_ids, one.reply_ids) in right for one in behind)
+
+
+def test_with_one_prompt_the_reference_point_of_kto_is_none(engine, base):
+    [pair] = make_pairs(engine.backbone.tokenizer, 1)
+    rule = Kto(engine.backbone, KtoConfig(steps=3, **SMALL), max_prompt_tokens=256)
+    metrics = rule.update(base, Lesson(pairs=(pair,)), seed=1)
+    assert metrics["kto_reference_point"] == 0.0 and metrics["kto_loss"] < 0.5
+    rule.close()
+
+
+def test_npg_learns_a_pair_behind_one_prompt_where_the_chat_is_cut(engine, base):
+    """The tiny model has 512 places: beside the longer reply less of a long chat fits."""
+    [pair] = make_pairs(engine.backbone.tokenizer, 1)
+    pair = replace(pair, prompt=LONG_CHAT, rejected=with_limit(pair.rejected, 350))
+    rule = make("npg", engine)
+    learned = rule._learned([pair])
+    assert len({one.reply.prompt_ids for one in learned.values()}) == 1
+    rule.update(base, Lesson(pairs=(pair,)), seed=1)
+    rule.close()
 
 
 def test_kto_counts_both_kinds_alike():
