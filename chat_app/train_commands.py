@@ -2,10 +2,12 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +22,10 @@ from storage.folder import DataFolder
 from storage.phases import PhaseReader
 from storage.records import PolicyVersionId
 
+EXIT_CODE_FILE = "TWOFOLD_EXIT_CODE_FILE"
+"""Where the main one of several processes writes what the command comes to."""
+PATIENCE_S = 24 * 3600
+"""How long processes may take to end after Ctrl+C: a step and a checkpoint, or a measurement."""
 SETTINGS_FOLLOW = {"allow_extra_args": True, "ignore_unknown_options": True}
 """Of the command: what it does not know are settings of the phase."""
 
@@ -98,8 +104,7 @@ def train(
         typer.echo(json.dumps(said))
     else:
         typer.echo(f"{phase}: {outcome.reason}")
-    if not outcome.accepted:
-        raise typer.Exit(1)
+    _end_with(0 if outcome.accepted else 1)
 
 
 def runs(data: o.Data = None, as_json: o.AsJson = False) -> None:
@@ -193,13 +198,38 @@ def _launch(processes: int) -> None:
     would need MPI. Each takes its share of the cores.
     """
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--shutdown_timeout", str(PATIENCE_S)]
     command += ["--nproc_per_node", str(processes), "-m", "app"]
     command += _without_processes(sys.argv[1:])
     cores = max(1, (os.cpu_count() or 1) // processes)
     surroundings = {"OMP_NUM_THREADS": str(cores)} | os.environ
-    ended = subprocess.run(command, check=False, env=surroundings)  # noqa: S603 - our own command
-    if ended.returncode:
-        raise ChatError(f"Training in {processes} processes failed; the lines above say why.")
+    with TemporaryDirectory() as folder:
+        said = Path(folder) / "exit-code"
+        surroundings[EXIT_CODE_FILE] = str(said)
+        launcher = subprocess.Popen(command, env=surroundings)  # noqa: S603 - our own command
+        # Ctrl+C reaches the launcher, too, which tells the processes: they end between two steps.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            failed = launcher.wait() != 0
+        finally:
+            signal.signal(signal.SIGINT, before)
+        if said.is_file():
+            raise typer.Exit(int(said.read_text(encoding="utf-8")))
+    if failed:
+        raise ChatError(
+            f"Training in {processes} processes ended early: the lines above say why, and the same "
+            "command goes on from the last checkpoint."
+        )
+
+
+def _end_with(code: int) -> None:
+    """What the command comes to. To PyTorch's launcher, which only knows success and failure, a
+    refused version is none of its business: it is told in a file."""
+    told = os.environ.get(EXIT_CODE_FILE)
+    if told is not None:
+        Path(told).write_text(str(code), encoding="utf-8")
+    elif code:
+        raise typer.Exit(code)
 
 
 def _without_processes(arguments: list[str]) -> list[str]:

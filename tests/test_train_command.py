@@ -74,6 +74,8 @@ def test_settings_are_shown_in_full(twofold, small: Path) -> None:  # noqa: F811
         (("knit",), "There is no phase knit: choose one of pretrain, sft"),
         (("sft", "--epoch", 2), "There is no setting epoch: did you mean epochs?"),
         (("sft", "--epochs"), "--epochs needs a value"),
+        (("sft", "--lora", "null", "--from", 3), "base's own weights: leave --from 3 out"),
+        (("reward", "--from", 3), "`twofold train reward` begins at the base's own weights"),
         (("sft", "--config", "none.yaml"), "none.yaml cannot be read"),
         (("pretrain", "--tensorboard", "x"), "TensorBoard is not installed"),
     ],

@@ -58,6 +58,12 @@ def train(request: TrainRequest, watchers: Sequence[Watcher] = ()) -> PhaseOutco
     """
     kind = kind_of(request.kind)
     config = build(kind.config, request.given)
+    from_base = kind.from_base(config)
+    if from_base and request.parent not in (None, BASE_VERSION):
+        raise PhaseError(
+            f"With these settings `twofold train {request.kind}` begins at the base's own weights: "
+            f"leave --from {request.parent} out."
+        )
     with ExitStack() as stack:
         folder = DataFolder(request.data)
         world = join_world(cpu=pick_device(request.engine.device).type == "cpu")
@@ -70,7 +76,7 @@ def train(request: TrainRequest, watchers: Sequence[Watcher] = ()) -> PhaseOutco
             model,
             engine=kind.engine(config, request.engine),
             world=world,
-            parent=BASE_VERSION if kind.from_base(config) else request.parent,
+            parent=BASE_VERSION if from_base else request.parent,
         )
         phase = kind.build(place, config)
         return PhaseRun(phase, place, watchers=watchers, fresh=request.fresh)()

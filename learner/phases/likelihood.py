@@ -58,6 +58,7 @@ class TextPhase:
         self._place = place
         self.steps = steps
         self._trainee = open_trainee(place, lora, config.seed)
+        self.notes = [*self.notes, *self._trainee.notes]
         optimiser = Optimiser(self._trainee.parameters, config.optimiser, steps, place.world)
         self._trainer = LikelihoodTrainer(place, self._trainee, optimiser, row_tokens=row_tokens)
 

@@ -37,6 +37,7 @@ from learner.phases.protocol import (
 )
 from learner.phases.publish import publish_adapter
 from learner.phases.reward_source import read_reward
+from learner.phases.trainee import notes_on_rank
 from learner.reward.criteria import CriteriaWeights
 from learner.update_config import PpoConfig
 from learner.updates.lesson import Demonstration
@@ -120,9 +121,14 @@ class PpoTraining:
         self.config = config
         self._place = place
         self.steps = config.max_steps
-        limit = f"max_prompt_tokens ({config.max_prompt_tokens})"
+        # Beside the longest reply; the model has so many places in all.
+        context = place.engine.backbone.context_tokens
+        longest = min(
+            config.max_prompt_tokens, context - config.ppo.rollout.sampling.max_new_tokens
+        )
+        limit = f"max_prompt_tokens ({longest})"
         said = read_prompts(place, config.prompts, sets=config.sets, stored=config.stored)
-        prompts = fitting(place, said, config.max_prompt_tokens)
+        prompts = fitting(place, said, longest)
         self._training, self._held_out = split_prompts(prompts, config.held_out_prompts)
         if not self._training or not self._held_out:
             raise PhaseError(
@@ -136,7 +142,7 @@ class PpoTraining:
             sets=config.sets_of_demonstrations,
             stored=config.stored,
             clean=config.clean,
-            max_prompt_tokens=config.max_prompt_tokens,
+            max_prompt_tokens=longest,
         )
         self.notes = told(left_out, limit=limit)
         if len(prompts) < len(said):
@@ -151,13 +157,16 @@ class PpoTraining:
             place.engine,
             self._reward,
             config.ppo,
-            max_prompt_tokens=config.max_prompt_tokens,
+            max_prompt_tokens=longest,
             reference=reference,
             team=place.world,
         )
         place.engine.load(place.parent)
         self._before = self._replies()
         self._ppo.begin(place.parent, config.seed)
+        self.notes += notes_on_rank(place, config.ppo.lora)
+        if config.ppo.iterations != PpoConfig().iterations:
+            self.notes.append("ppo.iterations is of the live loop: a phase takes max_steps")
 
     def step(self, number: int) -> dict[str, float]:
         c = self.config

@@ -62,6 +62,7 @@ def read_demonstrations(
     read = read_dialogues(files, sets=sets, clean=clean)
     left_out = Counter(read.left_out)
     backbone = place.engine.backbone
+    most = backbone.context_tokens - len(backbone.end_ids)
     found: list[Demonstration] = []
     for one in [*(stored_dialogues(place) if stored else []), *read.dialogues]:
         if one.held_out:
@@ -69,7 +70,7 @@ def read_demonstrations(
         reply = one.messages[one.learned[-1]].content
         ids = backbone.reply_ids(reply)
         prompt_tokens = len(prompt_ids(backbone.tokenizer, one.prompt))
-        fits = prompt_tokens + len(ids) <= 2 * max_prompt_tokens
+        fits = prompt_tokens + len(ids) <= min(2 * max_prompt_tokens, most)
         if fits and prompt_tokens <= max_prompt_tokens:
             found.append(Demonstration(prompt=one.prompt, reply_ids=(*ids, *backbone.end_ids)))
         else:

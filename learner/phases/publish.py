@@ -158,6 +158,14 @@ def made_from(folder: Path) -> str | None:
     return base.get("sha256") if isinstance(base, dict) else None
 
 
+def metrics_of(folder: Path) -> dict[str, float]:
+    """What was measured of what is in this folder; empty where it does not say."""
+    said = _lineage(folder).get("metrics")
+    if not isinstance(said, dict):
+        return {}
+    return {name: float(v) for name, v in said.items() if isinstance(v, (int, float))}
+
+
 def _run_of(folder: Path) -> object:
     run = _lineage(folder).get("run")
     return run.get("run_id") if isinstance(run, dict) else None  # none: from before they were named

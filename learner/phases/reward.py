@@ -110,6 +110,7 @@ class RewardTraining:
         left_out = len(training) + len(measuring) - len(self._training) - len(self._held_out)
         long = f"last message longer than max_prompt_tokens ({config.max_prompt_tokens})"
         self.notes = [f"answers left out: {left_out}, {long}"] if left_out else []
+        self.notes += _without_effect(config)
         if not self._training or not self._held_out:
             raise PhaseError(
                 f"{len(self._training)} answers to learn and {len(self._held_out)} to measure on "
@@ -130,7 +131,9 @@ class RewardTraining:
                 f"Of the {len(self._held_out)} answers to measure on, none prefers one reply to "
                 "another: pick and rank some more, or name a file of pairs with --files."
             )
-        self.data_sha256 = digest_of([*self._training, *self._held_out])
+        items = [*self._training, *self._held_out]
+        self._sets = tuple(sorted({one.source for one in items if one.source is not None}))
+        self.data_sha256 = digest_of(items, " ".join(self._sets))
         epochs = 1.0 if config.kind is RewardKind.HEAD else config.epochs
         self.steps = ceil(epochs * len(self._training) / config.answers_per_step)
         self._trainee = self._new_trainee(limits)
@@ -192,7 +195,7 @@ class RewardTraining:
                 c.head,
                 max_reply_tokens=c.max_reply_tokens,
                 seed=c.seed,
-                without=c.sets,
+                without=self._sets,
             )
         shared = {
             "members": c.members,
@@ -211,6 +214,21 @@ def _gather(place: Place, config: RewardTrainConfig) -> list[RankedReplies]:
     found = stored_answers(place) if config.stored else []
     read = read_answers(config.files, sets=config.sets, harmless_sets=config.harmless_sets)
     return found + (read if config.max_answers is None else _some(read, config.max_answers))
+
+
+_USED = {
+    RewardKind.HEAD: {"head"},
+    RewardKind.ADAPTER: {"members", "centring", "epochs", "lora", "optimiser"},
+    RewardKind.MODEL: {"members", "centring", "epochs", "optimiser"},
+}
+
+
+def _without_effect(config: RewardTrainConfig) -> list[str]:
+    """Names what was set for another kind of model."""
+    usual = RewardTrainConfig()
+    others = set().union(*_USED.values()) - _USED[config.kind]
+    names = sorted(name for name in others if getattr(config, name) != getattr(usual, name))
+    return [f"without effect for kind {config.kind}: {', '.join(names)}"] if names else []
 
 
 def _some(items: list[RankedReplies], count: int) -> list[RankedReplies]:

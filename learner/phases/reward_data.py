@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from learner.families import family_of
+from learner.families import family_of_prompt
 from learner.phases.place import Place
 from learner.phases.protocol import PhaseError
 from learner.phases.texts import message_of, rows_of
@@ -63,15 +63,16 @@ def _read(row: dict[str, Any], where: str, *, harmless: bool) -> RankedReplies |
         else:
             texts = (row["chosen"].strip(), row["rejected"].strip())
             ranks = {criterion: (1, 2)}
-        asked = next(m.content for m in prompt if m.role is Role.USER)  # not the instructions
-        family = str(row.get("tree") or family_of(asked))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PhaseError(f"{where}: expected {_ROW} ({error}).") from error
-    except StopIteration:
-        raise PhaseError(f"{where}: nobody asks, there is no message of the user.") from None
+    if not any(m.role is Role.USER for m in prompt):
+        raise PhaseError(f"{where}: nobody asks, there is no message of the user.")
+    family = str(row.get("tree") or family_of_prompt(prompt))
+    named = row.get("set")
+    source = named if isinstance(named, str) else None
     if not all(texts) or len(set(texts)) < len(texts):
         return None
-    return RankedReplies(prompt=prompt, texts=texts, ranks=ranks, family=family)
+    return RankedReplies(prompt=prompt, texts=texts, ranks=ranks, family=family, source=source)
 
 
 def _ranks(said: object, replies: int, criterion: Criterion) -> dict[Criterion, Ranks]:

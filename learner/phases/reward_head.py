@@ -12,11 +12,11 @@ from torch import Tensor
 from learner.config import RewardConfig
 from learner.features import frozen_features
 from learner.phases.place import Place
-from learner.reward.criteria_head import CriteriaHead, Differences, save_differences
+from learner.reward.criteria_head import CriteriaHead, Differences, HeadFit, save_differences
 from learner.reward.featured import as_half
 from learner.reward.ranked import RankedReplies
 from learner.reward.style import STYLE_NAMES, style_features
-from learner.reward.taste import load_taste
+from learner.reward.taste import taste_without_sets
 from storage.slates import Criterion, ranked_pairs
 
 
@@ -34,14 +34,13 @@ class HeadTrainee:
         without: Sequence[str] = (),
     ) -> None:
         """``without``: sets whose shipped directions are left out, since they are trained on."""
-        self._base_sha256 = place.model.sha256
+        base = place.model.sha256
+        self._fit = HeadFit(base_sha256=base, config=config, seed=seed, without=tuple(without))
         self._tokenizer = place.engine.backbone.tokenizer
         self._width = place.engine.backbone.lm_head.in_features
         self._features = frozen_features(place.engine)
         self._max_reply_tokens = max_reply_tokens
-        taste = load_taste(place.model.sha256)
-        for name in without:
-            taste = None if taste is None else taste.without(f"criterion:{name}")
+        taste = taste_without_sets(base, without)
         self._head = CriteriaHead(criteria, config, seed=seed, taste=taste)
         self._learned: dict[int, RankedReplies] = {}
         """By object: two people who judge the same replies are two answers, while the last batch,
@@ -85,7 +84,7 @@ class HeadTrainee:
             self._seen[name] = (tensors[f"style.{name}"], tensors[f"hidden.{name}"].float())
 
     def save(self, folder: Path) -> None:
-        save_differences(folder, *self._rows(), base_sha256=self._base_sha256)
+        save_differences(folder, *self._rows(), self._fit)
 
     def close(self) -> None:
         self._seen.clear()

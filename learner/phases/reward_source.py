@@ -18,9 +18,8 @@ from learner.phases.publish import made_from
 from learner.phases.said import Said
 from learner.protocols import RewardModel
 from learner.reward.criteria import CriteriaWeights
-from learner.reward.criteria_head import HEAD_FILE, HeadReward, base_of, read_differences
+from learner.reward.criteria_head import HEAD_FILE, HeadReward, fit_of, read_differences
 from learner.reward.featured import FeaturedReward
-from learner.reward.taste import load_taste
 from learner.reward_model.adapter import ABOUT_FILE, TrainedReward
 from learner.reward_model.classifier import Classifier
 from storage.records import Completion, Message
@@ -77,13 +76,14 @@ def _read(place: Place, folder: Path, weights: CriteriaWeights, number: int) -> 
     if (folder / HEAD_FILE).is_file():
         try:
             rows, usual = read_differences(folder)
-            made_for = base_of(folder) or made_from(folder)
-        except (OSError, KeyError, SafetensorError) as error:
+            fit = fit_of(folder)
+        except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
             raise ModelError(f"{folder} holds no reward model: {error}") from error
-        if made_for != place.model.sha256:
+        base = place.model.sha256
+        if (fit.base_sha256 or made_from(folder)) != base:
             raise ModelError(f"The reward model in {folder} was made for another base model.")
-        taste = load_taste(place.model.sha256)
-        return HeadReward(frozen_features(place.engine), rows, usual, weights, taste=taste)
+        features = frozen_features(place.engine)
+        return HeadReward(features, rows, usual, weights, fit, base_sha256=base)
     if (folder / "config.json").is_file():
         return Classifier.read(folder, device=backbone.device, weights=weights)
     raise ModelError(f"{folder} holds no reward model: `twofold train reward` makes one.")

@@ -14,6 +14,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from safetensors import SafetensorError
+
 from learner.phases.checkpoint import Checkpoint, Checkpoints
 from learner.phases.interrupts import InterruptedPhaseError, interrupts
 from learner.phases.optimiser import SKIPPED
@@ -199,7 +201,7 @@ class PhaseRun:
             names = " and ".join(aim.metric for aim in self._phase.aims)
             return Product(
                 accepted=False,
-                reason=f"not kept: {names} never got better than before the first step",
+                reason=f"not kept: by {names} no weights were better than before the first step",
             )
         self._take_the_best()
         return self._place.world.agree(self._publish)
@@ -215,21 +217,27 @@ class PhaseRun:
                 f"The checkpoint of step {kept}, the best one, is damaged: "
                 "run the same command with --fresh."
             )
-        steps = self._step
+        steps, seconds = self._step, self._seconds  # those of the whole run
         self._restore(found)
         self._last["best_step"] = float(kept)
-        self._step = steps
+        self._step, self._seconds = steps, seconds
 
     def _publish(self) -> Product:
-        return self._phase.publish(
-            RunFacts(
-                run_id=self._record.id or 0,
-                run_key=self.key,
-                config_json=json.dumps(self._published_config()),
-                seconds=self._seconds,
-                metrics=self._last,
-            )
+        facts = RunFacts(
+            run_id=self._record.id or 0,
+            run_key=self.key,
+            config_json=json.dumps(self._published_config()),
+            seconds=self._seconds,
+            metrics=self._last,
         )
+        try:
+            return self._phase.publish(facts)
+        except (OSError, SafetensorError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise PhaseError(
+                f"What the {self._phase.kind} run made cannot be written ({why}): make room in "
+                f"{self._place.folder.root}, and the same command writes it."
+            ) from error
 
     def _published_config(self) -> dict[str, Any]:
         settings = plain(self._phase.config)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from learner.phases.place import Place
 from learner.phases.protocol import Phase, Product
-from learner.phases.publish import publish_known
+from learner.phases.publish import metrics_of, publish_known
 from learner.phases.settings import plain
 from storage.phases import PhaseEnd, PhaseRecord, PhaseRunId, PhaseStart, PhaseStatus
 from storage.records import PolicyVersionId
@@ -76,10 +76,17 @@ class RunRecord:
         self.id = found.id
 
     def outcome_of(self, found: PhaseRecord, end: PhaseEnd) -> PhaseOutcome:
-        """What a finished run came to; its version speaks from now on if that is asked for."""
+        """What a finished run came to; its version speaks from now on if that is asked for.
+
+        Its metrics are those of the weights that were kept, which need not be the last ones.
+        """
         curves = self._place.phases.metrics(found.id)
+        metrics = {name: curve[-1][1] for name, curve in curves.items()}
         reason = end.reason
+        if end.product is not None:
+            metrics |= metrics_of(Path(end.product))
         if end.version is not None:
+            metrics |= self._place.policies.get(end.version).metrics
             reason = publish_known(self._place, end.version, make_live=self._make_live).reason
         return PhaseOutcome(
             accepted=True,
@@ -87,7 +94,7 @@ class RunRecord:
             steps=max((curve[-1][0] for curve in curves.values()), default=0),
             version=end.version,
             folder=None if end.product is None else Path(end.product),
-            metrics={name: curve[-1][1] for name, curve in curves.items()},
+            metrics=metrics,
             seconds=end.seconds,
             run_id=found.id,
         )

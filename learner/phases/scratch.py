@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from learner.model_folder import ModelError, ModelFolder, open_model
@@ -46,8 +47,11 @@ def scratch_model(
         try:
             _write(base, config, seed, draft)
             draft.rename(final)
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(draft, ignore_errors=True)
+            if isinstance(error, (OSError, SafetensorError)):
+                told = f"The new model cannot be written ({error})"
+                raise ModelError(f"{told}: make room in {folder.models}.") from error
             raise
     return open_model(final, name=final.name, digests=folder.models / "digests.json")
 

@@ -36,6 +36,7 @@ from learner.phases.pretrain import neutral_perplexity
 from learner.phases.protocol import Aim, LoopConfig, PhaseError, check_extent, check_seed
 from learner.phases.publish import WIDE_GATE
 from learner.phases.reward_score import RewardScore, RewardScoreConfig
+from learner.rendering import prompt_ids
 from learner.update_config import LoraSpec
 from storage.demonstrations import DemonstrationReader
 from storage.dialogues import DialogueReader
@@ -99,12 +100,13 @@ class FineTuning(TextPhase):
         dialogues, left_out = _gather(place, config)
         training, held_out = split(dialogues, held_out_share=config.held_out_share)
         held_out = _some(held_out, config.held_out_dialogues)
-        self._training = _tokenised(backbone, training, config.max_tokens)
-        measured = _tokenised(backbone, held_out, config.max_tokens)
-        self._held_out = [sequence for group in measured for sequence in group]
+        longest = min(config.max_tokens, backbone.context_tokens)
+        self._training = list(_tokenised(backbone, training, longest).values())
+        measured = _tokenised(backbone, held_out, longest)
+        self._held_out = [sequence for group in measured.values() for sequence in group]
         used = len(self._training) + len(measured)
         left_out[LeftOut.TOO_LONG] = len(training) + len(held_out) - used
-        self.notes = told(left_out, limit=f"max_tokens ({config.max_tokens})")
+        self.notes = told(left_out, limit=f"max_tokens ({longest})")
         if not self._training or not self._held_out:
             why = "".join(f"; {line}" for line in self.notes)
             raise PhaseError(
@@ -114,7 +116,12 @@ class FineTuning(TextPhase):
             )
         self._score: RewardScore | None = None
         if config.lora is not None:  # its features are the base's, which must not train, too
-            prompts = [one.prompt for one in held_out]
+            room = backbone.context_tokens - config.reward.max_new_tokens
+            prompts = [
+                one.prompt
+                for i, one in enumerate(held_out)
+                if i in measured and len(prompt_ids(backbone.tokenizer, one.prompt)) <= room
+            ]
             self._score = RewardScore.of_picks(place, config.reward, prompts, seed=config.seed)
         self.aims = _aims(config, scored=self._score is not None)
         picks = self._score.sha256 if self._score else ""
@@ -195,7 +202,7 @@ def _some(dialogues: list[Dialogue], count: int) -> list[Dialogue]:
 
 def _tokenised(
     backbone: Backbone, dialogues: list[Dialogue], max_tokens: int
-) -> list[list[TokenSequence]]:
-    """For each dialogue that fits its sequences."""
+) -> dict[int, list[TokenSequence]]:
+    """For the place of each dialogue that fits its sequences."""
     made = (sequences_of(backbone, one, max_tokens) for one in dialogues)
-    return [sequences for sequences in made if sequences]
+    return {place: sequences for place, sequences in enumerate(made) if sequences}

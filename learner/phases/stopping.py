@@ -13,7 +13,9 @@ class Stopping:
     weights best by the first aim without ``slack``, among those at which every aim with ``slack``
     was within it of its best so far. So with (held-out loss, slack 0.05; reward score) the loss may
     rise a little while replies still get better, and no further (arXiv 2203.02155, 3.5: their
-    choice by reward score alone overfits the demonstrations after one epoch).
+    choice by reward score alone overfits the demonstrations after one epoch). Once a loss with
+    ``slack`` has fallen, what there was before the first step does not compete by score: it is what
+    the others are set against, so its own is one half, and the luck of a few prompts would decide.
     """
 
     def __init__(self, aims: Sequence[Aim], patience: int) -> None:
@@ -44,6 +46,7 @@ class Stopping:
         beaten = (
             not self._kept
             or not self._within_slack(aims, self._kept)
+            or (self.kept_step == 0 and self._fell(aims, values))
             or values[leading] < self._kept.get(leading, float("inf"))
         )
         if beaten:
@@ -55,6 +58,15 @@ class Stopping:
             aim.slack is None or values[aim.metric] <= self._best[aim.metric] + aim.slack
             for aim in aims
             if aim.metric in values
+        )
+
+    def _fell(self, aims: Sequence[Aim], values: Mapping[str, float]) -> bool:
+        """Whether an aim with ``slack`` is better than in what is kept."""
+        return any(
+            aim.slack is not None
+            and aim.metric in self._kept
+            and values[aim.metric] < self._kept[aim.metric]
+            for aim in aims
         )
 
     def state(self) -> dict[str, Any]:

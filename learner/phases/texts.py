@@ -12,18 +12,27 @@ from learner.phases.protocol import PhaseError
 from storage.records import Message, Role
 
 _PLAIN = (".txt", ".md", ".rst")
-_ROWS = (".jsonl", ".json.gz", ".jsonl.gz")
+_ROWS = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz")
+_IN_FOLDERS = (*_PLAIN, *(end for end in _ROWS if not end.startswith(".json.") and end != ".json"))
+"""A .json file beside texts is as likely somebody's settings."""
+_TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+"""Texts by their encoding, of which the marks between the fields would be learned."""
 
 
 def documents(path: Path, field: str) -> Iterator[str]:
     """Of a text file, a folder of them, or JSON lines whose ``field`` is a text."""
     if path.is_dir():
-        inner = sorted(one for one in path.rglob("*") if one.name.endswith(_PLAIN + _ROWS))
+        inner = sorted(one for one in path.rglob("*") if one.name.endswith(_IN_FOLDERS))
         if not inner:
-            raise PhaseError(f"{path} holds no {', '.join(_PLAIN)} or {', '.join(_ROWS)} files.")
+            raise PhaseError(f"{path} holds no {', '.join(_IN_FOLDERS)} files.")
         for one in inner:
             yield from documents(one, field)
         return
+    if path.name.endswith(_TABLES):
+        raise PhaseError(
+            f"{path} is a table: write its texts as JSON lines "
+            f'({{"{field}": "..."}}, a .jsonl file), or as plain text.'
+        )
     try:
         if path.name.endswith(_ROWS):
             yield from _texts_of_rows(path, field)

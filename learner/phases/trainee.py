@@ -1,6 +1,6 @@
 """What trains: an adapter over the frozen base, or all of the base's weights."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -16,6 +16,9 @@ from storage.records import BASE_VERSION
 
 @runtime_checkable
 class Trainee(Protocol):
+    notes: Sequence[str]
+    """What a person should know of where it begins."""
+
     @property
     def parameters(self) -> list[nn.Parameter]:
         """In a fixed order."""
@@ -42,6 +45,7 @@ class LoraTrainee:
         self._seed = seed
         self._backbone = place.engine.backbone
         self.parameters = self._backbone.open_training(place.parent, spec, seed)
+        self.notes = notes_on_rank(place, spec)
 
     def tensors(self) -> Mapping[str, Tensor]:
         return self._backbone.training_lora().tensors
@@ -68,6 +72,12 @@ class FullTrainee:
         if place.parent.id != BASE_VERSION:
             raise ValueError("all weights train from the base, not from an adapter over it")
         self._place = place
+        speaks = place.policies.current().id
+        self.notes = (
+            [f"version {speaks}, which speaks, is left out: all weights train from the base"]
+            if speaks != BASE_VERSION
+            else []
+        )
         self._named = place.engine.backbone.open_full_training()
         self.parameters = list(self._named.values())
 
@@ -87,6 +97,17 @@ class FullTrainee:
 
     def close(self) -> None:
         self._place.engine.backbone.base.requires_grad_(False)
+
+
+def notes_on_rank(place: Place, spec: LoraSpec) -> list[str]:
+    """Of the adapter in training: one that goes on from the parent's has the parent's size."""
+    found = place.engine.backbone.training_lora()
+    if (found.rank, found.alpha) == (spec.rank, spec.alpha):
+        return []
+    return [
+        f"goes on with version {place.parent.id}'s adapter: rank {found.rank} and alpha "
+        f"{found.alpha:g}, not {spec.rank} and {spec.alpha}"
+    ]
 
 
 def open_trainee(place: Place, lora: LoraSpec | None, seed: int) -> Trainee:

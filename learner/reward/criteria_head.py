@@ -4,8 +4,9 @@ It is fitted to differences of features (``head.fit_differences``), so it needs 
 them is the whole model, and reading it is refitting it, in milliseconds.
 """
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -20,12 +21,12 @@ from learner.reward.criteria import CriteriaWeights, combined
 from learner.reward.featured import as_half
 from learner.reward.head import BayesianRewardHead
 from learner.reward.style import style_features
-from learner.reward.taste import Taste
+from learner.reward.taste import Taste, taste_without_sets
 from storage.records import Completion, Message
 from storage.slates import Criterion
 
 HEAD_FILE = "differences.safetensors"
-_BASE = "base_sha256"
+_BASE, _FIT = "base_sha256", "fit"
 
 PAIRS_PER_COMPONENT = 16
 MOST_COMPONENTS = 64
@@ -43,6 +44,20 @@ class Differences:
 
     def __len__(self) -> int:
         return len(self.tie)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadFit:
+    """How heads were fitted: with the differences, all that they follow from."""
+
+    base_sha256: str | None
+    """Of the model whose hidden states these are; others mean other things."""
+    config: RewardConfig = field(  # of many people, none of whom changed
+        default_factory=lambda: RewardConfig(picks_between_changes=None)
+    )
+    seed: int = 0
+    without: tuple[str, ...] = ()
+    """Sets whose shipped directions were left out."""
 
 
 class CriteriaHead:
@@ -101,10 +116,13 @@ def save_differences(
     folder: Path,
     differences: Mapping[Criterion, Differences],
     usual: tuple[Float[Tensor, " S"], Float[Tensor, " H"]],
-    *,
-    base_sha256: str,
+    fit: HeadFit,
 ) -> None:
-    """``base_sha256``: of the model whose hidden states these are; others mean other things."""
+    """Write all that the heads follow from."""
+    said = {"config": asdict(fit.config), "seed": fit.seed, "without": fit.without}
+    metadata = {_FIT: json.dumps(said)}
+    if fit.base_sha256 is not None:
+        metadata[_BASE] = fit.base_sha256
     kept = {"usual.style": usual[0], "usual.hidden": usual[1]}
     for criterion, rows in differences.items():
         for name in ("style", "hidden", "weight", "tie"):
@@ -112,14 +130,27 @@ def save_differences(
     save_file(
         {name: t.contiguous() for name, t in kept.items()},
         folder / HEAD_FILE,
-        metadata={_BASE: base_sha256},
+        metadata=metadata,
     )
 
 
-def base_of(folder: Path) -> str | None:
-    """Digest of the base that the head was made for; older files do not say. Raises as below."""
+def fit_of(folder: Path) -> HeadFit:
+    """How the heads there were fitted; older files do not say, nor all of them the base.
+
+    Raises as below, and TypeError or ValueError where it says what there is not.
+    """
     with safe_open(folder / HEAD_FILE, framework="pt") as kept:
-        return (kept.metadata() or {}).get(_BASE)
+        about = kept.metadata() or {}
+    if _FIT not in about:
+        return HeadFit(base_sha256=about.get(_BASE))
+    said = json.loads(about[_FIT])
+    config = {n: tuple(v) if isinstance(v, list) else v for n, v in said["config"].items()}
+    return HeadFit(
+        base_sha256=about.get(_BASE),
+        config=RewardConfig(**config),
+        seed=said["seed"],
+        without=tuple(said["without"]),
+    )
 
 
 def read_differences(
@@ -146,13 +177,15 @@ class HeadReward:
         differences: Mapping[Criterion, Differences],
         usual: tuple[Float[Tensor, " S"], Float[Tensor, " H"]],
         weights: CriteriaWeights,
+        fit: HeadFit,
         *,
-        taste: Taste | None,
+        base_sha256: str,
     ) -> None:
+        """``base_sha256``: of the model that is here, whose taste ships."""
         self._features = features
         self._weights = weights
-        config = RewardConfig(picks_between_changes=None)  # of many people, none of whom changed
-        self._head = CriteriaHead(tuple(differences), config, seed=0, taste=taste)
+        taste = taste_without_sets(base_sha256, fit.without)
+        self._head = CriteriaHead(tuple(differences), fit.config, seed=fit.seed, taste=taste)
         self._head.fit(differences, usual)
 
     def score(

@@ -8,9 +8,10 @@ pairs of one prompt share one answer's weight as well, for they are not independ
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from storage.records import Choice, Message, Preference
+from learner.families import family_of_prompt
+from storage.records import AskReason, Choice, Message, Preference
 from storage.slates import Criterion, Ranking, Ranks
 
 
@@ -21,10 +22,13 @@ class RankedReplies:
     ranks: Mapping[Criterion, Ranks]
     """One rank a reply, 1 the best, ties share one; only criteria that somebody judged."""
     family: str
-    """What must stay on one side of a split: a conversation, a request and its near-copies."""
+    """What must stay on one side of a split: a request and its near-copies, wherever they were
+    made, with all that followed."""
     weight: float = 1.0
     held_out: bool = False
     """It comes from a chat that only measures."""
+    source: str | None = None
+    """The ``set`` of its row, in a file."""
 
 
 _PICKED: dict[Choice, Ranks] = {
@@ -35,18 +39,25 @@ _PICKED: dict[Choice, Ranks] = {
 
 
 def of_picks(preferences: Iterable[Preference], *, held_out: bool = False) -> list[RankedReplies]:
-    """Decided picks and ties, on the whole; skips and pairs that are both bad order nothing."""
-    return [
-        RankedReplies(
+    """Decided picks and ties, on the whole; skips and pairs that are both bad order nothing.
+
+    Imported ones share the weight of one answer, as they would in a file.
+    """
+    asked: list[RankedReplies] = []
+    imported: list[RankedReplies] = []
+    for p in preferences:
+        if p.choice not in _PICKED:
+            continue
+        one = RankedReplies(
             prompt=p.comparison.prompt,
             texts=(p.comparison.first.completion.text, p.comparison.second.completion.text),
             ranks={Criterion.OVERALL: _PICKED[p.choice]},
-            family=f"conversation {p.comparison.conversation_id}",
+            family=family_of_prompt(p.comparison.prompt),
             held_out=held_out,
         )
-        for p in preferences
-        if p.choice in _PICKED
-    ]
+        from_file = p.comparison.question.reason is AskReason.IMPORTED
+        (imported if from_file else asked).append(one)
+    return asked + sharing_weight(imported)
 
 
 def of_rankings(rankings: Iterable[Ranking], *, held_out: bool = False) -> list[RankedReplies]:
@@ -56,7 +67,7 @@ def of_rankings(rankings: Iterable[Ranking], *, held_out: bool = False) -> list[
             prompt=one.slate.prompt,
             texts=tuple(answer.completion.text for answer in one.slate.answers),
             ranks={criterion: one.orders.on(criterion) for criterion in Criterion},
-            family=f"conversation {one.slate.conversation_id}",
+            family=family_of_prompt(one.slate.prompt),
             held_out=held_out,
         )
         for one in rankings
@@ -67,17 +78,7 @@ def of_rankings(rankings: Iterable[Ranking], *, held_out: bool = False) -> list[
 def sharing_weight(pairs: Sequence[RankedReplies]) -> list[RankedReplies]:
     """The same with the weight 1 / (pairs of that prompt) each."""
     counts = Counter(pair.prompt for pair in pairs)
-    return [
-        RankedReplies(
-            prompt=pair.prompt,
-            texts=pair.texts,
-            ranks=pair.ranks,
-            family=pair.family,
-            weight=1.0 / counts[pair.prompt],
-            held_out=pair.held_out,
-        )
-        for pair in pairs
-    ]
+    return [replace(pair, weight=1.0 / counts[pair.prompt]) for pair in pairs]
 
 
 def split(
@@ -93,9 +94,9 @@ def split(
     return training, held_out
 
 
-def digest_of(items: Iterable[RankedReplies]) -> str:
-    """Hex digest of all that is learned from, in order."""
-    digest = hashlib.sha256()
+def digest_of(items: Iterable[RankedReplies], beside: str = "") -> str:
+    """Hex digest of all that is learned from, in order, and of ``beside``."""
+    digest = hashlib.sha256(beside.encode())
     for one in items:
         said = [f"{m.role}:{m.content}" for m in one.prompt]
         ranks = sorted((c.value, r) for c, r in one.ranks.items())

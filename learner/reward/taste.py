@@ -7,6 +7,7 @@ person leans in what they do not state, and they are averaged by evidence (``mix
 one that is wrong is soon left out. Order of the weights: style, position, thumb offset, hidden.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -66,6 +67,15 @@ def load_taste(base_sha256: str, path: Path | None = None) -> Taste | None:
             hidden=stored.get_tensor("hidden").double(),
             basis=basis if about["base_sha256"] == base_sha256 else None,
         )
+
+
+def taste_without_sets(base_sha256: str, sets: Sequence[str]) -> Taste | None:
+    """What ships, less the directions that were found on ``sets``: their answers, measured by a
+    prior that knows them, would be no measurement."""
+    taste = load_taste(base_sha256)
+    for name in sets:
+        taste = None if taste is None else taste.without(f"criterion:{name}")
+    return taste
 
 
 def flat_std(config: RewardConfig, hidden_std: float, components: int) -> Float[Tensor, " D"]:

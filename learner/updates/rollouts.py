@@ -1,10 +1,10 @@
 """Replies sampled from the policy in training, and what they are worth.
 
 The reward is pessimistic: the ensemble's mean less some of its standard deviation (arXiv
-2310.02743), so that what the ensemble knows nothing about is no place to go. Only differences within
-one prompt mean anything, so each member is centred on what it gives the replies to the same prompt;
-what it gives them all alike would count as doubt, or hide it. All are divided by the spread of the
-first replies, those of the reference (arXiv 1909.08593, section 2.1).
+2310.02743), so that what the ensemble knows nothing about is no place to go. Only differences
+within one prompt mean anything, so each member is centred on what it gives the replies to the same
+prompt; what it gives them all alike would count as doubt, or hide it. All are divided by the spread
+of the first replies, those of the reference (arXiv 1909.08593, section 2.1).
 """
 
 from collections.abc import Sequence

@@ -27,16 +27,18 @@ from learner.reward.criteria_head import (
     CriteriaHead,
     Differences,
     components_for,
+    fit_of,
     read_differences,
 )
 from learner.reward.featured import featured
 from learner.reward.lean_file import write_lean
-from learner.reward.ranked import RankedReplies
+from learner.reward.ranked import RankedReplies, of_picks
 from learner.reward.style import STYLE_NAMES
+from learner.reward.taste import taste_without_sets
 from learner.update_config import LoraSpec, PpoConfig, RolloutConfig
 from storage.conversations import ConversationLog
 from storage.feedback import FeedbackLog
-from storage.records import BASE_VERSION, Choice, Sampling
+from storage.records import BASE_VERSION, AskReason, Choice, Sampling
 from storage.slates import Criterion
 from tests.keys import teaching_key
 from tests.learner.conftest import user
@@ -425,6 +427,25 @@ def test_demonstrations_behind_long_prompts_are_left_out(place, prompts, tmp_pat
     phase.close()
 
 
+def test_ppo_takes_what_the_model_has_places_for(place, tmp_path, monkeypatch):
+    from learner.phases import ppo as module
+    from learner.phases.reward_source import RewardSource
+
+    monkeypatch.setattr(
+        module, "read_reward", lambda *_, **__: RewardSource(reward=Capitals(), sha256="c" * 64)
+    )
+    path = tmp_path / "prompts.jsonl"
+    texts = [f"Question {i}?" for i in range(9)] + ["word " * 98]  # 512 places, 6 for the reply
+    path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
+    config = ppo_config(path, max_prompt_tokens=4096)
+    phase = PpoTraining(place, replace(config, ppo=replace(config.ppo, iterations=5)))
+    phase.close()
+    assert phase.notes == [
+        "prompts left out: 1, longer than max_prompt_tokens (506)",
+        "ppo.iterations is of the live loop: a phase takes max_steps",
+    ]
+
+
 def test_a_prompt_is_replied_to_behind_what_was_said_before(place, tmp_path):
     path = tmp_path / "prompts.jsonl"
     before = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]
@@ -449,6 +470,7 @@ def test_a_demonstration_reads_as_the_model_would_write_it(tmp_path, tiny_folder
     by_example = replace(CPU, prompting=Prompting.FEW_SHOT)
     for settings, told in ((CPU, "Yes.\nNo.<|im_end|>"), (by_example, " Yes.\nNo.\nUser:")):
         place = open_place(tmp_path / settings.prompting, tiny_folder, settings)
+        place.engine.backbone.context_tokens = 4096  # the examples are longer than the tiny model's
         [one], _ = read_demonstrations(
             place, (path,), sets=(), stored=True, clean=False, max_prompt_tokens=4096
         )
@@ -468,6 +490,73 @@ def answer_some(place, count):
         asked = conversations.ask(turn.id, *pair, QUESTION)
         feedback.answer(asked.token, Choice.FIRST, decision_ms=1, continue_with=asked.first.id)
     return pair
+
+
+def test_one_request_in_two_chats_is_on_one_side_of_the_split(place):
+    """Else its replies, near-copies of each other, would train and measure."""
+    answer_some(place, 3)
+    answer_some(place, 3)
+    families = [one.family for one in of_picks(FeedbackLog(place.store).preferences())]
+    assert families == ["question 0", "question 1", "question 2"] * 2
+
+
+def test_imported_pairs_of_one_prompt_share_a_weight_as_in_a_file(place):
+    answer_some(place, 2)
+    answer_some(place, 1)
+    picks = FeedbackLog(place.store).preferences()
+
+    def imported(pick):
+        question = replace(pick.comparison.question, reason=AskReason.IMPORTED)
+        return replace(pick, comparison=replace(pick.comparison, question=question))
+
+    assert [one.weight for one in of_picks(picks)] == [1.0] * 3
+    assert [one.weight for one in of_picks(map(imported, picks))] == [0.5, 1.0, 0.5]
+
+
+def test_a_prior_that_knows_a_set_does_not_measure_it(place, tmp_path):
+    """The shipped directions were found on public pairs, some of which people train on, too."""
+    path = tmp_path / "public.jsonl"
+    rows = [
+        {"set": "oasst", "prompt": f"Ask {i}", "chosen": "Yes.", "rejected": "No, no."}
+        for i in range(40)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    phase = RewardTraining(place, training(path, RewardKind.HEAD))
+    outcome = PhaseRun(phase, place)()
+    assert outcome.accepted
+    fit = fit_of(outcome.folder)
+    assert fit.without == ("oasst",)
+    known, left = (taste_without_sets(place.model.sha256, sets) for sets in ((), ("oasst",)))
+    assert set(known.names) - set(left.names) == {"criterion:oasst"}
+
+
+def test_ppo_is_paid_by_the_head_that_was_measured(place, tmp_path):
+    """Its settings, its seed and what was left out go with the differences."""
+    prompt, texts = user("Q"), ("Yes.", "Well, no.")
+    items = [
+        RankedReplies(
+            prompt=user(f"Ask {i}"), texts=texts, ranks={Criterion.OVERALL: (1, 2)}, family=str(i)
+        )
+        for i in range(6)
+    ]
+    config = RewardConfig(hidden_components=0, draws=8, picks_between_changes=None)
+    trainee = HeadTrainee(
+        place, (Criterion.OVERALL,), config, max_reply_tokens=48, seed=5, without=("oasst",)
+    )
+    trainee.step(0, items)
+    trainee.ready()
+    expected = trainee.rewards(replace(items[0], prompt=prompt))[:, 0]
+    trainee.save(tmp_path)
+    tokenizer = place.engine.backbone.tokenizer
+    replies = [candidate(i, text, tokenizer).completion for i, text in enumerate(texts)]
+    source = read_reward(place, [tmp_path], CriteriaWeights(), seed=0)
+    torch.testing.assert_close(source.reward.score(prompt, replies), expected)
+
+
+def test_settings_of_another_kind_of_reward_model_are_told_to_have_no_effect(place, pairs):
+    phase = RewardTraining(place, training(pairs, RewardKind.HEAD))
+    phase.close()
+    assert phase.notes == ["without effect for kind head: epochs, lora, members, optimiser"]
 
 
 def test_without_a_folder_the_reward_is_what_the_chat_would_have(place, prompts):

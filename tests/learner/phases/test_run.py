@@ -1,8 +1,10 @@
 """The runner: resume after kills, best weights, records, and a key that is done already."""
 
 import errno
+import json
 import multiprocessing
 import signal
+import time
 from dataclasses import replace
 from io import StringIO
 from types import MappingProxyType, SimpleNamespace
@@ -15,6 +17,7 @@ from learner.config import Prompting
 from learner.phases.checkpoint import Checkpoint, Checkpoints
 from learner.phases.interrupts import InterruptedPhaseError
 from learner.phases.protocol import LoopConfig, PhaseError, PhaseState
+from learner.phases.publish import LINEAGE
 from learner.phases.run import PhaseRun
 from learner.phases.watchers import TerminalWatcher
 from storage.phases import PhaseStatus
@@ -98,6 +101,58 @@ def test_the_same_run_again_answers_with_what_it_made(place):
     assert fresh.run_id != first.run_id
     other = PhaseRun(ToyPhase(place, ToyConfig(seed=1)), place)()
     assert other.folder != first.folder
+
+
+def test_the_same_run_again_tells_of_the_weights_that_were_kept(place):
+    """The last ones may be others, and what was before is no step's."""
+
+    class Rising(ToyPhase):
+        def measure(self):
+            self.measured = getattr(self, "measured", 0) + 1
+            return {"error": [5.0, 1.0, 2.0, 3.0, 4.0][self.measured - 1]}
+
+        def publish(self, run):
+            made = super().publish(run)
+            (made.folder / LINEAGE).write_text(json.dumps({"metrics": dict(run.metrics)}))
+            return made
+
+    first = PhaseRun(Rising(place, ToyConfig()), place)()
+    assert first.metrics["error"] == 1.0 and first.metrics["before.error"] == 5.0
+    again = PhaseRun(Rising(place, ToyConfig()), place)()
+    assert again.reason.startswith("done before")
+    assert again.metrics["error"] == 1.0 and again.metrics["before.error"] == 5.0
+
+
+def test_the_time_of_a_run_is_that_of_all_its_steps(place):
+    class Slow(ToyPhase):
+        def step(self, number):
+            time.sleep(0.02)
+            return super().step(number)
+
+        def measure(self):
+            self.measured = getattr(self, "measured", 0) + 1
+            return {"error": [5.0, 1.0, 2.0, 3.0, 4.0][self.measured - 1]}
+
+    outcome = PhaseRun(Slow(place, ToyConfig()), place)()
+    assert outcome.metrics["best_step"] == 3.0 and outcome.steps == 12
+    assert outcome.seconds > 12 * 0.02
+
+
+def test_a_full_disk_while_a_product_is_written_says_what_to_do(place):
+    class Full(ToyPhase):
+        def publish(self, run):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(PhaseError, match=r"No space left on device.*the same command writes it"):
+        PhaseRun(Full(place, ToyConfig()), place)()
+    steps = []
+
+    class Counted(ToyPhase):
+        def step(self, number):
+            steps.append(number)
+            return super().step(number)
+
+    assert PhaseRun(Counted(place, ToyConfig()), place)().accepted and steps == []
 
 
 def test_how_often_checkpoints_are_written_is_no_part_of_the_key(place):
@@ -249,7 +304,7 @@ def test_what_never_got_better_is_not_kept(place):
             return {"error": next(self.errors)}
 
     outcome = PhaseRun(Worse(place, ToyConfig()), place)()
-    assert not outcome.accepted and "error never got better" in outcome.reason
+    assert not outcome.accepted and "by error no weights were better" in outcome.reason
     assert outcome.folder is None
 
 

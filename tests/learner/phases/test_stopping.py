@@ -33,6 +33,20 @@ def test_reward_chooses_among_weights_whose_loss_is_within_its_slack():
     assert stopping.kept_step == 2
 
 
+def test_what_there_was_before_does_not_win_by_the_luck_of_a_few_prompts():
+    """It is what the others are set against: its own score is one half whatever it says."""
+    stopping = Stopping((LOSS, REWARD), patience=3)
+    assert seen(stopping, (2.5, 0.5), (2.46, 0.49), (2.47, 0.48), (2.47, 0.51)) == [
+        True,
+        True,
+        False,
+        True,
+    ]
+    worse = Stopping((LOSS, REWARD), patience=3)
+    seen(worse, (2.5, 0.5), (2.55, 0.49), (2.7, 0.9))
+    assert worse.kept_step == 0
+
+
 def test_a_run_goes_on_while_either_improves():
     stopping = Stopping((LOSS, REWARD), patience=2)
     seen(stopping, (1.0, 0.5), (1.5, 0.6), (1.6, 0.7))

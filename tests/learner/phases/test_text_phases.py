@@ -204,6 +204,28 @@ def test_a_version_that_was_learned_from_is_not_gone_back_to(place, talks):
     assert place.policies.current().id == second.version == 2
 
 
+def test_where_a_phase_begins_is_told_if_settings_say_otherwise(place, texts, talks):
+    PhaseRun(FineTuning(place, fine_tuning(talks, max_steps=1, make_live=True)), place)()
+    live = replace(place, parent=place.policies.current())
+    phase = FineTuning(live, fine_tuning(talks, lora=LoraSpec(rank=64, alpha=8)))
+    phase.close()
+    assert phase.notes == ["goes on with version 1's adapter: rank 4 and alpha 8, not 64 and 8"]
+    whole = Pretraining(place, pretraining(texts, lora=None))  # place.parent is the base
+    whole.close()
+    assert whole.notes[-1] == (
+        "version 1, which speaks, is left out: all weights train from the base"
+    )
+
+
+def test_dialogues_longer_than_the_model_has_places_are_left_out(place, tmp_path):
+    path = tmp_path / "talks.jsonl"
+    rows = [{"prompt": f"Ask {i}", "response": "No. " * (1 + 140 * (i < 9))} for i in range(40)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    phase = FineTuning(place, fine_tuning(path, max_tokens=4096))
+    phase.close()
+    assert phase.notes == ["demonstrations left out: 9, of which 9 longer than max_tokens (512)"]
+
+
 def test_what_was_forgotten_is_made_again(place, talks):
     first = PhaseRun(FineTuning(place, fine_tuning(talks, max_steps=1)), place)()
     with place.store.write() as db:

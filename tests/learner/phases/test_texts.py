@@ -9,7 +9,7 @@ from learner.phases.corpus import read_corpus
 from learner.phases.dialogues import read_dialogues
 from learner.phases.protocol import PhaseError
 from learner.phases.reward_data import read_answers
-from learner.phases.texts import json_rows, prompt_of
+from learner.phases.texts import documents, json_rows, prompt_of
 
 GOOD = json.dumps({"prompt": "Wer h\u00f6rt?", "response": "Ich."}, ensure_ascii=False).encode()
 
@@ -82,3 +82,13 @@ def test_a_message_that_is_none_is_told(tmp_path, message):
         read_answers([path], sets=(), harmless_sets=())
     with pytest.raises((TypeError, KeyError)):  # what PPO's reader names the line of
         prompt_of(row)
+
+
+def test_rows_are_read_as_rows_and_a_table_is_no_text(tmp_path):
+    for name in ("a.ndjson", "b.json"):
+        (tmp_path / name).write_text(json.dumps({"text": name}) + "\n")
+        assert list(documents(tmp_path / name, "text")) == [name]
+    (tmp_path / "c.csv").write_text("text\nHello\n")
+    with pytest.raises(PhaseError, match="is a table: write its texts as JSON lines"):
+        list(documents(tmp_path / "c.csv", "text"))
+    assert list(documents(tmp_path, "text")) == ["a.ndjson"]  # b.json may be anything
