@@ -5,7 +5,8 @@
 ``--compare`` sets two arms side by side, by the runs that both have, and takes them from
 ``--folder`` where they are older: ``drawn-kl`` in ``docs/learning/loop/one-sample`` is ours as it
 was before decision 0021. Else means are over people, each the mean of its seeds, so that nobody
-counts twice who has more of them; intervals are 95 % percentiles of 2,000 resamples of people.
+counts twice who has more of them; intervals are Student's between people, and of factors 95 %
+percentiles of 2,000 resamples of people and, within a person, of seeds.
 Needs only ``docs/learning/loop/*.json``.
 """
 

@@ -7,6 +7,7 @@ resamples of raters and of seeds. Needs no model and no pools, only ``docs/learn
 """
 
 import json
+from collections.abc import Callable
 
 import numpy as np
 
@@ -33,6 +34,8 @@ from benchmarks.learning.label_factor import fewer_labels, said
 from benchmarks.learning.suite import KEPT_MARKS, RESULTS, read_results
 
 AFTER_40 = int(np.flatnonzero(LABELS == 40)[0])
+UNTOLD = ("on_topic", "refuses_harm", "quotes_question")
+"""Raters whose taste no hidden style of the ladder says."""
 
 
 def rules_table() -> list[str]:
@@ -64,9 +67,11 @@ def spread_table() -> list[str]:
 
     lines = [
         "| counted by | all raters | without one rater, least | median of the raters "
-        "| least rater |",
-        "|---|---|---|---|---|",
+        "| least rater | those whose taste a hidden style says | those of whose taste none says |",
+        "|---|---|---|---|---|---|---|",
     ]
+    names = sorted(read_results("rules", "ours-always")["people"])
+    untold = np.array([name in UNTOLD for name in names])
     for counted, measure in (
         ("gain shown", OWN),
         ("win rate", WIN),
@@ -83,7 +88,8 @@ def spread_table() -> list[str]:
         single = [factor(np.array([i])) for i in every]
         lines.append(
             f"| {counted} | {times(factor(every))} | {times(min(without))} "
-            f"| {times(float(np.median(single)))} | {times(min(single))} |"
+            f"| {times(float(np.median(single)))} | {times(min(single))} "
+            f"| {times(factor(every[~untold]))} | {times(factor(every[untold]))} |"
         )
     return lines
 
@@ -93,9 +99,9 @@ def auto_table() -> list[str]:
     shown_always = blocks("always200", "ours-always", "shown")
     lines = [
         "| arm | questions in 200 turns | ask rate after turn 50 | win rate at turn 200 | gain, sd "
-        "| share of always asking | shown over all turns, sd (always: "
+        "| share of always asking | without one rater, least | shown over all turns, sd (always: "
         f"{shown_always.mean():.2f}) | ECE |",
-        "|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for arm in ran("auto"):
         own, win, ece = (last_mark("auto", arm, m) for m in (OWN, WIN, ECE))
@@ -108,9 +114,17 @@ def auto_table() -> list[str]:
         lines.append(
             f"| {arm} | {questions.mean():.0f} | {100 * asked[:, :, 2:].mean():.0f} % "
             f"| {win.mean():.3f} | {own.mean():.2f} | {interval(kept, *own.shape)} "
-            f"| {shown.mean():.2f} | {ece.mean():.3f} |"
+            f"| {_least_without_one(kept, own)} | {shown.mean():.2f} | {ece.mean():.3f} |"
         )
     return lines
+
+
+def _least_without_one(
+    statistic: Callable[[np.ndarray, np.ndarray], float], values: np.ndarray
+) -> str:
+    """The least that a statistic of (raters, seeds) comes to when any one rater is left out."""
+    every, seeds = np.arange(values.shape[0]), np.arange(values.shape[1])
+    return f"{min(statistic(np.delete(every, i), seeds) for i in every):.2f}"
 
 
 def rater_table() -> list[str]:
@@ -173,8 +187,9 @@ def noise_table() -> list[str]:
     found = read_results("noise", "ours")["people"]
     kinds = sorted({name.split("/")[1] for name in found})
     lines = [
-        "| behaviour | gain at turn 200, sd | of the honest rater's | win rate | questions |",
-        "|---|---|---|---|---|",
+        "| behaviour | gain at turn 200, sd | of the honest rater's | without one rater, least "
+        "| win rate | questions |",
+        "|---|---|---|---|---|---|",
     ]
     for kind in kinds:
         people = sorted(n for n in found if n.endswith(f"/{kind}"))
@@ -188,6 +203,7 @@ def noise_table() -> list[str]:
 
         lines.append(
             f"| {kind} | {own.mean():.2f} | {interval(kept, *own.shape)} "
+            f"| {_least_without_one(kept, own)} "
             f"| {last_mark('noise', 'ours', WIN, people).mean():.3f} "
             f"| {last_mark('noise', 'ours', KEPT_MARKS.index('questions'), people).mean():.0f} |"
         )
@@ -195,12 +211,17 @@ def noise_table() -> list[str]:
 
 
 def commit_table() -> list[str]:
-    """Gain and win rate by when the pair is chosen, and what deciding early costs."""
+    """Gain and win rate by when the pair is chosen, and what deciding early costs.
+
+    Passive chooses among eight candidates, these among four.
+    """
     rows = [
         "| the pair is chosen | gain at 20 / 40 / 100 answers | win rate at 100 "
-        "| better of the pair | less the end, at 100 |",
-        "|---|---|---|---|---|",
+        "| better of the pair | less the end, at 100 | fewer labels than passive: gain "
+        "| win rate |",
+        "|---|---|---|---|---|---|---|",
     ]
+    passive = {m: curves("rules", "passive", m) for m in (OWN, WIN)}
     arms = [f"commit-{commit}" for commit in Commit]
     own = {arm: curves("commit", arm, OWN) for arm in arms}
     raters, seeds, _ = own[arms[0]].shape
@@ -214,7 +235,8 @@ def commit_table() -> list[str]:
             seeds,
         )
         asked = asked_quality("commit", arm)
-        rows.append(f"| {arm} | {gain} | {win:.3f} | {asked:.2f} | {less} |")
+        times = [efficiency(curves("commit", arm, m), passive[m], 100) for m in (OWN, WIN)]
+        rows.append(f"| {arm} | {gain} | {win:.3f} | {asked:.2f} | {less} | {' | '.join(times)} |")
     return rows
 
 
@@ -227,7 +249,7 @@ TABLES = (
     ("Noise", noise_table, ("noise", "auto")),
     ("Change of taste", change_table, ("change",)),
     ("Change of taste, by direction", direction_table, ("change",)),
-    ("When the pair is chosen", commit_table, ("commit",)),
+    ("When the pair is chosen", commit_table, ("commit", "rules")),
 )
 """Title, lines, and the experiments that it is made of."""
 

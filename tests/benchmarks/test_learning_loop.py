@@ -127,8 +127,30 @@ def test_how_far_ahead_is_told_with_the_spread_between_people(kept):
         kept(Job("passive", taste, seed), [checkpoint(t, 0.5, 0.55) for t in turns])
     kept(Job("ours", "prose", 0), [checkpoint(t, 1.0, 1.0) for t in turns])  # nobody to set against
     shown, alone = ahead_of("passive")
-    assert shown.endswith("points: +15 (se 5.0) / +15 (se 5.0) / +15 (se 5.0)")
-    assert alone.endswith("points: -5 (se 0.0) / -5 (se 0.0) / -5 (se 0.0)")
+    # The standard error is 5, and two people have one degree of freedom.
+    assert shown.endswith("points: " + " / ".join(["+15 (-49 to +79)"] * 3))
+    assert alone.endswith("points: " + " / ".join(["-5 (-5 to -5)"] * 3))
+
+
+def test_the_interval_of_a_factor_knows_that_seeds_differ(kept):
+    """One person, who reaches the level at once under one seed and never under the other."""
+    turns = (0, 10, 20, 50, 100)
+    for seed, learned in ((0, 0.4), (1, 0.0)):
+        kept(
+            Job("ours", "lists", seed), [checkpoint(t, 0.5 + learned * (t > 0), 0.5) for t in turns]
+        )
+        kept(
+            Job("passive", "lists", seed), [checkpoint(t, 0.5 + 0.1 * (t > 0), 0.5) for t in turns]
+        )
+    assert (
+        "(60%): at least 10.0 times fewer labels (0.5 to at least 10.0)"
+        in (sooner_than("passive")[0])
+    )
+
+
+def test_an_interval_of_few_people_is_students():
+    assert loop_results.interval([0.7, 0.8, 0.9]) == "80 (55 to 100)"
+    assert loop_results.interval([0.7]) == "70"
 
 
 def test_arms_without_a_run_in_common_are_not_compared(kept):

@@ -242,9 +242,12 @@ def test_what_a_factor_hangs_on_is_told_rater_by_rater(monkeypatch):
     ours[0, 0] = np.where(curves.LABELS >= 10, 1.0, curves.LABELS / 10)
     arms = {"ours-always": ours, "passive": theirs}
     monkeypatch.setattr(summary, "curves", lambda _experiment, arm, _measure: arms[arm])
+    people = {"people": dict.fromkeys(("brevity", "on_topic", "refuses_harm"))}
+    monkeypatch.setattr(summary, "read_results", lambda _experiment, _arm: people)
     for line in summary.spread_table()[2:]:
         cells = [cell.strip() for cell in line.split("|")]
         assert cells[2:6] == ["1.0", "1.0", "1.0", "1.0"]  # the slow ones hold the mean back
+        assert cells[6:8] == ["10.0", "1.0"]  # no hidden style says the tastes of these
     arms["ours-always"] = np.tile(ours[0], (3, 1, 1))
     assert summary.spread_table()[2].split("|")[2:6] == [" 10.0 "] * 4
 
