@@ -17,8 +17,9 @@ def params_json(sampling: Sampling, style: str | None) -> str:
     return json.dumps(asdict(sampling) | ({"style": style} if style else {}))
 
 
+@lru_cache(maxsize=64)
 def params(text: str) -> tuple[Sampling, str | None]:
-    """How a reply was drawn, and its style if it had one."""
+    """How a reply was drawn, and its style if it had one; few texts differ, so few are read."""
     drawn = json.loads(text)
     style = drawn.pop("style", None)
     return Sampling(**drawn), style
