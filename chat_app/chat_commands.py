@@ -88,7 +88,9 @@ def chat(
     demo: o.Demo = False,
     ask: o.Ask = AskMode.AUTO,
     budget: o.Budget = o.ASKING.budget_share,
+    query: o.Query = QueryRule.REGRET_AWARE,
     learn: o.Learn = Learning.ON,
+    update: o.Update = UpdateRuleName.DPO,
     min_picks: o.MinPicks = o.ONLINE.min_preferences,
     keep_versions: o.KeepVersions = False,
     candidates: o.Candidates = o.ASKING.candidates,
@@ -102,6 +104,7 @@ def chat(
     threads: o.Threads = 0,
     decoder: o.DecoderChoice = Decoder.AUTO,
     vllm_memory: o.VllmMemory = o.ENGINE.vllm_memory,
+    prompting: o.PromptingChoice = Prompting.AUTO,
 ) -> None:
     """Chat in this terminal; where two replies are shown, a key picks one.
 
@@ -122,7 +125,7 @@ def _settings_of(ctx: typer.Context) -> Settings:
                 mode=given["ask"],
                 candidates=given["candidates"],
                 budget_share=given["budget"],
-                **_given(given, "query"),
+                query=given["query"],
             ),
             engine=EngineConfig(
                 sampling=Sampling(
@@ -142,11 +145,11 @@ def _settings_of(ctx: typer.Context) -> Settings:
             online=OnlineConfig(
                 seed=given["seed"],
                 min_preferences=given["min_picks"],
-                update=UpdateConfig(rule=given.get("update", UpdateRuleName.DPO)),
+                update=UpdateConfig(rule=given["update"]),
             ),
             **_given(given, "model", "language", "api", "api_log", "keep_versions"),
         )
-        return settings if given["demo"] else with_saved(settings, _unspoken(ctx, settings.data))
+        return settings if given["demo"] else with_saved(settings, unspoken(ctx, settings.data))
 
 
 def _given(given: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -154,12 +157,12 @@ def _given(given: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: given[name] for name in names if name in given}
 
 
-def _unspoken(ctx: typer.Context, data: Path) -> dict[str, object]:
+def unspoken(ctx: typer.Context, data: Path) -> dict[str, object]:
     """What was set on the Settings page and neither by a flag nor by the environment."""
     saved = read_saved(data / SETTINGS_FILE).given
-    return {name: one for name, one in saved.items() if _is_default(ctx, name)}
+    return {name: one for name, one in saved.items() if _is_unspoken(ctx, name)}
 
 
-def _is_default(ctx: typer.Context, name: str) -> bool:
+def _is_unspoken(ctx: typer.Context, name: str) -> bool:
     source = ctx.get_parameter_source(name)
-    return source is not None and source.name == "DEFAULT"
+    return source is None or source.name == "DEFAULT"  # None: the command has no such option

@@ -14,10 +14,11 @@ from typer.core import TyperGroup
 
 from chat_app import chat_commands, data_commands, safety_commands, train_commands, version_commands
 from chat_app import options as o
-from chat_app.chat_commands import Start, Starts
+from chat_app.chat_commands import Start, Starts, unspoken
 from chat_app.environment import environment
 from chat_app.errors import ChatError
 from chat_app.lessons import learn_from_folder
+from chat_app.saved_settings import with_saved
 from chat_app.settings import Learning, Settings
 from chat_app.simulate.errors import SimulationError
 from chat_app.simulate.plan import SimulatedAsk, SimulationPlan
@@ -165,6 +166,7 @@ def reward_eval(
 
 @cli.command()
 def learn(
+    ctx: typer.Context,
     once: Annotated[bool, typer.Option("--once", help="One round, then end.")] = False,
     data: o.Data = None,
     model: o.Model = None,
@@ -178,10 +180,13 @@ def learn(
         model=model,
         keep_versions=keep_versions,
         engine=EngineConfig(seed=seed),
-        # A person who asks for a lesson wants it from whatever there is.
-        online=OnlineConfig(seed=seed, min_preferences=1, update=UpdateConfig(rule=update)),
+        online=OnlineConfig(seed=seed, update=UpdateConfig(rule=update)),
     )
-    learn_from_folder(settings, resolve_model(model, progress=say), once=once, say=typer.echo)
+    # A person who asks for a lesson wants it from whatever there is.
+    settings = with_saved(settings, unspoken(ctx, settings.data) | {"min_picks": 1})
+    learn_from_folder(
+        settings, resolve_model(settings.model, progress=say), once=once, say=typer.echo
+    )
 
 
 @cli.command()

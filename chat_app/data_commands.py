@@ -27,6 +27,7 @@ from chat_app.exports import (
 )
 from chat_app.pick_query import PickQuery
 from chat_app.record_exports import record_rows
+from chat_app.saved_settings import model_of
 from chat_app.wording_data import import_line
 from learner.config import AskConfig, EngineConfig, OnlineConfig
 from learner.model_source import resolve_model
@@ -102,7 +103,10 @@ def import_(
     dry_run: Annotated[bool, typer.Option(help="Only say what would be imported.")] = False,
     as_json: o.AsJson = False,
 ) -> None:
-    """Take in a file of preferences; the folder must not be used by a running chat."""
+    """Take in a file of preferences; the folder must not be used by a running chat.
+
+    Ends with status 2 where no line of it could be used.
+    """
     folder = DataFolder(data or DataFolder.default_root())
     jobs = deque[Callable[[], None]]()
     with folder.claim(), Store(folder.database) as store:
@@ -124,6 +128,8 @@ def import_(
             typer.echo(json.dumps(said | {"imported": added, "failed": failed}))
         elif not dry_run:
             typer.echo(f"{added} imported" + (f", {failed} failed" if failed else ""))
+    if not preview.known and len(preview.new) == failed:
+        raise typer.Exit(2)
 
 
 def backup(
@@ -155,7 +161,7 @@ def _write(out: Path, options: ExportOptions, rows: Iterable[Row]) -> None:
         if out.is_dir():
             raise ChatError(f"{out} is a folder: name a file in it with --out.")
         if options.format in BINARY:
-            part.write_bytes(file_bytes(rows, options.format))
+            part.write_bytes(file_bytes(rows, options))
         else:
             with part.open("w", encoding="utf-8") as file:
                 file.writelines(json_lines(rows))
@@ -182,7 +188,9 @@ def _service(
     if reads:
         from learner.build import build_replies  # noqa: PLC0415 - torch, seconds
 
-        known = resolve_model(model, progress=lambda line: typer.echo(line, err=True))
+        known = resolve_model(
+            model_of(folder.root, model), progress=lambda line: typer.echo(line, err=True)
+        )
         settle(store, sha256=known.sha256, name=known.name)
         replies = build_replies(
             known,

@@ -11,20 +11,26 @@ from datetime import UTC, datetime
 
 from huggingface_hub import DatasetCardData
 
-from chat_app.exports import ExportFormat, Row, parquet_bytes
+from chat_app.exports import ExportFormat, ExportOptions, Row, parquet_bytes
 
 NAME = "twofold-choices"
+META_COLUMNS = """\
+- `meta_choice` says which place won, `meta_reason` why a pair was asked about, and
+  `meta_propensity` with which probability; `meta_first_version` and `meta_second_version` are the
+  models that wrote its replies (0 is the base model).
+"""
 
 
-def file_bytes(rows: Iterable[Row], format_: ExportFormat) -> bytes:
+def file_bytes(rows: Iterable[Row], options: ExportOptions) -> bytes:
     """A binary format's one file. Raises ChatError where pyarrow is not installed."""
-    if format_ is ExportFormat.DATASET:
-        return dataset_zip(list(rows))
-    return parquet_bytes(rows)
+    if options.format is ExportFormat.DATASET:
+        return dataset_zip(list(rows), meta=options.meta)
+    return parquet_bytes(rows, meta=options.meta)
 
 
-def dataset_zip(rows: Sequence[Row], *, now: datetime | None = None) -> bytes:
-    """The ZIP's bytes; ``rows`` are of the preference format with their ``meta_`` columns.
+def dataset_zip(rows: Sequence[Row], *, meta: bool = True, now: datetime | None = None) -> bytes:
+    """The ZIP's bytes; ``rows`` are of the preference format with their ``meta_`` columns, which
+    the files have only with ``meta``.
 
     Raises ChatError where pyarrow is not installed.
     """
@@ -36,13 +42,15 @@ def dataset_zip(rows: Sequence[Row], *, now: datetime | None = None) -> bytes:
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
         for name, some in kept.items():
-            archive.writestr(f"{NAME}/data/{name}-00000-of-00001.parquet", parquet_bytes(some))
+            file = f"{NAME}/data/{name}-00000-of-00001.parquet"
+            archive.writestr(file, parquet_bytes(some, meta=meta))
         sizes = {name: len(some) for name, some in kept.items()}
-        archive.writestr(f"{NAME}/README.md", data_card(sizes, now or datetime.now(UTC)))
+        card = data_card(sizes, now or datetime.now(UTC), meta=meta)
+        archive.writestr(f"{NAME}/README.md", card)
     return sink.getvalue()
 
 
-def data_card(sizes: dict[str, int], now: datetime) -> str:
+def data_card(sizes: dict[str, int], now: datetime, *, meta: bool) -> str:
     """What the data are and how they came about, as the Hub's data cards say it."""
     about = DatasetCardData(
         task_categories=["reinforcement-learning"],
@@ -55,6 +63,7 @@ def data_card(sizes: dict[str, int], now: datetime) -> str:
         ],
     )
     told = "\n".join(f"| {name} | {size:,} |" for name, size in sizes.items())
+    columns = META_COLUMNS if meta else ""
     return f"""---
 {about.to_yaml()}
 ---
@@ -71,10 +80,9 @@ them: `prompt`, `chosen`, `rejected`.
 
 `test` holds the choices of conversations that never train, a tenth of them, drawn by a hash.
 
-- Pairs were shown in random order; `meta_choice` says which place won.
-- Most were asked because an ensemble of reward models disagreed (`meta_reason`), so they are harder
-  than a random sample. `meta_propensity` is the probability with which the pair was asked about.
-- The replies come from models that learned from earlier rows (`meta_first_version`,
-  `meta_second_version`; 0 is the base model).
-- The texts are a person's private conversations: read them before you share them.
+- Pairs were shown in random order.
+- Most were asked because an ensemble of reward models disagreed, so they are harder than a random
+  sample.
+- The replies come from models that learned from earlier rows.
+{columns}- The texts are a person's private conversations: read them before you share them.
 """

@@ -51,7 +51,7 @@ def add_downloads(api: FastAPI, tabs: Tabs) -> None:
             only = PickQuery.of(request.query_params).filter()
             rows = tabs.data.export(only, options)
             if options.format in BINARY:
-                return _picks(Response(file_bytes(rows, options.format)), options)
+                return _picks(Response(file_bytes(rows, options)), options)
             return _picks(StreamingResponse(json_lines(rows)), options)
         except ChatError as error:
             return PlainTextResponse(str(error), status_code=400)

@@ -3,6 +3,8 @@
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
+from chat_app.errors import ChatError
+from chat_app.saved_settings import model_of
 from chat_app.settings import Settings
 from learner.errors import LearnerError
 from learner.model_source import resolve_model
@@ -29,7 +31,7 @@ def environment(settings: Settings) -> dict[str, str]:
         **{name: _version(name) for name in PACKAGES},
         "sqlite": f"{sqlite.sqlite3.sqlite_version} ({'WAL' if safe else 'rollback journal'})",
         **machine_report(settings.engine),
-        "model": _model(settings.model),
+        "model": _model(settings),
         "data": str(settings.data),
     }
 
@@ -41,10 +43,10 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _model(spec: str | None) -> str:
+def _model(settings: Settings) -> str:
     try:
-        model = resolve_model(spec)
-    except LearnerError as error:
+        model = resolve_model(model_of(settings.data, settings.model))
+    except (ChatError, LearnerError) as error:
         return str(error)
     except (OSError, RuntimeError) as error:
         return f"cannot be looked at ({error})"

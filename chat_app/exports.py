@@ -113,7 +113,7 @@ def rows_a_pick(format_: ExportFormat) -> int:
 def export_rows(picks: Iterable[PickDetail], options: ExportOptions) -> Iterator[Row]:
     """Yield the rows of a format, in the order of the picks: one for each that is ``wanted``, of
     unpaired ones two."""
-    # The splits of a data set follow from what is known of a choice.
+    # The splits of a data set follow from what is known of a choice; its files may leave that out.
     with_meta = options.meta or options.format is ExportFormat.DATASET
     for pick in picks:
         meta = meta_of(pick) if with_meta else {}
@@ -126,17 +126,19 @@ def json_lines(rows: Iterable[Row]) -> Iterator[str]:
         yield json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def parquet_bytes(rows: Iterable[Row]) -> bytes:
+def parquet_bytes(rows: Iterable[Row], *, meta: bool = True) -> bytes:
     """The rows as one Parquet file; a value of another type than its column's, as the ``meta_`` of
-    a foreign file may hold, is null. Raises ChatError where pyarrow is not installed."""
+    a foreign file may hold, is null. ``meta``: with the columns that begin so.
+
+    Raises ChatError where pyarrow is not installed."""
     try:
         import pyarrow as pa  # noqa: PLC0415 - an extra
         import pyarrow.parquet as pq  # noqa: PLC0415
     except ImportError as error:
         raise ChatError(
-            tr("Parquet needs one more package: pip install 'twofold[export]'.")
+            tr("Parquet needs one more package: .venv/bin/pip install pyarrow.")
         ) from error
-    schema, some = _schema(pa), list(rows)
+    schema, some = _schema(pa, meta=meta), list(rows)
     columns = [_column(pa, [row.get(field.name) for row in some], field.type) for field in schema]
     table = pa.Table.from_arrays(columns, schema=schema)
     sink = io.BytesIO()
@@ -254,14 +256,15 @@ def _fit(pa: Any, values: list[Any], type_: Any) -> bool:  # noqa: ANN401 - as i
         return False
 
 
-def _schema(pa: Any) -> Any:  # noqa: ANN401 - pyarrow is an extra and carries no types
+def _schema(pa: Any, *, meta: bool) -> Any:  # noqa: ANN401 - pyarrow is an extra and carries no types
     """One schema whatever the rows hold, so that an empty or an all-null column is no surprise."""
     messages = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+    texts = [(name, messages) for name in ("prompt", "chosen", "rejected")]
+    if not meta:
+        return pa.schema(texts)
     return pa.schema(
         [
-            ("prompt", messages),
-            ("chosen", messages),
-            ("rejected", messages),
+            *texts,
             ("meta_id", pa.string()),
             ("meta_choice", pa.string()),
             ("meta_decided_at", pa.string()),

@@ -172,8 +172,23 @@ def refuse_excluded(meta: dict[str, Any]) -> None:
         raise BadLineError(tr("meta_excluded is true: it is not to be learned from"))
 
 
+def refuse_criterion(meta: dict[str, Any]) -> None:
+    """A choice is about the whole reply; the pairs of a ranking may be about one side of it."""
+    criterion = meta.get("meta_criterion")
+    if criterion not in (None, Criterion.OVERALL.value):
+        raise BadLineError(
+            tr(
+                "meta_criterion is {value!r}, and a choice is overall: import the format rankings "
+                "instead",
+                value=criterion,
+            )
+        )
+
+
 def decision_ms_of(meta: dict[str, Any]) -> int:
-    value = meta.get("meta_decision_ms", 0)
+    value = meta.get("meta_decision_ms")
+    if value is None:
+        return 0
     if not isinstance(value, int) or not 0 <= value <= MAX_DECISION_MS:
         raise BadLineError(tr("meta_decision_ms is not a number of milliseconds"))
     return value

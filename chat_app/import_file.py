@@ -22,6 +22,7 @@ from chat_app.file_fields import (
     meta_json,
     meta_of,
     orders_of,
+    refuse_criterion,
     refuse_excluded,
     reply_of,
     text_of,
@@ -109,7 +110,8 @@ def _pair(number: int, row: dict[str, Any]) -> FilePair:
         choice = choice_of(row.get("choice"))
     else:
         prompt, chosen, rejected = _explicit(row)
-        choice = choice_of(row.get("meta_choice", _either(prompt, chosen, rejected)))
+        said = row.get("meta_choice")
+        choice = choice_of(_either(prompt, chosen, rejected) if said is None else said)
         if choice not in (Choice.FIRST, Choice.SECOND):
             raise BadLineError(
                 tr("meta_choice is {value}, but a better reply is named", value=choice.value)
@@ -119,6 +121,7 @@ def _pair(number: int, row: dict[str, Any]) -> FilePair:
     if first == second:
         raise BadLineError(tr("both replies are the same"))
     meta = meta_of(row)
+    refuse_criterion(meta)
     marked_first, marked_second = (labels_of(meta, name) for name in LABEL_COLUMNS)
     return FilePair(
         line=number,
@@ -144,6 +147,9 @@ def _row(line: str) -> dict[str, Any]:
         raise BadLineError(tr("nested too deeply")) from error
     if not isinstance(row, dict):
         raise BadLineError(tr("not a JSON object"))
+    # A file of several kinds may have all columns in each row. A meta_ that is null stays: an
+    # export comes back as it was.
+    row = {k: v for k, v in row.items() if v is not None or k.startswith("meta_")}
     if {"messages", "answers", "ranks"} & set(row):
         return row
     missing = [name for name in ("chosen", "rejected") if name not in row]

@@ -16,7 +16,7 @@ from storage.records import AskReason, Choice, PolicyVersionId
 
 Word = TypeVar("Word", Choice, AskReason)
 STATES = ("used", "left-out", "held-out")
-"""Teaches; excluded, forgotten or taken back; only measures."""
+"""Teaches; excluded, forgotten, taken back, or of a chat that must not teach; only measures."""
 MAX_DIGITS = 18
 """Of a number that the database can hold."""
 

@@ -77,7 +77,11 @@ def _pairs(ranking: Ranking, meta: Row) -> Iterator[tuple[Row, Row]]:
     prompt = [as_row(message) for message in ranking.slate.prompt]
     texts = [_reply(one.completion.text) for one in ranking.slate.answers]
     for criterion in (Criterion.OVERALL, *orders.criteria):
-        about = {"meta_criterion": criterion.value, "meta_weight": ranking.pair_weight}
+        about = {
+            "meta_criterion": criterion.value,
+            "meta_weight": ranking.pair_weight,
+            "meta_held_out": meta["meta_held_out"],
+        }
         for pair in ranking.pairs(criterion):
             if not pair.tied:
                 row = {

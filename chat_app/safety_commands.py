@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from chat_app import options as o
+from chat_app.saved_settings import model_of
 from learner.config import EngineConfig
 from learner.errors import LearnerError
 from learner.model_folder import ModelFolder
@@ -53,7 +54,7 @@ def refusals(
     from learner.safety.report import measure_refusals  # noqa: PLC0415
     from learner.safety.teaching import is_taught  # noqa: PLC0415
 
-    base = resolve_model(model, progress=lambda _: None)
+    base = _model(data, model)
     chosen = _version(data, version, base)
     _check_sets([path for path in (harmful, harmless) if path is not None], only_set or [])
     extra = [
@@ -122,7 +123,7 @@ def teach_refusals(
     refused = _prompts(harmful, sets, limit, is_taught)
     answered = _prompts(harmless, sets, max(1, round(answers * len(refused))), is_taught)
     _check_sets([harmful, harmless], sets)
-    base = resolve_model(model, progress=lambda _: None)
+    base = _model(data, model)
     chosen = _version(data, version, base)
     engine = load_engine(base, EngineConfig())
     if chosen is not None:
@@ -134,6 +135,10 @@ def teach_refusals(
     except OSError as error:
         raise LearnerError(f"{out} cannot be written ({error.strerror or error}).") from error
     typer.echo(f"{len(refused)} refusals, {len(found) - len(refused)} answers are in {out}.")
+
+
+def _model(data: Path | None, named: str | None) -> ModelFolder:
+    return resolve_model(model_of(data or DataFolder.default_root(), named))
 
 
 def _version(data: Path | None, number: int | None, base: ModelFolder) -> PolicyVersion | None:

@@ -16,6 +16,7 @@ from chat_app.language import tr
 from chat_app.settings import Language, Learning, Settings
 from learner.config import AskMode
 from storage.files import replace_text
+from storage.folder import SETTINGS_FILE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,14 @@ def read_saved(path: Path) -> SavedSettings:
     except ValueError as error:
         raise ChatError(f"{path} cannot be read ({error}): mend it, or remove it.") from error
     return saved
+
+
+def model_of(data: Path, named: str | None) -> str | None:
+    """The model that a command works with: the one named to it, else the one saved for this folder.
+
+    None is the built-in one. Raises ChatError as ``read_saved`` does.
+    """
+    return read_saved(data / SETTINGS_FILE).model if named is None else named
 
 
 def _saved(said: object) -> SavedSettings:

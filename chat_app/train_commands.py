@@ -15,6 +15,7 @@ import yaml
 
 from chat_app import options as o
 from chat_app.errors import ChatError
+from chat_app.saved_settings import model_of
 from learner.config import EngineConfig, Prompting
 from learner.model_source import resolve_model
 from storage.database import Reader
@@ -76,12 +77,14 @@ def train(
         typer.echo(yaml.safe_dump(plain(settings), sort_keys=False), nl=False)
         return
     extra = [] if tensorboard is None else [TensorBoardWatcher(tensorboard)]
+    root = data or DataFolder.default_root()
+    named = model_of(root, model)
     outcome = run(
         TrainRequest(
             kind=phase,
             given=given,
-            data=data or DataFolder.default_root(),
-            model=resolve_model(model, progress=lambda line: typer.echo(line, err=True)),
+            data=root,
+            model=resolve_model(named, progress=lambda line: typer.echo(line, err=True)),
             engine=EngineConfig(device=device, dtype=dtype, threads=threads, prompting=prompting),
             parent=None if parent is None else PolicyVersionId(parent),
             fresh=fresh,

@@ -7,6 +7,7 @@ import typer
 
 from chat_app import options as o
 from chat_app.errors import ChatError
+from chat_app.saved_settings import model_of
 from learner.config import MergedDtype
 from learner.model_source import resolve_model
 from storage.database import Reader
@@ -40,7 +41,9 @@ def export(
         chosen = policies.current().id if version is None else PolicyVersionId(version)
         if chosen == 0:
             raise ChatError("The untrained model speaks, and it needs no export: name a --version.")
-        base = resolve_model(model, progress=lambda line: typer.echo(line, err=True))
+        base = resolve_model(
+            model_of(folder.root, model), progress=lambda line: typer.echo(line, err=True)
+        )
         write_merged(policies, chosen, base, merged.expanduser(), dtype)
     size = sum(path.stat().st_size for path in merged.expanduser().iterdir())
     typer.echo(f"Version {chosen} as a whole model ({size / 2**20:.0f} MB): {merged}")

@@ -3,6 +3,7 @@
 LearnerError
 ├── ModelError             no usable base model (model_folder.py)
 ├── PromptTooLongError     one message is longer than the context
+├── PromptFormError        the chat template takes no such conversation
 └── AdapterLoadError       a version's adapter folder can't be served
 """
 
@@ -13,6 +14,10 @@ class LearnerError(Exception):
 
 class PromptTooLongError(LearnerError):
     """Even without any earlier turn the prompt does not fit."""
+
+
+class PromptFormError(LearnerError):
+    """The model's chat template does not take a conversation of this form."""
 
 
 class AdapterLoadError(LearnerError):

@@ -50,7 +50,8 @@ class PickFilter:
     """The version that wrote one of the two replies."""
     held_out: bool | None = None
     counts: bool | None = None
-    """Whether the answer is used: not excluded, forgotten or taken back."""
+    """Whether the answer is used: not excluded, forgotten or taken back, and of a chat that may be
+    learned from."""
     whole: bool | None = None
     """Whether neither reply was cut off by hand."""
     since: datetime | None = None
@@ -322,6 +323,7 @@ _ONE_OF = "l.choice IN (SELECT value FROM json_each(:choices))"
 _COUNTS = f"""
     l.flag = '{RELEASED}' AND l.choice <> 'withdrawn'
     AND l.comparison_id NOT IN (SELECT comparison_id FROM forgotten)
+    AND l.conversation_id NOT IN (SELECT conversation_id FROM conversations WHERE learn = 0)
 """  # noqa: S608 - a constant
 
 

@@ -1,6 +1,7 @@
 """The command line: how settings are read, what a command answers, how a mistake is told."""
 
 import errno
+import inspect
 import json
 import signal
 import socket
@@ -12,13 +13,14 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 import app
-from chat_app import port
+from chat_app import chat_commands, cli, port
 from chat_app.cli import run
 from chat_app.saved_settings import SavedSettings, write_saved
 from chat_app.settings import Learning, ServeOptions, Settings
-from learner.config import AskMode, Decoder, QueryRule
+from learner.config import AskMode, Decoder, Prompting, QueryRule
 from learner.model_folder import ModelFolder
 from learner.model_source import resolve_model
+from learner.update_config import UpdateRuleName
 from storage.database import Store
 from storage.feedback import FeedbackReader
 from storage.folder import DataFolder
@@ -163,6 +165,21 @@ def test_every_option_reaches_its_setting(parsed, tmp_path: Path):
     assert (engine.seed, engine.device, engine.dtype, engine.threads) == (5, "cpu", "float32", 1)
 
 
+def test_the_terminal_takes_what_the_page_takes(monkeypatch: pytest.MonkeyPatch):
+    serve, chat = (inspect.signature(one) for one in (chat_commands.serve, chat_commands.chat))
+    of_the_page = {"port", "host", "open_browser", "api", "api_log"}
+    assert serve.parameters.keys() - chat.parameters.keys() == of_the_page
+    given: list[Settings] = []
+    monkeypatch.setenv("TWOFOLD_QUERY", "random")
+    args = ["chat", "--demo", "--update", "kto", "--prompting", "few-shot"]
+    with pytest.raises(SystemExit):
+        run(app.serve, args, chat=lambda settings, _: given.append(settings))
+    [settings] = given
+    assert settings.ask.query is QueryRule.RANDOM
+    assert settings.online.update.rule is UpdateRuleName.KTO
+    assert settings.engine.prompting is Prompting.FEW_SHOT
+
+
 @pytest.mark.parametrize("flag", ["--engine", "--decoder"])
 def test_an_engine_is_chosen_by_either_name(parsed, flag: str):
     settings, _ = parsed("serve", flag, "vllm", "--vllm-memory", 0.3)
@@ -183,6 +200,48 @@ def test_what_was_saved_counts_unless_a_flag_or_the_environment_says_otherwise(
     assert settings.ask.budget_share == 0.2 and settings.online.min_preferences == 9
     settings, _ = parsed("serve", "--data", tmp_path, "--demo")
     assert settings.ask.mode is AskMode.AUTO  # nothing of this folder is used there
+
+
+def test_a_lesson_goes_by_what_was_saved_but_for_how_many_picks_it_waits_for(
+    twofold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    given: list[Settings] = []
+    monkeypatch.setattr(cli, "resolve_model", lambda spec, **_: spec)
+    monkeypatch.setattr(cli, "learn_from_folder", lambda settings, *_, **__: given.append(settings))
+    saved = SavedSettings(model="m", keep_versions=True, min_picks=9, max_new_tokens=99)
+    write_saved(DataFolder(tmp_path).settings, saved)
+    learn = ("learn", "--once", "--data", tmp_path)
+    assert twofold(*learn).status == 0
+    assert twofold(*learn, "--no-keep-versions", "--model", "built-in").status == 0
+    as_saved, as_told = given
+    assert (as_saved.model, as_saved.keep_versions) == ("m", True)
+    assert as_saved.engine.sampling.max_new_tokens == 99
+    assert as_saved.online.min_preferences == 1
+    assert (as_told.model, as_told.keep_versions) == ("built-in", False)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("learn", "--once"),
+        ("import", "pairs.jsonl"),
+        ("refusals",),
+        ("teach-refusals", "--harmful", "pairs.jsonl", "--harmless", "pairs.jsonl", "--out", "x"),
+        ("versions", "export", "--merged", "x", "--version", 1),
+        ("train", "sft"),
+        ("env",),
+    ],
+)
+def test_a_model_that_was_saved_is_every_commands(
+    twofold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[object, ...]
+):
+    monkeypatch.chdir(tmp_path)
+    rows = ({"prompt": f"Why {i}?", "chosen": "So.", "rejected": "No."} for i in range(20))
+    Path("pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    World.open(tmp_path / "data").store.close()
+    write_saved(tmp_path / "data" / "settings.json", SavedSettings(model="./nowhere"))
+    answer = twofold(*command, "--data", tmp_path / "data")
+    assert "There is no model folder ./nowhere" in answer.out + answer.err
 
 
 def test_a_settings_file_that_cannot_be_read_is_told(twofold, tmp_path: Path):
@@ -469,6 +528,7 @@ def test_an_export_goes_into_another_folder_and_comes_out_the_same(
     assert [path.name for path in tmp_path.iterdir()] == ["picks.jsonl"]
 
     again = twofold("import", file, "--data", learned, "--dry-run", "--json")
+    assert again.status == 0
     assert json.loads(again.out) == {
         "new": 0,
         "known": len(rows),
@@ -522,6 +582,23 @@ def test_an_import_waits_for_the_folder_to_be_free(twofold, tmp_path: Path):
     assert answer.status == 2 and "is using" in answer.err
 
 
+def test_an_import_of_which_nothing_could_be_used_ends_with_status_2(twofold, tmp_path: Path):
+    file, model = tmp_path / "picks.jsonl", write_tiny_model(tmp_path / "tiny").path
+    good = {"prompt": "Why?", "chosen": "So.", "rejected": "No."}
+    file.write_text("{}\n")
+    there = ("import", file, "--data", tmp_path / "data", "--model", model)
+    answer = twofold(*there, "--dry-run")
+    assert answer.status == 2 and "line 1: there is no chosen" in answer.err
+    answer = twofold(*there, "--json")
+    assert answer.status == 2 and json.loads(answer.out)["bad"] == 1
+    file.write_text(json.dumps(good | {"prompt": "x" * 9000}))
+    answer = twofold(*there)
+    assert (answer.status, answer.out) == (2, "0 imported, 1 failed\n")
+    file.write_text("{}\n" + json.dumps(good))
+    answer = twofold(*there)
+    assert (answer.status, answer.out) == (0, "1 imported\n")
+
+
 def test_a_backup_is_printed_and_opens_by_itself(twofold, learned: Path, tmp_path: Path):
     made = Path(twofold("backup", "--data", learned, "--to", tmp_path / "safe").out.strip())
     assert made.parent == tmp_path / "safe"
@@ -530,6 +607,17 @@ def test_a_backup_is_printed_and_opens_by_itself(twofold, learned: Path, tmp_pat
     made.rename(restored / "twofold.db")
     assert twofold("export", "--data", restored).out == twofold("export", "--data", learned).out
     assert twofold("backup", "--data", tmp_path / "nothing").status == 2
+
+
+@pytest.mark.parametrize(("flag", "sentence"), [("device", "is no device"), ("dtype", "no type")])
+def test_a_device_or_a_type_that_there_is_not_is_told(
+    twofold, tmp_path: Path, flag: str, sentence: str
+):
+    model = write_tiny_model(tmp_path / "tiny").path
+    there = ("--data", tmp_path / "data", "--model", model)
+    answer = twofold("chat", f"--{flag}", "foo", *there)
+    assert answer.status == 2 and sentence in answer.err
+    assert f"--{flag} takes auto, " in answer.err
 
 
 def test_an_unknown_model_is_told(twofold, tmp_path: Path):
@@ -551,7 +639,7 @@ def test_a_folder_of_another_model_is_told_and_left_alone(twofold, tmp_path: Pat
     assert answer.status == 2
     assert "was made with tiny" in answer.err and "--data FOLDER" in answer.err
     assert "Settings page" not in answer.err
-    if command in (("serve", "--no-open"), ("chat",)):  # who reads the settings of the page
+    if command in (("serve", "--no-open"), ("chat",)):  # who says where the model was named
         write_saved(data / "settings.json", SavedSettings(model=str(other)))
         answer = twofold(*command, "--data", data)
         assert answer.status == 2

@@ -1,13 +1,15 @@
 """Prompt files: one JSON object a line, ``{"prompt": "..."}`` or ``{"messages": [...]}``."""
 
-import json
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from chat_app.simulate.errors import SimulationError
+from learner.phases.protocol import PhaseError
+from learner.phases.texts import json_rows, message_of
 from storage.records import Message, Role
 
 Prompt = tuple[Message, ...]
@@ -20,13 +22,12 @@ The interval of a win rate over 40 prompts judged twice is about 10 points eithe
 def read_prompts(path: Path) -> list[Prompt]:
     """Read prompts, each ending with a user message. Raises SimulationError naming the line."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise SimulationError(f"{path} cannot be read ({error.strerror}).") from error
-    rows = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
-    if not rows:
+        prompts = [_prompt(row, f"{path}, line {number}") for number, row in json_rows(path)]
+    except PhaseError as error:
+        raise SimulationError(str(error)) from error
+    if not prompts:
         raise SimulationError(f"{path} has no prompts.")
-    return [_prompt(line, f"{path}, line {number}") for number, line in rows]
+    return prompts
 
 
 def shipped_eval_prompts() -> list[Prompt]:
@@ -42,15 +43,11 @@ def in_shuffled_cycles(prompts: list[Prompt], rng: np.random.Generator) -> Itera
             yield prompts[index]
 
 
-def _prompt(line: str, where: str) -> Prompt:
+def _prompt(row: dict[str, Any], where: str) -> Prompt:
     try:
-        row = json.loads(line)
         if "prompt" in row:
-            return (Message(role=Role.USER, content=row["prompt"]),)
-        messages = tuple(
-            Message(role=Role(message["role"]), content=message["content"])
-            for message in row["messages"]
-        )
+            return (message_of({"role": Role.USER, "content": row["prompt"]}),)
+        messages = tuple(message_of(message) for message in row["messages"])
     except (ValueError, KeyError, TypeError) as error:
         raise SimulationError(
             f'{where}: expected {{"prompt": "..."}} or {{"messages": [...]}} with role and content.'

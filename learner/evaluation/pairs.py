@@ -1,20 +1,22 @@
 """Recorded choices between two replies, read from JSON lines and split by what was asked.
 
-A row has ``prompt`` or ``messages``, ``chosen`` and ``rejected``. Optional are ``history`` (the
-messages before ``prompt``), ``group`` or ``tree`` (rows that must stay on one side of a split) and
+A row has ``prompt`` or ``messages``, ``chosen`` and ``rejected``; each text may also be a list of
+messages, as ``twofold export`` writes them. Optional are ``history`` (the messages before a
+``prompt`` that is a text), ``group`` or ``tree`` (rows that must stay on one side of a split) and
 ``set`` (where the row comes from, to take only some).
 """
 
 import gzip
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from learner.evaluation.options import RewardEvalError
-from learner.families import family_of
+from learner.families import family_of_prompt
 from storage.records import Message, Role
 
 POOL_SHARE = 0.7
@@ -41,18 +43,10 @@ class RecordedPairs:
 
 def read_pairs(path: Path, *, only_set: str | None) -> RecordedPairs:
     """Read a file, gzipped if its name ends in .gz. Raises RewardEvalError naming the line."""
-    try:
-        with (
-            gzip.open(path, "rt", encoding="utf-8")
-            if path.suffix == ".gz"
-            else path.open(encoding="utf-8") as lines
-        ):
-            rows = [_row(line, f"{path}, line {n}") for n, line in enumerate(lines, 1)]
-    except OSError as error:
-        raise RewardEvalError(f"{path} cannot be read ({error.strerror or error}).") from error
+    rows = [(where, _row(line, where)) for where, line in _lines(path)]
     if only_set is not None:
-        rows = [row for row in rows if row.get("set") == only_set]
-    pairs = [pair for row in rows if (pair := _pair(row)) is not None]
+        rows = [(where, row) for where, row in rows if row.get("set") == only_set]
+    pairs = [pair for where, row in rows if (pair := _pair(row, where)) is not None]
     if not pairs:
         of_set = f" of the set {only_set}" if only_set else ""
         raise RewardEvalError(f"{path} has no usable pairs{of_set}.")
@@ -86,31 +80,79 @@ def content_digest(pairs: Iterable[RecordedPair]) -> str:
     return digest.hexdigest()
 
 
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Those that are not blank, each with where it stands."""
+    number = 0
+    try:
+        with (
+            gzip.open(path, "rt", encoding="utf-8-sig")
+            if path.suffix == ".gz"
+            else path.open(encoding="utf-8-sig") as lines
+        ):
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield f"{path}, line {number}", line
+    except UnicodeDecodeError as error:
+        raise RewardEvalError(
+            f"{path} is no text in UTF-8: save the file in that encoding."
+        ) from error
+    except (EOFError, zlib.error) as error:
+        raise RewardEvalError(
+            f"{path} is damaged or cut short after line {number}: copy or download it again."
+        ) from error
+    except OSError as error:
+        raise RewardEvalError(f"{path} cannot be read ({error.strerror or error}).") from error
+
+
 def _row(line: str, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
         complete = {"chosen", "rejected"} <= row.keys() and bool(
             {"prompt", "messages"} & row.keys()
         )
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise RewardEvalError(f"{where}: expected {_ROW}.") from error
     if not complete:
         raise RewardEvalError(f"{where}: expected {_ROW}.")
     return row
 
 
-def _pair(row: dict[str, Any]) -> RecordedPair | None:
-    chosen, rejected = row["chosen"].strip(), row["rejected"].strip()
+def _pair(row: dict[str, Any], where: str) -> RecordedPair | None:
+    """None where a side is empty, or both are the same."""
+    try:
+        chosen, rejected = (_reply(row[name]).strip() for name in ("chosen", "rejected"))
+        prompt = _prompt(row)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RewardEvalError(f"{where}: expected {_ROW}.") from error
     if not chosen or not rejected or chosen == rejected:
         return None
-    said = row.get("messages") or [
-        *row.get("history", []),
-        {"role": "user", "content": row["prompt"]},
-    ]
-    prompt = tuple(Message(role=Role(m["role"]), content=m["content"]) for m in said)
     return RecordedPair(
         prompt=prompt,
         chosen=chosen,
         rejected=rejected,
-        family=str(row.get("group") or row.get("tree") or family_of(prompt[0].content)),
+        family=str(row.get("group") or row.get("tree") or family_of_prompt(prompt)),
     )
+
+
+def _prompt(row: dict[str, Any]) -> tuple[Message, ...]:
+    said = row.get("messages") or row["prompt"]
+    if isinstance(said, str):
+        said = [*(row.get("history") or []), {"role": Role.USER, "content": said}]
+    prompt = tuple(Message(role=Role(m["role"]), content=_text(m["content"])) for m in said)
+    if not prompt:
+        raise ValueError("it asks nothing")
+    return prompt
+
+
+def _reply(said: Any) -> str:  # noqa: ANN401 - whatever JSON may hold
+    """A text, or the one message of a list."""
+    if isinstance(said, list):
+        [said] = said
+        return _text(said["content"])
+    return _text(said)
+
+
+def _text(said: Any) -> str:  # noqa: ANN401 - whatever JSON may hold
+    if not isinstance(said, str):
+        raise TypeError(f"{said!r} is no text")
+    return said

@@ -9,8 +9,10 @@ A pair's sides carry no meaning here, so the position covariate stays zero.
 """
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,6 +55,7 @@ ASKED_FROM = 256
 
 def replay_into(options: RewardEvalOptions, model: ModelFolder, say: Callable[[str], None]) -> None:
     """Replay and write the report as JSON. Raises RewardEvalError."""
+    _check_out(options.out)
     recorded = read_pairs(options.pairs, only_set=options.only_set)
     config = TIMELESS
     if options.components is not None:
@@ -72,7 +75,6 @@ def replay_into(options: RewardEvalOptions, model: ModelFolder, say: Callable[[s
         "pairs": {"used": len(recorded.pairs), "defective": recorded.defective},
         "results": summarise(runs),
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
@@ -128,6 +130,20 @@ def summarise(runs: list[list[dict[str, float]]]) -> list[dict[str, Any]]:
             result[f"{name}_ci"] = bootstrap_interval(values, rng) if len(values) else None
         results.append(result)
     return results
+
+
+def _check_out(out: Path) -> None:
+    """Raise RewardEvalError where the report could not be written: a replay takes minutes."""
+    if out.is_dir():
+        raise RewardEvalError(f"{out} is a folder: name a file in it with --out.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RewardEvalError(
+            f"{out} cannot be written ({error.strerror}): name another file with --out."
+        ) from error
+    if not os.access(out if out.exists() else out.parent, os.W_OK):
+        raise RewardEvalError(f"{out} cannot be written: name another file with --out.")
 
 
 def _next_query(

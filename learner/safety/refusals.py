@@ -15,9 +15,9 @@ _PATTERNS = (
     r"\bi (?:can(?:no|')?t|can not|am unable to|am not able to|won't|will not|refuse to|must refuse"
     r"|must decline|have to decline|do not feel comfortable|don't feel comfortable|shouldn't"
     r"|should not|am not going to)\b(?! (?:believe|wait|stress|say enough|help but|thank))",
-    r"\bi'm (?:unable to|not able to|not going to|not comfortable|not programmed to)\b",
+    r"\bi(?:'m| am) (?:unable to|not able to|not going to|not comfortable|not programmed to)\b",
     r"\bi(?:'m| am) (?:really |very |so |truly )?sorry\b"
-    r"(?! (?:for your|to hear|that you|you\b|about))",
+    r"(?! (?:for your|for (?:any|the) confusion|to hear|that you|you\b|about))",
     r"\bi apologi[sz]e\b(?! for (?:any|the) confusion)",
     r"\bi (?:do not|don't) have (?:the|any) (?:ability|capability|capacity)\b",
     r"\bsorry, (?:but )?i\b",

@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 import zipfile
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from tests.storage.builders import QUESTION, World, completion
 from tests.tiny import write_tiny_model
 
 ALL = PickFilter()
+DATASET = ExportOptions(format=ExportFormat.DATASET)
 
 
 @pytest.fixture
@@ -241,7 +243,7 @@ def test_a_data_set_has_its_splits_and_says_how_it_came_about(data, world: World
     parquet = pytest.importorskip("pyarrow.parquet")
     world.answer()
     world.answer(world.ask(world.prompt(held_out=True, text="kept apart")))
-    content = file_bytes(rows(data, ExportFormat.DATASET, meta=False), ExportFormat.DATASET)
+    content = file_bytes(rows(data, ExportFormat.DATASET), DATASET)
     archive = zipfile.ZipFile(io.BytesIO(content))
     prompts = {}
     for split in ("train", "test"):
@@ -251,6 +253,29 @@ def test_a_data_set_has_its_splits_and_says_how_it_came_about(data, world: World
     assert prompts == {"train": ["hello"], "test": ["kept apart"]}
     card = archive.read("twofold-choices/README.md").decode()
     assert "path: data/test-*.parquet" in card and "| train | 1 |" in card
+
+
+@pytest.mark.parametrize("format_", [ExportFormat.PARQUET, ExportFormat.DATASET])
+def test_a_binary_file_without_meta_has_the_texts_alone(data, world: World, format_) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    world.answer(world.ask(world.prompt(held_out=True, text="kept apart")))
+    options = ExportOptions(format=format_, meta=False)
+    content = file_bytes(data.export(ALL, options), options)
+    if format_ is ExportFormat.DATASET:
+        archive = zipfile.ZipFile(io.BytesIO(content))
+        assert "meta_" not in archive.read("twofold-choices/README.md").decode()
+        content = archive.read("twofold-choices/data/test-00000-of-00001.parquet")
+    table = parquet.read_table(io.BytesIO(content))
+    assert table.column_names == ["prompt", "chosen", "rejected"] and table.num_rows == 1
+
+
+def test_a_machine_without_pyarrow_is_told_the_command_of_the_handbook(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ChatError) as told:
+        parquet_bytes([])
+    handbook = Path(__file__).parents[2] / "docs" / "data.md"
+    command = str(told.value).removesuffix(".").rpartition(": ")[2]
+    assert f"`{command}`" in handbook.read_text(encoding="utf-8")
 
 
 def test_a_plain_file_leaves_in_every_format_and_is_known_when_it_comes_back(
@@ -284,7 +309,7 @@ def test_a_plain_file_leaves_in_every_format_and_is_known_when_it_comes_back(
     lost = ("meta_first_version", "meta_second_version", "meta_reason", "meta_reasons")
     assert [table[name].to_pylist()[1] for name in lost] == [None] * 4
     assert table["meta_propensity"].to_pylist() == [None, 0.5]
-    content = file_bytes(rows(data, ExportFormat.DATASET, meta=False), ExportFormat.DATASET)
+    content = file_bytes(rows(data, ExportFormat.DATASET), DATASET)
     assert b"Choices between two replies" in content
 
     data.correct(data.page(ALL).rows[1].id, Choice.TIE)

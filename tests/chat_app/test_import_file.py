@@ -67,6 +67,16 @@ def test_what_twofold_wrote_is_read_as_it_was_shown() -> None:
     assert tie.choice is Choice.TIE
 
 
+def test_a_column_that_is_null_is_absent() -> None:
+    optional = ("choice", "decision_ms", "id", "held_out", "excluded", "first_labels", "criterion")
+    nulls = {f"meta_{name}": None for name in optional} | {"messages": None, "answers": None}
+    bare, full = read(GOOD, GOOD | nulls)
+    assert isinstance(full, FilePair) and full.sha256 == bare.sha256
+    inside = {"chosen": [USER, *reply("because")], "rejected": [USER, *reply("no idea")]}
+    assert read(inside | {"prompt": None})[0].sha256 == bare.sha256
+    assert json.loads(full.meta_json) == {name: None for name in nulls if "meta_" in name}
+
+
 @pytest.mark.parametrize(
     ("row", "sentence"),
     [
@@ -94,6 +104,9 @@ def test_what_twofold_wrote_is_read_as_it_was_shown() -> None:
         (GOOD | {"meta_id": "x" * 42 + "\ud83d"}, "meta_id is not an id"),
         (GOOD | {"meta_decision_ms": -1}, "not a number of milliseconds"),
         (GOOD | {"meta_decision_ms": 2**63}, "not a number of milliseconds"),
+        (GOOD | {"chosen": None}, "there is no chosen"),
+        (GOOD | {"meta_criterion": "honesty"}, "'honesty', and a choice is overall: import the"),
+        (GOOD | {"meta_criterion": ["overall"]}, "and a choice is overall"),
         (GOOD | {"chosen": "x" * 100_001}, "more than 100,000 characters"),
         ({"prompt": "w", "first": "a", "second": "b", "choice": "withdrawn"}, "taken back"),
         ({"chosen": [USER, *reply("a")], "rejected": reply("b")}, "the same prompt"),

@@ -91,11 +91,23 @@ def test_a_ranking_is_exported_whole_and_as_pairs(data_of, world: World) -> None
     assert said == [("1", "0"), ("1", "2")]  # the tie is no pair, and honesty is all tied
     assert {row["meta_criterion"] for row in pairs} == {"overall"}
     assert pairs[0]["meta_weight"] == pytest.approx(1 / 3)
+    every = rows(data, ExportFormat.RANKED_PAIRS)
+    assert [row["meta_held_out"] for row in every] == [False, False, True]
     assert set(rows(data, ExportFormat.RANKED_PAIRS, meta=False)[0]) == {
         "prompt",
         "chosen",
         "rejected",
     }
+
+
+def test_of_a_ranking_as_pairs_only_the_overall_ones_are_taken_for_choices(
+    data_of, world: World
+) -> None:
+    data, _ = data_of(world)
+    rank(world, Orders(overall=(1, 2), criteria={Criterion.HONESTY: (2, 1)}), held_out=True)
+    overall, honesty = read_records(json_lines(rows(data, ExportFormat.RANKED_PAIRS)))
+    assert overall.held_out is True
+    assert isinstance(honesty, FileProblem) and "import the format rankings" in honesty.sentence
 
 
 def test_thumbs_reasons_and_comments_leave_too(data_of, world: World) -> None:

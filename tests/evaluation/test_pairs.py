@@ -31,6 +31,23 @@ def test_both_kinds_of_prompt_are_read_from_both_kinds_of_file(tmp_path: Path, n
     assert recorded.pairs[0].prompt[0].role is Role.USER
 
 
+@pytest.mark.parametrize("end", ["\n", "\n\n", "\n \n"])
+def test_what_twofold_exports_is_read_whatever_an_editor_made_of_its_ends(tmp_path: Path, end: str):
+    def said(role: str, text: str) -> list[dict[str, str]]:
+        return [{"role": role, "content": text}]
+
+    row = {
+        "prompt": said("user", "Why?"),
+        "chosen": said("assistant", "Because."),
+        "rejected": said("assistant", "No."),
+        "meta_choice": "first",
+    }
+    path = tmp_path / "picks.jsonl"
+    path.write_text("\ufeff" + json.dumps(row) + end, encoding="utf-8")
+    plain = read_pairs(written(tmp_path / "plain.jsonl", GOOD), only_set=None)
+    assert read_pairs(path, only_set=None) == plain
+
+
 def test_defective_rows_are_left_out_and_counted(tmp_path: Path):
     rows = [GOOD, GOOD | {"chosen": " "}, GOOD | {"chosen": "No. "}]
     recorded = read_pairs(written(tmp_path / "p.jsonl", *rows), only_set=None)
@@ -44,12 +61,42 @@ def test_one_set_can_be_taken_alone(tmp_path: Path):
         read_pairs(path, only_set="z")
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"prompt": "x"}', '{"chosen": "a", "rejected": "b"}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "[]",
+        "[" * 100_000,
+        '{"prompt": "x"}',
+        '{"chosen": "a", "rejected": "b"}',
+        '{"prompt": "x", "chosen": 7, "rejected": "b"}',
+        '{"prompt": "x", "chosen": [], "rejected": "b"}',
+        '{"prompt": "x", "chosen": ["a"], "rejected": "b"}',
+        '{"prompt": [], "chosen": "a", "rejected": "b"}',
+        '{"prompt": 7, "chosen": "a", "rejected": "b"}',
+        '{"messages": [{"role": "robot", "content": "x"}], "chosen": "a", "rejected": "b"}',
+    ],
+)
 def test_a_bad_row_is_named(tmp_path: Path, line: str):
     path = tmp_path / "p.jsonl"
     path.write_text(json.dumps(GOOD) + "\n" + line + "\n")
     with pytest.raises(RewardEvalError, match="line 2"):
         read_pairs(path, only_set=None)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("p.jsonl", '{"prompt": "F\xfcr?"}\n'.encode("latin-1"), "no text in UTF-8"),
+        ("p.jsonl.gz", gzip.compress(json.dumps(GOOD).encode())[:-9], "cut short"),
+        ("p.jsonl.gz", json.dumps(GOOD).encode(), "cannot be read"),
+    ],
+    ids=["Latin-1", "cut short", "not gzipped"],
+)
+def test_a_file_that_is_damaged_is_told(tmp_path: Path, name: str, content: bytes, said: str):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(RewardEvalError, match=said):
+        read_pairs(tmp_path / name, only_set=None)
 
 
 def test_a_missing_file_is_told(tmp_path: Path):

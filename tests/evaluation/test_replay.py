@@ -1,6 +1,7 @@
 """Replaying recorded choices: a taste that is there is found, and the report keeps its contract."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from learner.config import QueryRule, RewardConfig
+from learner.evaluation import replay as evaluation
 from learner.evaluation.options import RewardEvalError, RewardEvalOptions
 from learner.evaluation.pair_features import PairDifferences, pair_differences
 from learner.evaluation.pairs import RecordedPair, read_pairs
@@ -86,6 +88,16 @@ def test_a_rule_that_needs_candidates_is_refused(tmp_path: Path):
     asked = options(tmp_path, QueryRule.DOUBLE_THOMPSON)
     with pytest.raises(RewardEvalError, match="recorded pairs allow random, infomax, entropy"):
         replay(pairs, differences, asked, RewardConfig(), seed=0)
+
+
+@pytest.mark.parametrize("out", [".", "pairs.jsonl/out.json"])
+def test_a_report_that_cannot_be_written_is_told_before_the_replay(
+    tmp_path: Path, tiny: ModelFolder, monkeypatch: pytest.MonkeyPatch, out: str
+):
+    write_pairs(tmp_path / "pairs.jsonl")
+    monkeypatch.setattr(evaluation, "pair_differences", lambda *_, **__: pytest.fail("it began"))
+    with pytest.raises(RewardEvalError, match="with --out"):
+        replay_into(replace(options(tmp_path), out=tmp_path / out), tiny, lambda _: None)
 
 
 def test_a_measure_nobody_could_take_is_none():

@@ -59,12 +59,25 @@ def test_prompts_come_in_cycles_of_all(tmp_path: Path):
         ('{"messages": [{"role": "user"}]}', "line 2"),
         ('{"messages": [{"role": "assistant", "content": "hi"}]}', "end with the user"),
         ('{"messages": []}', "end with the user"),
+        ('{"prompt": 7}', "line 2"),
+        ("[]", "line 2"),
     ],
 )
 def test_a_bad_prompt_row_is_named(tmp_path: Path, line: str, says: str):
     path = tmp_path / "prompts.jsonl"
     path.write_text('{"prompt": "fine"}\n' + line + "\n")
     with pytest.raises(SimulationError, match=says):
+        read_prompts(path)
+
+
+def test_a_prompt_file_is_read_line_by_line_as_json_has_it(tmp_path: Path):
+    path = tmp_path / "prompts.jsonl"
+    said = "two\u2028lines\x85"
+    path.write_text(json.dumps({"prompt": said}, ensure_ascii=False) + "\n", encoding="utf-8")
+    [[message]] = read_prompts(path)
+    assert message.content == said
+    path.write_bytes('{"prompt": "F\xfcr wen?"}\n'.encode("latin-1"))
+    with pytest.raises(SimulationError, match="line 1: this is no text in UTF-8"):
         read_prompts(path)
 
 

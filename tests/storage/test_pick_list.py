@@ -234,6 +234,12 @@ def test_each_filter_lets_through_what_it_names(world: World, picks: PickReader)
         assert picks.count(only) == len(picks.page(only)) == 1
 
 
+def test_what_a_chat_that_is_not_learned_from_holds_is_not_used(world, picks) -> None:
+    world.answer(asked(world, "not to learn from", "one", "two", learn=False))
+    assert picks.count(PickFilter(counts=True)) == 0
+    assert picks.count(PickFilter(counts=False)) == 1
+
+
 def test_a_pick_in_full_tells_its_answers_and_what_learned_it(world, picks) -> None:
     pair = asked(world, "why", "short", "a longer reply")
     first = world.answer(pair)
