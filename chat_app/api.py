@@ -7,8 +7,9 @@ lets nobody in from elsewhere.
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from threading import Event
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -31,11 +32,12 @@ from chat_app.openai_shapes import (
 )
 
 MAX_BODY_BYTES = 2**20
-LOOK_S = 0.5
-"""A client that has gone is noticed this soon; its reply then ends."""
+GONE = 499
+"""Status of an answer that nobody hears any more: nginx's, there is none in the standard."""
 ID = "chatcmpl-"
 
 Heard = str | Told | ApiError
+_T = TypeVar("_T")
 
 
 class Api:
@@ -63,7 +65,7 @@ class Api:
                 self._let_in(request)
                 asked = read_request(await _body(request), max_chars=self._max_chars)
                 answer = Answer(self._completions, asked)
-                return await answer.streamed() if asked.stream else await answer.whole(request)
+                return await (answer.streamed if asked.stream else answer.whole)(request)
             except ApiError as error:
                 return _refusal(error)
 
@@ -130,26 +132,46 @@ class Answer:
         completions.reply(asked, write=hear, done=hear, cancel=self._cancel)
 
     async def whole(self, request: Request) -> Response:
-        while True:
-            try:
-                one = await asyncio.wait_for(self._heard.get(), LOOK_S)
-            except TimeoutError:
-                if await request.is_disconnected():
-                    self._cancel.set()
-                    return Response(status_code=499)
-                continue
-            if isinstance(one, ApiError):
-                raise one
-            if isinstance(one, Told):
-                return JSONResponse(
-                    reply_body(self._name(one), self._created, one.text, one.completion)
-                )
+        told = await self._while_there(request, self._told())
+        if told is None:
+            return Response(status_code=GONE)
+        return JSONResponse(reply_body(self._name(told), self._created, told.text, told.completion))
 
-    async def streamed(self) -> Response:
-        first = await self._heard.get()  # what fails before the first word is a plain error
-        if isinstance(first, ApiError):
-            raise first
+    async def streamed(self, request: Request) -> Response:
+        # What fails before the first word is a plain error.
+        first = await self._while_there(request, self._next())
+        if first is None:
+            return Response(status_code=GONE)
         return StreamingResponse(self._events(first), media_type="text/event-stream")
+
+    async def _next(self) -> str | Told:
+        one = await self._heard.get()
+        if isinstance(one, ApiError):
+            raise one
+        return one
+
+    async def _told(self) -> Told:
+        while isinstance(one := await self._next(), str):
+            pass
+        return one
+
+    async def _while_there(self, request: Request, hearing: Coroutine[Any, Any, _T]) -> _T | None:
+        """What is heard, or None where the client goes away first: its reply then ends.
+
+        Listens for that all the while. ``request.is_disconnected()`` takes only what can be had
+        without waiting, which behind a middleware that waits itself (hang_up.py) is nothing.
+        """
+        heard = asyncio.ensure_future(hearing)
+        gone = asyncio.ensure_future(_gone(request))
+        try:
+            await asyncio.wait({heard, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if heard.done():
+                return heard.result()
+            self._cancel.set()
+            return None
+        finally:
+            heard.cancel()
+            gone.cancel()
 
     async def _events(self, one: Heard) -> AsyncIterator[bytes]:
         try:
@@ -178,6 +200,12 @@ async def _body(request: Request) -> bytes:
         if len(body) > MAX_BODY_BYTES:
             raise ApiError("The request is larger than 1 MB.", status=413)
     return body
+
+
+async def _gone(request: Request) -> None:
+    """Wait until the client of a request that was read to its end goes away."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _refusal(error: ApiError) -> Response:

@@ -6,6 +6,7 @@ where the person wants that: as a chat that is not learned from.
 """
 
 import logging
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from threading import Event
@@ -14,10 +15,10 @@ from chat_app.core import Core
 from chat_app.errors import ChatError, sentences
 from chat_app.openai_shapes import ApiError, Asked
 from chat_app.settings import Settings
-from learner.errors import LearnerError, PromptTooLongError
+from learner.errors import LearnerError, PromptFormError, PromptTooLongError
 from learner.protocols import Draft, Stage
 from storage.errors import StorageError
-from storage.records import Completion, Message, Role, Sampling, Thumb
+from storage.records import Completion, FinishReason, Message, PolicyVersion, Role, Sampling, Thumb
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ class Told:
     """A finished reply."""
 
     text: str
+    """Of the reply, up to a stop text."""
     completion: Completion
     kept: str | None
     """The key of the chat in which it is kept, if it is: nobody can guess another's."""
@@ -51,14 +53,19 @@ class Completions:
     ) -> None:
         """Queue a reply. ``write`` hears what is new of the text, ``done`` how it ended.
 
-        Both are called on the model's thread. Raises ApiError where the server is ending.
+        Both are called on the model's thread. What is cancelled before its turn is not begun.
+        Raises ApiError where the server is ending.
         """
 
         def job() -> None:
             try:
                 result: Told | ApiError = self._written(asked, write, cancel)
+            except ApiError as error:
+                result = error
             except PromptTooLongError as error:
                 result = ApiError(str(error), param="messages", code="context_length_exceeded")
+            except PromptFormError as error:
+                result = ApiError(str(error), param="messages")
             except (LearnerError, StorageError, ChatError) as error:
                 result = ApiError(str(error), status=503)
             except Exception:
@@ -89,10 +96,11 @@ class Completions:
     # --- On the model's thread ---------------------------------------------------------------
 
     def _written(self, asked: Asked, write: Callable[[str], None], cancel: Event) -> Told:
-        settings, replies = self._settings(), self._core.replies
-        stream = _Stream(write, asked.stops, ended := Event())
         if cancel.is_set():
-            ended.set()
+            raise ApiError("The reply was cancelled before its turn.", status=503)
+        settings, replies = self._settings(), self._core.replies
+        version = self._core.logs.policies.current()
+        stream = _Stream(write, asked.stops, ended := Event())
 
         def emit(draft: Draft) -> None:
             if cancel.is_set():
@@ -104,8 +112,8 @@ class Completions:
         try:
             plan = replies.reply(
                 asked.messages,
-                self._core.logs.policies.current(),
-                self._core.config.seed if asked.seed is None else asked.seed,
+                version,
+                secrets.randbits(31) if asked.seed is None else asked.seed,
                 emit,
                 ended,
                 may_ask=False,
@@ -115,8 +123,29 @@ class Completions:
             replies.configure(now.ask, now.engine.sampling)
         completion = plan.shown[0]
         text = stream.finish(completion.text)
-        kept = self._keep(asked.messages, completion) if settings.api_log else None
+        if stream.stopped:  # by the program, wherever the model would have ended
+            completion = replace(completion, finish_reason=FinishReason.ABORTED)
+        kept = None
+        if settings.api_log and text.strip():
+            told = completion
+            if stream.stopped:
+                told = self._up_to_stop(asked.messages, text, completion, version)
+            kept = None if told is None else self._keep(asked.messages, told)
         return Told(text=text, completion=completion, kept=kept)
+
+    def _up_to_stop(
+        self, messages: Sequence[Message], text: str, drawn: Completion, version: PolicyVersion
+    ) -> Completion | None:
+        """The reply without what was drawn from its stop text on, read anew by the model.
+
+        None where it is too long to be read.
+        """
+        try:
+            read = self._core.replies.written(messages, text, version)
+        except PromptTooLongError as error:
+            log.warning("A reply to a program is not kept: %s", error)
+            return None
+        return replace(read, finish_reason=drawn.finish_reason, seed=drawn.seed)
 
     def _keep(self, messages: Sequence[Message], completion: Completion) -> str:
         """The last message and its reply as a chat that is not learned from; return its key."""
@@ -137,10 +166,12 @@ class _Stream:
         self._stops = stops
         self._ended = ended
         self._told = ""
+        self.stopped = False
+        """Whether a stop text was found."""
 
     def show(self, text: str) -> None:
-        cut, found = _cut(text, self._stops)
-        if found:
+        cut = self._cut(text)
+        if self.stopped:
             self._ended.set()
         else:
             cut = cut[: len(cut) - _begun(cut, self._stops)]
@@ -148,19 +179,19 @@ class _Stream:
 
     def finish(self, text: str) -> str:
         """The rest; returns all that was told, which is the reply."""
-        self._tell(_cut(text, self._stops)[0])
+        self._tell(self._cut(text))
         return self._told
+
+    def _cut(self, text: str) -> str:
+        """``text`` up to the first stop text."""
+        ends = [place for stop in self._stops if (place := text.find(stop)) >= 0]
+        self.stopped = self.stopped or bool(ends)
+        return text[: min(ends)] if ends else text
 
     def _tell(self, text: str) -> None:
         if len(text) > len(self._told) and text.startswith(self._told):
             self._write(text[len(self._told) :])
             self._told = text
-
-
-def _cut(text: str, stops: Sequence[str]) -> tuple[str, bool]:
-    """``text`` up to the first stop text, and whether there was one."""
-    ends = [place for stop in stops if (place := text.find(stop)) >= 0]
-    return (text[: min(ends)], True) if ends else (text, False)
 
 
 def _begun(text: str, stops: Sequence[str]) -> int:

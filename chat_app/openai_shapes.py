@@ -21,6 +21,14 @@ ROLES = {
 }
 REFUSED = ("tools", "functions", "logprobs", "response_format", "audio", "logit_bias")
 """Wishes that would change the reply and cannot be met."""
+NEUTRAL: Mapping[str, tuple[float, ...]] = {
+    "frequency_penalty": (0,),
+    "presence_penalty": (0,),
+    "repetition_penalty": (1,),
+    "top_k": (0, -1),
+    "min_p": (0,),
+}
+"""The same of numbers, with those that ask for nothing: many clients send them always."""
 MAX_STOPS = 4
 MAX_WHOLE = 2**53 - 1
 """The largest whole number that every reader of JSON reads alike."""
@@ -86,6 +94,9 @@ def read_request(body: bytes, *, max_chars: int) -> Asked:
         )
     for name in REFUSED:
         if given.get(name):
+            raise ApiError(f"{name} cannot be had here: leave it out.", param=name)
+    for name, nothing in NEUTRAL.items():
+        if given.get(name) not in (None, *nothing):
             raise ApiError(f"{name} cannot be had here: leave it out.", param=name)
     if given.get("n") not in (None, 1):
         raise ApiError("n must be 1: one reply is written.", param="n")

@@ -4,20 +4,31 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from functools import cache
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from learner.errors import PromptTooLongError
+from learner.errors import PromptFormError, PromptTooLongError
 from learner.protocols import RenderedPrompt
 from storage.records import Message, Role
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> tuple[int, ...]:
-    """Token ids of ``messages`` up to where the reply begins, or goes on if it is the last one."""
+    """Token ids of ``messages`` up to where the reply begins, or goes on if it is the last one.
+
+    Raises PromptFormError where the template refuses them: some insist that roles alternate, or
+    know no system messages.
+    """
     chat = [{"role": m.role.value, "content": m.content} for m in messages]
     begun = bool(messages) and messages[-1].role is Role.ASSISTANT
-    encoded = tokenizer.apply_chat_template(
-        chat, add_generation_prompt=not begun, continue_final_message=begun, return_dict=True
-    )
+    try:
+        encoded = tokenizer.apply_chat_template(
+            chat, add_generation_prompt=not begun, continue_final_message=begun, return_dict=True
+        )
+    except TemplateError as error:
+        raise PromptFormError(
+            f"This model takes no conversation of this form ({error}): change its messages or "
+            "instructions, or choose another model."
+        ) from error
     return tuple(encoded["input_ids"])
 
 
@@ -29,7 +40,8 @@ def render(
     System messages stay. What remains starts with a user message, since templates and models
     expect a person to open.
 
-    Raises PromptTooLongError if the last message alone is longer than ``max_tokens``.
+    Raises PromptTooLongError if the last message alone is longer than ``max_tokens``, and
+    PromptFormError.
     """
     system = [m for m in messages if m.role is Role.SYSTEM]
     turns = [m for m in messages if m.role is not Role.SYSTEM]

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
 from learner.config import EngineConfig, Prompting
 from learner.engine.activations import sparing
@@ -75,8 +75,9 @@ class Backbone:
             model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=self.dtype, use_safetensors=True
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise ModelError(f"The model in {folder} can't be loaded: {error}") from error
+        self.context_tokens = self._context_tokens(model.config)
         self._own_template = self.tokenizer.chat_template
         if self._own_template is None and config.prompting is Prompting.TEMPLATE:
             raise ModelError(
@@ -95,12 +96,26 @@ class Backbone:
         )
         """What stands after a reply that is over."""
         self.logit_scale = self._logit_scale()
-        self.context_tokens: int = self.base.config.max_position_embeddings
         self._linears = adapt_linear_layers(self.base, self.lm_head)
         self._resident: dict[PolicyVersionId, Adapter] = {}  # in order of use, oldest first
         self._training: Adapter | None = None
         self._active = BASE_VERSION
         self._reference = BASE_VERSION
+
+    def _context_tokens(self, config: PreTrainedConfig) -> int:
+        """Raises ModelError for a model of pictures or sounds too: its other layers would be given
+        adapters that nothing teaches."""
+        if config.get_text_config() is not config:
+            raise ModelError(
+                f"The model in {self.folder} is for more than text: choose one for text alone."
+            )
+        positions: int | None = getattr(config, "max_position_embeddings", None)
+        if positions is None:
+            raise ModelError(
+                f"The model in {self.folder} does not say how many tokens it can read: write "
+                "max_position_embeddings into its config.json, or choose another model."
+            )
+        return positions
 
     def _eos_ids(self) -> tuple[int, ...]:
         configured = self.base.generation_config.eos_token_id

@@ -26,6 +26,8 @@ _PROJECTIONS = {
     "up": "mlp.up_proj",
     "down": "mlp.down_proj",
 }
+_MOVING = ("dynamic", "longrope")
+"""Scalings of positions that differ between short texts and long ones: no one table holds them."""
 
 
 class NotLlamaError(Exception):
@@ -98,6 +100,9 @@ class LlamaWeights:
             raise NotLlamaError(f"it is a {config.model_type} model")
         if config.hidden_act != "silu" or config.attention_bias or config.mlp_bias:
             raise NotLlamaError("it has biases or another activation than SiLU")
+        scaling: str = config.rope_parameters["rope_type"]
+        if scaling in _MOVING:
+            raise NotLlamaError(f"its positions turn with the length of the text ({scaling})")
         decoder = model.get_decoder()
         self.dtype = model.dtype
         self.heads: int = config.num_attention_heads

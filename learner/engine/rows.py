@@ -101,15 +101,19 @@ class CandidateRows:
         text = decode_text(self._tokenizer, self._rows[row].token_ids)
         if not self._few_shot:
             return text
-        # Its tokens begin with the blank after "Assistant:".
-        return (text if self.done(row) else shown(text)).lstrip()
+        # Its tokens begin with the blank after "Assistant:", and may end with one.
+        return text.strip() if self.done(row) else shown(text).lstrip()
 
     def _ended_in_words(self, row: _Row) -> bool:
-        """Whether the reply's end is written; the tokens that write it are taken away again."""
+        """Whether the reply's end is written; the tokens that write it are taken away again.
+
+        One that also writes the reply's last letters stays: in many vocabularies a full stop and
+        the line's end are one token.
+        """
         if STOP not in decode_text(self._tokenizer, row.token_ids[-_TAIL:]):
             return False
         said = before_stop(decode_text(self._tokenizer, row.token_ids)) or ""
-        while row.token_ids and len(decode_text(self._tokenizer, row.token_ids)) > len(said):
+        while row.token_ids and len(decode_text(self._tokenizer, row.token_ids[:-1])) >= len(said):
             row.token_ids.pop()
             row.logprobs.pop()
         return True

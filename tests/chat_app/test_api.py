@@ -3,22 +3,27 @@
 import asyncio
 import json
 import stat
-import time
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
-from threading import Thread
+from threading import Event, Thread
 
+import httpx
 import pytest
+import uvicorn
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from chat_app.api import Answer, Api
+from chat_app.api import Api
 from chat_app.api_key import ApiKey
 from chat_app.errors import ChatError
-from chat_app.openai_shapes import Asked, read_request
+from chat_app.hang_up import HangUp
+from chat_app.openai_shapes import read_request
+from chat_app.port import HOST, bound
 from chat_app.settings import Settings
-from storage.records import Message, Role, Sampling, Thumb
-from tests.chat_app.makers import FailingReplyMaker, GatedReplyMaker, SlowReplyMaker, scripted
+from learner.engine.scripted import ScriptedAsking, ScriptedReplyMaker
+from learner.errors import PromptFormError
+from storage.records import FinishReason, Sampling, Thumb
+from tests.chat_app.makers import FailingReplyMaker, GatedReplyMaker, scripted
 
 
 class Client:
@@ -28,14 +33,14 @@ class Client:
         self.settings = Settings(data=tmp_path, api=True, **settings)
         self.service = serve(replies)
         self.key = ApiKey(tmp_path / "api-key")
-        app = FastAPI()
+        self.app = FastAPI()
         Api(
             self.service.completions(lambda: self.settings),
             self.key,
             max_chars=100,
             is_on=lambda: self.settings.api,
-        ).add_to(app)
-        self.http = TestClient(app)
+        ).add_to(self.app)
+        self.http = TestClient(self.app)
 
     def ask(self, path="chat/completions", key=None, **body):
         headers = {"authorization": f"Bearer {key or self.key.read()}"}
@@ -43,6 +48,26 @@ class Client:
 
     def say(self, text, **body):
         return self.ask(messages=[{"role": "user", "content": text}], **body)
+
+    @contextmanager
+    def leaving(self):
+        """It asks over the wire, as the page is served, and goes away at a time limit."""
+        self.app.add_middleware(HangUp, ending=asyncio.Event())
+        socket = bound(0)
+        config = uvicorn.Config(self.app, log_level="warning", timeout_graceful_shutdown=1)
+        server = uvicorn.Server(config)
+        thread = Thread(target=server.run, kwargs={"sockets": [socket]})
+        thread.start()
+        try:
+            self.http = httpx.Client(
+                base_url=f"http://{HOST}:{socket.getsockname()[1]}",
+                timeout=httpx.Timeout(30, read=0.3),
+            )
+            with self.http, pytest.raises(httpx.ReadTimeout):
+                yield
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 @pytest.fixture
@@ -108,6 +133,58 @@ def test_a_stop_text_ends_the_reply_and_is_never_shown(client):
     answer = client.say("Repeat after me: one two STOP three", seed=1, stop=["STOP"], stream=True)
     pieces = [one["choices"][0]["delta"].get("content", "") for one in events(answer)]
     assert "".join(pieces) == text
+
+
+class LimitedReplyMaker(ScriptedReplyMaker):
+    """Reaches its limit of tokens before anything of the reply is seen, as while drafting."""
+
+    def reply(self, prompt, version, seed, emit, cancel, **wishes):
+        plan = super().reply(prompt, version, seed, lambda _: None, Event(), **wishes)
+        cut = replace(plan.shown[0], finish_reason=FinishReason.LENGTH)
+        return replace(plan, shown=(cut,))
+
+
+def test_a_stop_text_before_the_limit_ended_the_reply(serve, tmp_path):
+    client = Client(serve, LimitedReplyMaker(words_per_s=0.0), tmp_path, api_log=True)
+    said = client.say("Repeat after me: one two STOP three", seed=1, stop="STOP").json()
+    [choice] = said["choices"]
+    assert choice["message"]["content"].rstrip().endswith("one two")
+    assert choice["finish_reason"] == "stop"
+    kept = client.service.view(client.service.shelf.list()[0].id).turns[1]
+    assert kept.message.content == choice["message"]["content"]
+    assert client.say("Count to 3").json()["choices"][0]["finish_reason"] == "length"
+
+
+def test_what_is_drawn_after_a_stop_text_is_not_kept(serve, tmp_path):
+    client = Client(serve, scripted(), tmp_path, api_log=True)
+    said = client.say("Repeat after me: one two STOP three", seed=1, stop="STOP").json()
+    kept = client.service.view(client.service.shelf.list()[0].id).turns[1]
+    assert kept.message.content == said["choices"][0]["message"]["content"]
+    assert client.ask("feedback", id=said["id"], rating="up").status_code == 200
+
+
+def test_a_reply_without_a_word_before_its_stop_text_is_not_kept(serve, tmp_path):
+    client = Client(serve, scripted(), tmp_path, api_log=True)
+    said = client.say("Count to 3", stop=["1", "2", "3", " "], seed=1).json()
+    assert said["choices"][0]["message"]["content"] == ""
+    assert client.service.shelf.list() == []
+
+
+def test_replies_without_a_seed_differ_and_with_one_repeat(serve, tmp_path, monkeypatch):
+    maker, seeds = scripted(), []
+    client = Client(serve, maker, tmp_path)
+    reply = maker.reply
+
+    def noted(prompt, version, seed, *rest, **wishes):
+        seeds.append(seed)
+        return reply(prompt, version, seed, *rest, **wishes)
+
+    monkeypatch.setattr(maker, "reply", noted)
+    for _ in range(3):
+        client.say("hi")
+    client.say("hi", seed=7)
+    assert len(set(seeds)) == 4 and seeds[-1] == 7
+    assert all(0 <= seed < 2**31 for seed in seeds)
 
 
 def test_the_models_are_listed(client):
@@ -198,12 +275,30 @@ def test_half_a_character_is_replaced_as_on_the_page(content):
         ({"stop": ["a", ""]}, "stop"),
         ({"stop": list("abcde")}, "stop"),
         ({"tools": [{"type": "function"}]}, "tools"),
+        ({"frequency_penalty": 0.5}, "frequency_penalty"),
+        ({"presence_penalty": -1}, "presence_penalty"),
+        ({"repetition_penalty": 1.1}, "repetition_penalty"),
+        ({"top_k": 20}, "top_k"),
+        ({"min_p": [0.1]}, "min_p"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_by_name(client, body, param):
     asked = body if "messages" in str(param) else client_body(body)
     told = error(client.ask(**asked), 400)
     assert (told["param"], told["type"]) == (param, "invalid_request_error")
+
+
+def test_what_asks_for_nothing_is_no_hindrance(client):
+    nothing = {
+        "frequency_penalty": 0,
+        "presence_penalty": 0.0,
+        "repetition_penalty": 1.0,
+        "top_k": -1,
+        "min_p": None,
+        "tools": [],
+        "n": 1,
+    }
+    assert client.say("hi", **nothing).status_code == 200
 
 
 def client_body(body):
@@ -231,6 +326,8 @@ def test_a_reply_that_fails_is_told_and_the_next_one_comes(serve, tmp_path):
     told = error(client.say("hi"), 500)
     assert told["type"] == "server_error" and "secret" not in told["message"]
     error(client.say("hi", stream=True), 500)
+    maker.error = PromptFormError("Roles must alternate.")
+    assert error(client.say("hi"), 400)["param"] == "messages"
     maker.error = None
     assert client.say("Count to 3").status_code == 200
 
@@ -312,20 +409,60 @@ def test_the_reply_that_was_kept_is_rated_whatever_the_person_said_after_it(serv
     assert client.service.view(chat.id).thumbs == {kept.id: Thumb.UP}
 
 
-def test_a_client_that_goes_away_ends_its_reply(serve, tmp_path):
-    client = Client(serve, SlowReplyMaker(), tmp_path)
-    completions = client.service.completions(lambda: client.settings)
-    long = Asked(messages=(Message(role=Role.USER, content="Count to 9000"),), stream=True)
+class LongReplyMaker(ScriptedReplyMaker):
+    """Drafts eight words before the first is seen."""
 
-    async def look_and_leave():
-        answer = await Answer(completions, long).streamed()
-        heard = [await anext(answer.body_iterator) for _ in range(3)]
-        await answer.body_iterator.aclose()
-        return heard
+    def __init__(self, words_per_s):
+        super().__init__(ScriptedAsking.NEVER, words_per_s=words_per_s)
+        self.begun = Event()
 
-    # On a thread of its own: where a browser is driven from this one, a loop runs here already.
-    with ThreadPoolExecutor() as pool:
-        assert len(pool.submit(asyncio.run, look_and_leave()).result()) == 3
-    began = time.monotonic()
-    client.service.drain()  # at 200 words a second the whole would take 45
-    assert time.monotonic() - began < 30
+    def reply(self, prompt, version, seed, emit, cancel, **wishes):
+        self.begun.set()
+        return super().reply(prompt, version, seed, emit, cancel, **wishes)
+
+
+def finished_within(service, seconds):
+    waits = Thread(target=service.drain, daemon=True)
+    waits.start()
+    waits.join(seconds)
+    return not waits.is_alive()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_goes_away_ends_its_reply(serve, tmp_path, stream):
+    maker = LongReplyMaker(words_per_s=1.0)
+    client = Client(serve, maker, tmp_path)
+    with client.leaving():
+        client.say("Count to 8", stream=stream)
+    assert maker.begun.is_set()
+    assert finished_within(client.service, 4)  # before the first word
+
+
+def test_a_client_that_goes_away_in_the_middle_of_a_stream_ends_its_reply(serve, tmp_path):
+    client = Client(serve, LongReplyMaker(words_per_s=10.0), tmp_path)
+    with client.leaving():
+        asked = {"messages": [{"role": "user", "content": "Count to 200"}], "stream": True}
+        headers = {"authorization": f"Bearer {client.key.read()}"}
+        address, patience = "/v1/chat/completions", httpx.Timeout(30)
+        with client.http.stream(
+            "POST", address, json=asked, headers=headers, timeout=patience
+        ) as answer:
+            heard = answer.iter_lines()
+            assert all(next(heard) is not None for _ in range(5))
+        raise httpx.ReadTimeout("enough was heard")
+    assert finished_within(client.service, 8)  # the whole would take 20
+
+
+def test_a_client_that_goes_away_before_its_turn_costs_nothing(serve, tmp_path):
+    maker = GatedReplyMaker()
+    client = Client(serve, maker, tmp_path, api_log=True)
+    chat = client.service.new_conversation()
+    client.service.say(chat.id, "Count to 3")
+    assert maker.begun.wait(10)
+    with client.leaving():
+        client.say("Count to 4")
+    maker.begun.clear()
+    maker.gate.set()
+    client.service.drain()
+    assert not maker.begun.is_set()
+    assert [one.id for one in client.service.shelf.list()] == [chat.id]

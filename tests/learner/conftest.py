@@ -1,6 +1,9 @@
 """A tiny real model, its engine, and short builders of records."""
 
 import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
@@ -28,6 +31,17 @@ needs_native = pytest.mark.skipif(
 """Where everything is required, as in CI, the tests run and fail instead."""
 
 SAMPLING = Sampling(temperature=1.0, max_new_tokens=24)
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file of this process can grow beyond a few pages."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 14, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from learner.engine.backbone import Backbone
 from learner.engine.lean import LeanEngine
 from learner.engine.native.blocks import pack4, pack8, packed_llama, unpack4, unpack8
 from learner.engine.native.build import NativeUnavailableError
-from tests.learner.conftest import SAMPLING, needs_native, user
+from tests.learner.conftest import SAMPLING, full_disk, needs_native, user
 from tests.learner.test_engine import make_version, run
 from tests.tiny import write_tiny_model
 
@@ -102,6 +102,37 @@ def test_a_model_without_blocks_is_remembered_as_one(tiny_folder, tmp_path, monk
         "learner.engine.native.blocks._pack_all", lambda *_: pytest.fail("looked again")
     )
     assert packed_llama(tiny_folder.path, 2, cache) is None
+
+
+def same(ones, others):
+    return torch.equal(ones.head, others.head) and all(
+        torch.equal(one[name], other[name])
+        for one, other in zip(ones.layers, others.layers, strict=True)
+        for name in one
+    )
+
+
+@pytest.mark.parametrize("size", [0, 1000])
+def test_blocks_that_a_crash_cut_short_are_made_anew(folder, tmp_path, size):
+    cache = tmp_path / "blocks.safetensors"
+    whole = packed_llama(folder.path, 2, cache)
+    left = cache.read_bytes()[:size]
+    cache.unlink()  # ``whole`` lies in it
+    cache.write_bytes(left)
+    assert same(packed_llama(folder.path, 2, cache), whole)
+    assert load_file(cache)
+    assert list(tmp_path.iterdir()) == [cache]
+
+
+def test_blocks_that_cannot_be_kept_are_used_all_the_same(folder, tmp_path):
+    whole = packed_llama(folder.path, 2, tmp_path / "blocks.safetensors")
+    taken = tmp_path / "a file"
+    taken.touch()
+    assert same(packed_llama(folder.path, 2, taken / "blocks.safetensors"), whole)
+    with full_disk():
+        found = packed_llama(folder.path, 2, tmp_path / "full" / "blocks.safetensors")
+    assert same(found, whole)
+    assert list((tmp_path / "full").iterdir()) == []
 
 
 def test_the_engine_takes_blocks_where_there_are_some(folder, engine_config, monkeypatch, tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import BloomConfig, BloomForCausalLM, Gemma3Config, Gemma3ForConditionalGeneration
 
 from learner.build import load_serving
 from learner.config import Decoder
@@ -20,6 +21,7 @@ from learner.model_folder import ModelError
 from learner.update_config import LoraSpec
 from storage.records import FinishReason, PolicyVersion, PolicyVersionId
 from tests.learner.conftest import SAMPLING, needs_native, user
+from tests.tiny import write_tiny
 
 
 @pytest.fixture(params=["transformers", pytest.param("native", marks=needs_native)])
@@ -226,3 +228,39 @@ def test_a_reply_ends_as_the_chat_template_ends_it(tiny_folder, engine_config, t
     assert backbone.eos_ids == (257, *end_of_turn)
     assert backbone.end_ids == tuple(end_of_turn)
     assert plain.end_ids == (257,)
+
+
+def test_a_model_for_more_than_text_is_refused(engine_config, tmp_path):
+    def with_pictures(**text):
+        size = {"hidden_size": 16, "intermediate_size": 32, "image_size": 28, "patch_size": 14}
+        pictures = size | {"num_hidden_layers": 1, "num_attention_heads": 2}
+        return Gemma3Config(
+            text_config=text | {"head_dim": 16},
+            vision_config=pictures,
+            mm_tokens_per_image=4,
+            eos_token_id=257,
+        )
+
+    model = write_tiny(tmp_path, Gemma3ForConditionalGeneration, with_pictures)
+    with pytest.raises(ModelError, match="choose one for text alone"):
+        Backbone(model.path, engine_config)
+
+
+def test_a_model_that_does_not_say_how_much_it_can_read_is_refused_until_it_does(
+    engine_config, tmp_path
+):
+    model = write_tiny(tmp_path, BloomForCausalLM, BloomConfig)
+    assert Backbone(model.path, engine_config).context_tokens == 512
+    path = model.path / "config.json"
+    said = json.loads(path.read_text())
+    del said["max_position_embeddings"]
+    path.write_text(json.dumps(said))
+    with pytest.raises(ModelError, match="write max_position_embeddings into"):
+        Backbone(model.path, engine_config)
+
+
+def test_damaged_weights_are_said_to_be(tiny_folder, engine_config, tmp_path):
+    folder = Path(shutil.copytree(tiny_folder.path, tmp_path / "damaged"))
+    (folder / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match="can't be loaded"):
+        Backbone(folder, engine_config)

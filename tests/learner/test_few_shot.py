@@ -82,9 +82,9 @@ def test_a_reply_ends_where_the_next_line_of_the_person_begins(text, over, visib
     assert shown(text) == visible
 
 
-def write(text, max_new_tokens=64, texts=None):
+def write(text, max_new_tokens=64, texts=None, tokenizer=None):
     """Rows that are handed ``text`` token by token."""
-    tokenizer = byte_tokenizer()
+    tokenizer = tokenizer or byte_tokenizer()
     sampling = Sampling(max_new_tokens=max_new_tokens)
     rows = CandidateRows(tokenizer, (257,), 0, sampling, [0], few_shot=True)
     for token in tokenizer(text, add_special_tokens=False)["input_ids"]:
@@ -105,6 +105,22 @@ def test_the_words_that_end_a_reply_are_no_part_of_it():
     assert len(completion.token_ids) == len(completion.logprobs) == len(" It is Oslo.\nA city.")
     assert not any("User" in text for text in seen)
     assert all(completion.text.startswith(text) for text in seen)
+
+
+@pytest.mark.parametrize("end", [".", "...", " (Oslo)."])
+def test_a_full_stop_that_is_one_token_with_the_end_of_its_line_stays(end):
+    tokenizer = byte_tokenizer()
+    tokenizer.add_tokens([f"{end}\n", "User"])
+    [completion] = write(f" Sure{end}\nUser: And", tokenizer=tokenizer).completions()
+    assert completion.finish_reason is FinishReason.STOP
+    assert completion.text == f"Sure{end}"
+    assert tokenizer.decode(completion.token_ids) == f" Sure{end}\n"
+    assert len(completion.token_ids) == len(completion.logprobs)
+
+
+def test_a_reply_of_nothing_has_no_tokens():
+    [completion] = write("\nUser: And").completions()
+    assert (completion.text, completion.token_ids) == ("", ())
 
 
 def test_a_reply_that_never_ends_stops_at_its_limit():

@@ -2,10 +2,12 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from threading import Event
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from learner.build import load_engine
 from learner.config import Decoder
@@ -15,11 +17,13 @@ from learner.engine.kv import common_length
 from learner.engine.lean import LeanEngine
 from learner.engine.native import build
 from learner.errors import AdapterLoadError
+from learner.machine import machine_report
 from learner.model_folder import ModelError
 from learner.styles import STYLES
 from storage.records import Message, Role
 from tests.learner.conftest import SAMPLING, needs_native, user
 from tests.learner.test_engine import make_version, run
+from tests.tiny import write_tiny
 
 pytestmark = needs_native
 
@@ -125,6 +129,42 @@ def test_the_step_is_compiled_once(tmp_path, monkeypatch):
     assert build.load_library(tmp_path)._name == build.load_library(tmp_path)._name
     monkeypatch.setattr(build, "_compile", lambda *_: pytest.fail("compiled again"))
     build.load_library(tmp_path)
+
+
+@pytest.mark.parametrize("left", [b"", b"\x7fELF"])
+def test_a_step_that_a_crash_cut_short_is_compiled_anew(tmp_path, left):
+    [kept] = [Path(build.load_library(tmp_path)._name)]
+    damaged = tmp_path / "elsewhere"  # a process that has a library loaded asks no file again
+    damaged.mkdir()
+    (damaged / kept.name).write_bytes(left)
+    assert build.load_library(damaged).team_new
+    assert (damaged / kept.name).stat().st_size == kept.stat().st_size
+
+
+def test_a_step_that_cannot_be_kept_leaves_decoding_to_transformers(
+    tiny_folder, engine_config, tmp_path, monkeypatch
+):
+    taken = tmp_path / "a file"
+    taken.touch()
+    monkeypatch.setattr(build, "native_cache", lambda: taken / "cache")
+    assert isinstance(load_engine(tiny_folder, engine_config), HfEngine)
+    assert machine_report(engine_config)["decoder"].startswith("transformers; the compiled step")
+    with pytest.raises(ModelError, match="a file"):
+        load_engine(tiny_folder, replace(engine_config, decoder=Decoder.NATIVE))
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "longrope"])
+def test_positions_that_turn_with_the_length_are_left_to_transformers(
+    engine_config, tmp_path, kind
+):
+    scaling = {"rope_type": kind, "rope_theta": 10_000.0, "factor": 4.0}
+    if kind == "longrope":
+        scaling |= {"short_factor": [1.0] * 8, "long_factor": [4.0] * 8}
+        scaling |= {"original_max_position_embeddings": 128}
+    model = write_tiny(tmp_path, LlamaForCausalLM, LlamaConfig, rope_parameters=scaling)
+    assert isinstance(load_engine(model, engine_config), HfEngine)
+    with pytest.raises(ModelError, match=kind):
+        load_engine(model, replace(engine_config, decoder=Decoder.NATIVE))
 
 
 def test_a_model_of_another_shape_is_left_to_transformers(tiny_folder, engine_config):

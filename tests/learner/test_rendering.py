@@ -3,9 +3,11 @@
 import pytest
 
 from learner import rendering
-from learner.errors import PromptTooLongError
+from learner.errors import PromptFormError, PromptTooLongError
 from learner.rendering import prompt_ids, render
 from storage.records import Message, Role
+from tests.learner.conftest import user
+from tests.tiny import CHATML, byte_tokenizer
 
 ROLES = (Role.USER, Role.ASSISTANT)
 
@@ -62,3 +64,23 @@ def test_a_chat_that_no_person_opens_is_refused(engine):
     lost = [Message(role=Role.ASSISTANT, content="Hello.")]
     with pytest.raises(PromptTooLongError):
         render(engine.backbone.tokenizer, lost, 100)
+
+
+ALTERNATING = (
+    "{% for message in messages %}"
+    "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/...') }}{% endif %}"
+    "{% endfor %}"
+) + CHATML
+
+
+def test_a_conversation_that_the_template_refuses_is_said_with_its_reason():
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = ALTERNATING
+    assert render(tokenizer, user("Hi", "Hello.", "And now?"), 500).token_ids
+    twice = [*user("Hi"), *user("Are you there?")]
+    with pytest.raises(PromptFormError, match="must alternate"):
+        render(tokenizer, twice, 500)
+    told = [Message(role=Role.SYSTEM, content="Be kind."), *user("Hi")]
+    with pytest.raises(PromptFormError, match="choose another model"):
+        prompt_ids(tokenizer, told)

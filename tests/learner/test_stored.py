@@ -1,5 +1,8 @@
 """Weights stored in the type they run in."""
 
+import shutil
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -7,6 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from learner.engine import stored
 from learner.engine.stored import stored_as
+from tests.learner.conftest import full_disk
 
 
 @pytest.fixture(autouse=True)
@@ -49,3 +53,33 @@ def test_what_an_earlier_crash_left_is_no_model(tiny_folder, tmp_path, monkeypat
             stored_as(tiny_folder, torch.bfloat16, tmp_path)
     folder = stored_as(tiny_folder, torch.bfloat16, tmp_path)
     assert (folder / "model.safetensors").is_file()
+
+
+def test_a_disk_that_is_full_costs_memory_only(tiny_folder, tmp_path):
+    with full_disk():
+        assert stored_as(tiny_folder, torch.bfloat16, tmp_path) == tiny_folder.path
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]  # half a model takes no room
+
+
+def test_damaged_weights_are_left_to_whoever_loads_them(tiny_folder, tmp_path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(tiny_folder.path, damaged)
+    (damaged / "model.safetensors").write_bytes(b"")
+    assert stored_as(replace(tiny_folder, path=damaged), torch.bfloat16, tmp_path) == damaged
+
+
+def test_what_is_mended_beside_the_weights_is_mended_in_the_copy(
+    tiny_folder, tmp_path, monkeypatch
+):
+    model = replace(tiny_folder, path=tmp_path / "model")
+    shutil.copytree(tiny_folder.path, model.path)
+    cache = tmp_path / "cache"
+    folder = stored_as(model, torch.bfloat16, cache)
+    monkeypatch.setattr(stored, "_convert", None)
+    (model.path / "chat_template.jinja").write_text("{{ messages }}")
+    (model.path / "generation_config.json").unlink()
+    (model.path / "added.json").write_text("{}")
+    assert stored_as(model, torch.bfloat16, cache) == folder
+    assert (folder / "chat_template.jinja").read_text() == "{{ messages }}"
+    names = {path.name for path in model.path.iterdir()}
+    assert {path.name for path in folder.iterdir()} == names

@@ -10,14 +10,17 @@ cannot, or the model was never quantised, the step reads the plain matrices.
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from storage.files import sync
 
 log = logging.getLogger(__name__)
 
@@ -48,20 +51,19 @@ class PackedLlama:
 def packed_llama(folder: Path, layers: int, cache: Path) -> PackedLlama | None:
     """All matrices of the model in ``folder``, or None where one is not made of blocks.
 
-    ``cache`` is the file that keeps them from one start to the next; looking takes seconds.
+    ``cache`` is the file that keeps them from one start to the next, and that two processes share
+    in memory; looking takes seconds. Where nothing can be kept, each start looks.
     """
     names = {
         (layer, short): f"model.layers.{layer}.{module}.weight"
         for layer in range(layers)
         for short, module in _MODULES.items()
     }
-    if not cache.is_file():
+    found = _kept(cache)
+    if found is None:
         packed = _pack_all(folder, set(names.values()))
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        partial = cache.with_suffix(f".{os.getpid()}.part")
-        save_file(packed, partial)  # an empty file says: looked for, none there
-        partial.replace(cache)
-    found = load_file(cache)
+        _keep(packed, cache)
+        found = _kept(cache) or packed
     if not found:
         return None
     return PackedLlama(
@@ -70,6 +72,27 @@ def packed_llama(folder: Path, layers: int, cache: Path) -> PackedLlama | None:
         ),
         head=found["head"],
     )
+
+
+def _kept(cache: Path) -> dict[str, Tensor] | None:
+    """None where there are none yet, or no whole ones."""
+    try:
+        return load_file(cache)
+    except (OSError, SafetensorError):
+        return None
+
+
+def _keep(packed: Mapping[str, Tensor], cache: Path) -> None:
+    partial = cache.with_suffix(f".{os.getpid()}.part")
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        save_file(dict(packed), partial)  # none at all says: looked for, none there
+        sync(partial)  # or after a crash the name could stand for an empty file
+        partial.replace(cache)
+    except (OSError, SafetensorError) as error:
+        log.warning("the packed weights can't be kept in %s: %s", cache.parent, error)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def _pack_all(folder: Path, names: set[str]) -> dict[str, Tensor]:

@@ -13,9 +13,11 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from learner.model_source import default_cache
+from storage.files import sync
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +40,16 @@ def load_library(cache: Path | None = None) -> ctypes.CDLL:
     """The compiled step, from the cache or compiled now. Raises NativeUnavailableError."""
     compiler = _compiler()
     library = (cache or native_cache()) / f"decode-{_fingerprint(compiler)}.so"
-    if not library.is_file():
-        _compile(compiler, library)
+    if library.is_file():
+        with suppress(OSError):  # what is damaged is made anew
+            return ctypes.CDLL(str(library))
     try:
+        _compile(compiler, library)
         return ctypes.CDLL(str(library))
     except OSError as error:
-        raise NativeUnavailableError(f"the compiled step can't be loaded: {error}") from error
+        raise NativeUnavailableError(
+            f"the compiled step can't be made or loaded in {library.parent}: {error}"
+        ) from error
 
 
 def _compiler() -> str:
@@ -78,6 +84,7 @@ def _compile(compiler: str, library: Path) -> None:
         for tuning in _TUNINGS:
             done = _run([compiler, tuning, *_FLAGS, str(_SOURCE), "-o", str(made)])
             if done.returncode == 0:
+                sync(made)  # or after a crash the name could stand for an empty file
                 made.replace(library)
                 log.info("compiled the decoding step with %s %s", compiler, tuning)
                 return
