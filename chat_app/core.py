@@ -71,11 +71,12 @@ class Core:
 
     def resume(self) -> None:
         """Begin where an earlier process left off."""
+        self.logs.conversations.erase_without_slate()
+        self.refit()  # first: the replies of old picks are older than the latest
         # What a style does to a reply is seen without any answer, so all chats count.
         n = self.config.resumed
         latest = self.logs.feedback.pools(limit=n, with_held_out=True, with_cut=True)
         self.replies.resume(self.logs.trends.decisions(n), latest[::-1])
-        self.refit()
 
     def _refit_once(self) -> None:
         self._refit_waits.clear()

@@ -16,7 +16,7 @@ from chat_app.report import status_now
 from chat_app.views import Status
 from learner.rollback import detect_harm
 from storage.pruning import prune
-from storage.records import BASE_VERSION, PolicyVersionId, RoundReport, RoundStatus
+from storage.records import PolicyVersionId, RoundReport, RoundStatus
 from storage.rounds import collect
 
 log = logging.getLogger(__name__)
@@ -66,12 +66,11 @@ class Loop:
         harm = detect_harm(self._logs.duels.of_live_line(), self._core.config.harm_threshold)
         if harm is None:
             return
-        before = self._logs.policies.get(harm.since).parent or BASE_VERSION
-        back = self._logs.policies.nearest_servable(before).id
         reason = f"lost {harm.lost} of {harm.of} blind comparisons with earlier versions"
+        back = self._logs.policies.go_back(harm.since, reason=reason)
+        if back is None:  # a person was quicker, on a page or on the command line
+            return
         log.warning("Version %d %s; version %d speaks again", harm.since, reason, back)
-        with self._core.lock:
-            self._logs.policies.activate(back, reason=reason)
         self.version_changed()
 
     def version_changed(self) -> None:

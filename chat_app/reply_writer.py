@@ -6,7 +6,7 @@
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from threading import Event
 
@@ -15,8 +15,9 @@ from chat_app.reply_job import ReplyJob
 from learner.errors import AdapterLoadError
 from learner.protocols import ReplyMaker, ReplyPlan
 from storage.conversations import ConversationLog
+from storage.errors import AdapterError, UnreadableError
 from storage.policy_registry import PolicyRegistry
-from storage.records import BASE_VERSION, Choice, Message, PolicyVersion, PolicyVersionId
+from storage.records import BASE_VERSION, Message, PolicyVersion, PolicyVersionId
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +32,8 @@ class Written:
     stored: bool
     """False where it was stopped before its first word; the chat is then as it was."""
     notices: tuple[str, ...] = ()
-    picked: tuple[str, Choice] | None = None
-    """The question's token and the answer that was given while the pair was written."""
+    question: str | None = None
+    """The token of the question that was stored."""
 
 
 class ReplyWriter:
@@ -61,26 +62,54 @@ class ReplyWriter:
     def _plan(self, job: ReplyJob, prompt: Sequence[Message]) -> tuple[ReplyPlan, tuple[str, ...]]:
         """The reply by the live version, or by its nearest ancestor that can be loaded.
 
-        What cannot be loaded may also be the live version's rival: then that one is put away.
+        What cannot be loaded may also be the live version's rival: then that one is put away, or,
+        where it may be loaded another time, the base stands in for it.
         """
         notices: tuple[str, ...] = ()
+        absent: set[PolicyVersionId] = set()
         while True:
             version = self._policies.current()
+            rival = self._rival(version, job.seed, absent)
             try:
-                plan = self._written(job, prompt, version)
+                plan = self._written(job, prompt, version, rival)
             except AdapterLoadError as error:
                 broken = version.id if error.version is None else PolicyVersionId(error.version)
-                if broken == BASE_VERSION or self._policies.nearest_servable(broken).id != broken:
-                    raise  # the base, or put away already: another try would end here, too
+                speaking = {version.id} if rival is None else {version.id, rival.id}
+                if broken == BASE_VERSION or broken not in speaking:
+                    raise  # another try would end here, too
+                if self._policies.nearest_servable(broken).id != broken:
+                    continue  # forgotten since: its files are gone, and others speak by now
                 log.warning("Version %d cannot be loaded: %s", broken, error)
-                self._policies.taint(broken, reason=f"could not be loaded: {error}")
-                if broken == version.id:
-                    notices = (*notices, _went_back(version.id, self._policies.current().id))
+                absent.add(broken)
+                passes = self._may_pass(broken, error)
+                if not passes:
+                    self._policies.taint(broken, reason=f"could not be loaded: {error}")
+                if broken != version.id:
+                    continue
+                if passes:
+                    self._policies.go_back(broken, reason=f"could not be loaded now: {error}")
+                told = _stepped_aside if passes else _went_back
+                notices = (*notices, told(broken, self._policies.current().id))
             else:
                 return plan, notices
 
+    def _may_pass(self, broken: PolicyVersionId, error: AdapterLoadError) -> bool:
+        """Whether a version that could not be loaded may be another time: its files are away, or
+        cannot be read now, or they are as they were left and the system refused."""
+        try:
+            self._policies.verify(broken)
+        except UnreadableError:
+            return True
+        except AdapterError:
+            return False
+        return error.may_pass
+
     def _written(
-        self, job: ReplyJob, prompt: Sequence[Message], version: PolicyVersion
+        self,
+        job: ReplyJob,
+        prompt: Sequence[Message],
+        version: PolicyVersion,
+        rival: PolicyVersion | None,
     ) -> ReplyPlan:
         if job.begun:
             return self._replies.go_on(prompt, job.begun, version, job.seed, job.emit, job.cancel)
@@ -92,17 +121,20 @@ class ReplyWriter:
             job.cancel,
             may_ask=job.may_ask,
             early=job.early,
-            rival=self._rival(version, job.seed),
+            rival=rival,
         )
 
-    def _rival(self, version: PolicyVersion, seed: int) -> PolicyVersion | None:
+    def _rival(
+        self, version: PolicyVersion, seed: int, absent: Container[PolicyVersionId]
+    ) -> PolicyVersion | None:
         """Whom a shadow duel is against: the version before the live one or the base, by turns.
 
-        The version before it is the nearest that may still speak.
+        The version before it is the nearest that may still speak; the base, where that is absent.
         """
         if version.parent is None:
             return None
-        return self._policies.nearest_servable(version.parent if seed % 2 else BASE_VERSION)
+        before = self._policies.nearest_servable(version.parent if seed % 2 else BASE_VERSION)
+        return self._policies.get(BASE_VERSION) if before.id in absent else before
 
     def _comparison(
         self, job: ReplyJob, prompt: Sequence[Message]
@@ -123,8 +155,7 @@ class ReplyWriter:
         if plan.question is not None:
             first, second = plan.shown
             asked = self._conversations.ask(job.prompt_turn_id, first, second, plan.question)
-            picked = None if plan.picked is None else (asked.token, plan.picked)
-            return Written(stored=True, picked=picked)
+            return Written(stored=True, question=asked.token)
         (reply,) = plan.shown
         if job.cancel.is_set() and reply.text.strip() == job.begun.strip():
             return Written(stored=False)
@@ -149,9 +180,23 @@ def _left_out(messages: int) -> str:
 
 
 def _went_back(broken: PolicyVersionId, to: PolicyVersionId) -> str:
-    now = tr("the untrained model") if to == BASE_VERSION else tr("version {version}", version=to)
     return tr(
         "Version {broken} could not be loaded, so {now} speaks again. No choice of yours is lost.",
         broken=broken,
-        now=now,
+        now=_named(to),
     )
+
+
+def _stepped_aside(broken: PolicyVersionId, to: PolicyVersionId) -> str:
+    return tr(
+        "Version {broken} cannot be loaded just now, so {now} speaks: see to the disk and the "
+        "memory, then make it live again on the Models page.",
+        broken=broken,
+        now=_named(to),
+    )
+
+
+def _named(version: PolicyVersionId) -> str:
+    if version == BASE_VERSION:
+        return tr("the untrained model")
+    return tr("version {version}", version=version)

@@ -135,8 +135,13 @@ class Replying:
 
     def _shown(self, job: ReplyJob, written: Written) -> None:
         self._latest = job.conversation_id
-        if written.picked is not None:
-            self._answer(*written.picked, job.early.decision_ms)
+        question = written.question
+        with self._core.lock:  # a click until here is in ``early``, one after it finds the question
+            picked = job.early.choice
+            if question is None or picked is None:
+                self._end(job, notices=written.notices)
+                return
+        self._answer(question, picked, job.early.decision_ms)
         self._end(job, notices=written.notices)
 
     def _end(
@@ -152,7 +157,10 @@ class Replying:
 
     def _prepare(self) -> None:
         latest, logs = self._latest, self._core.logs
-        prompt = [] if latest is None else logs.conversations.path(latest)
+        try:
+            prompt = [] if latest is None else logs.conversations.path(latest)
+        except UnknownError:  # it was deleted since
+            prompt = []
         try:
             self._core.replies.prepare(
                 logs.policies.current(),

@@ -181,8 +181,15 @@ class AskConfig:
         """``styled``, but at most half of all: plain replies are what the policy is judged by."""
         return min(self.styled, self.candidates // 2)
 
+    @property
+    def lucky_share(self) -> float:
+        """``random_share`` within the budget."""
+        return min(self.random_share, self.budget_share)
+
     def share_after(self, answers: int) -> float:
-        """Share of turns that may be questions once there are so many answers."""
+        """Share of turns that may be questions once there are so many answers; 0 means none."""
+        if not self.budget_share:
+            return 0.0
         since = max(0, answers - self.burn_in)
         extra = max(0.0, self.early_share - self.budget_share)
         return self.budget_share + extra * math.exp(-since / self.early_answers)

@@ -48,11 +48,20 @@ class LearnerControl:
     @property
     def wanted(self) -> bool:
         """Whether such a wish waits."""
-        return self._now.exists()
+        return self.wish is not None
 
-    def grant(self) -> None:
-        """The wish was met."""
-        self._now.unlink(missing_ok=True)
+    @property
+    def wish(self) -> int | None:
+        """The one that waits, by its time in nanoseconds; None where there is none."""
+        try:
+            return self._now.stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+
+    def grant(self, wish: int | None) -> None:
+        """This wish was met; one that came since, perhaps with a pick of its own, stays."""
+        if wish is not None and wish == self.wish:
+            self._now.unlink(missing_ok=True)
 
 
 @contextmanager

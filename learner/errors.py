@@ -24,9 +24,15 @@ class AdapterLoadError(LearnerError):
     """A version's adapter folder is broken; the version served before still speaks.
 
     ``version`` is the number of the broken one, where it is known: the live version, or another
-    that was to speak beside it.
+    that was to speak beside it. Raise it from what kept the folder from being loaded.
     """
 
     def __init__(self, message: str, *, version: int | None = None) -> None:
         super().__init__(message)
         self.version = version
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the system refused, not the adapter: too many open files, no memory, a disk that
+        is away. Then a folder that is as it was left may be loaded another time."""
+        return isinstance(self.__cause__, OSError | MemoryError)

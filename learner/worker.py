@@ -20,12 +20,16 @@ from pathlib import Path
 from learner.control import LearnerControl
 from learner.progress import LearnerState, write_progress
 from learner.protocols import Learner
+from storage.errors import BusyError, DiskError
 
 log = logging.getLogger(__name__)
 
 STOP_WITHIN_S = 2.0
 """A round in progress takes longer, and is lost either way."""
 MAX_BACK_OFF_S = 10.0
+DISK_REST_S = 300.0
+"""After a disk refused a finished lesson: it would refuse the next one, too, until somebody has
+seen to it, and each costs the work of minutes."""
 DEATHS_WITHIN_S = 600.0
 """Deaths older than this no longer count: they had other causes."""
 
@@ -205,6 +209,7 @@ def run(
     """Build, then step until told to stop."""
     learner = build()
     failures = 0
+    rests_until = 0.0
     write_progress(progress_path, LearnerState.IDLE)
     held = False
     while not line.poll(pace.pause_s(failures)):  # the app hangs up to end it
@@ -213,10 +218,18 @@ def run(
             held = not held
             state = LearnerState.HELD if held else LearnerState.IDLE
             write_progress(progress_path, state, detail=reason or "")
-        if held:
+        wish = control.wish
+        if held or (wish is None and time.monotonic() < rests_until):
             continue
         try:
-            report = learner.step(1) if control.wanted else learner.step()
+            report = learner.step() if wish is None else learner.step(1)
+        except (BusyError, DiskError) as error:  # no fault of the lesson's: it never gives up
+            log.exception("a round could not be kept")
+            control.grant(wish)  # or it would be tried again at once
+            rests_until = time.monotonic() + DISK_REST_S
+            told = f"The last lesson failed: {error} It is tried again in a few minutes."
+            write_progress(progress_path, LearnerState.FAILED, detail=told)
+            continue
         except Exception as error:  # the one place: a failed round must not end learning
             failures += 1
             log.exception("a round failed")
@@ -228,7 +241,7 @@ def run(
             continue
         if report is not None:
             failures = 0
-            control.grant()
+            control.grant(wish)
             write_progress(
                 progress_path, LearnerState.IDLE, number=report.number, detail=report.reason
             )

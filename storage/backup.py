@@ -18,7 +18,8 @@ from storage.sqlite import check_sound, open_reader, sqlite3, translated
 
 _BESIDE = ("-journal", "-wal", "-shm")
 PAGES_AT_ONCE = 1_000
-"""Between two portions the app may write."""
+"""Between two portions the app may write, where reading would keep it from that."""
+ALL_PAGES = -1
 
 
 def back_up(database: Path, folder: Path, *, now: datetime | None = None) -> Path:
@@ -51,7 +52,10 @@ def _copy(source: Database, part: Path) -> None:
     with translated():
         copy = sqlite3.connect(part)
         try:
-            source.conn.backup(copy, pages=PAGES_AT_ONCE)
+            # Each commit meanwhile begins a copy in portions anew: beside an import it would never
+            # end. With a write-ahead log nobody waits for a reader, so there is one portion.
+            [(mode,)] = source.execute("PRAGMA journal_mode").fetchall()
+            source.conn.backup(copy, pages=ALL_PAGES if mode == "wal" else PAGES_AT_ONCE)
             copy.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
             copy.commit()
             copy.row_factory = sqlite3.Row

@@ -50,6 +50,7 @@ from storage.rows import (
     messages_to,
     turn_of,
 )
+from storage.search_index import after_erasing
 from storage.sqlite import fetch
 from storage.text import clean_text, title_of
 
@@ -319,6 +320,24 @@ class ConversationLog(ConversationReader):
             self.erase_in(db, conversation_id)
         self._store.checkpoint()
 
+    def erase_without_slate(self) -> None:
+        """Erase messages for a ranking that never got its answers, as where a kill came between.
+
+        No page shows them, so nobody could. While no answers are being written.
+        """
+        lost = fetch(
+            self._store.read(),
+            """
+            SELECT conversation_id FROM conversations v
+             WHERE purpose = ? AND erased_ms IS NULL
+               AND NOT EXISTS (SELECT 1 FROM slates s JOIN turns t ON t.turn_id = s.prompt_turn_id
+                                WHERE t.conversation_id = v.conversation_id)
+            """,
+            [Purpose.RANKING],
+        )
+        for row in lost:
+            self.erase(ConversationId(row["conversation_id"]))
+
     def erase_in(self, db: Database, conversation_id: ConversationId) -> None:
         """The same in the caller's transaction; the caller has the store make a checkpoint."""
         owner = conversation_row(db, conversation_id)["user_id"]
@@ -347,6 +366,7 @@ class ConversationLog(ConversationReader):
             """,
             [now_ms, conversation_id],
         )
+        after_erasing(db)
         if owner.startswith(TEMPORARY_USER):
             # Without its salt, what digests are left can be matched with nothing.
             db.execute("UPDATE users SET status = 'erased', salt = NULL WHERE user_id = ?", [owner])

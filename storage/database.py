@@ -24,6 +24,7 @@ from sqlite_utils import Database
 
 from storage.errors import BusyError, DataFolderError, DiskError
 from storage.migrations import migrations
+from storage.search_index import keep_clean
 from storage.sqlite import BUSY_TIMEOUT_MS, check_sound, open_reader, open_writer, translated
 
 MIGRATION_TIMEOUT_S = 60.0
@@ -215,6 +216,7 @@ class Store(Reader):
             with translated():
                 writer.execute("BEGIN IMMEDIATE")
                 migrations.apply(writer)
+                keep_clean(writer)
                 writer.execute("COMMIT")
             check_sound(writer)
         except BaseException:

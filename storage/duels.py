@@ -7,6 +7,7 @@ answer.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from storage.answer_rows import RELEASED
 from storage.database import Reader
 from storage.records import PolicyVersionId
 from storage.sqlite import fetch
@@ -76,6 +77,7 @@ class DuelReader:
     def of_live_line(self) -> list[Outcome]:
         """Return the answered shadow duels of the serving line of versions, oldest first.
 
+        What was excluded or forgotten is no evidence; of chats that only measure it is.
         Where a version of it speaks again after it had been gone back from, only those since then:
         who lets it speak again knows what was said before.
         """
@@ -88,7 +90,8 @@ class DuelReader:
                         THEN 'first' ELSE 'second' END AS mine
               FROM pick_list
              WHERE reason = 'duel' AND first_version <> second_version
-               AND choice IN ('first', 'second', 'tie', 'both_bad')
+               AND choice IN ('first', 'second', 'tie', 'both_bad') AND flag = ?
+               AND comparison_id NOT IN (SELECT comparison_id FROM forgotten)
                AND max(first_version, second_version) IN (SELECT version FROM lineage)
                AND (SELECT created_ms FROM preferences p WHERE p.seq = pick_list.seq) > (
                  SELECT coalesce(max(back.created_ms), 0)
@@ -98,6 +101,7 @@ class DuelReader:
                     AND back.version IN (SELECT version FROM lineage))
              ORDER BY seq
             """,
+            [RELEASED],
         )
         return [
             Outcome(

@@ -10,7 +10,7 @@ take all there are. A round that runs while something is forgotten is not kept
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlite_utils import Database
 
@@ -70,8 +70,7 @@ class Forgetting:
             for comparison_id in wanted:
                 self._mark(db, comparison_id)
             forgotten = self._end(db, seen, reason)
-        self._delete_files()
-        return forgotten
+        return self._finished(forgotten)
 
     def forget_ranking(self, slate_id: SlateId, *, reason: str) -> Forgotten:
         """As ``forget``, of a ranking. Raises UnknownSlateError."""
@@ -79,8 +78,7 @@ class Forgetting:
             seen = _versions_that_saw(db, [], since_ms=_ranked_ms(db, slate_id))
             self._mark_slate(db, slate_id)
             forgotten = self._end(db, seen, reason)
-        self._delete_files()
-        return forgotten
+        return self._finished(forgotten)
 
     def delete_conversation(self, conversation_id: ConversationId, *, unlearn: bool) -> Forgotten:
         """Erase all that was said; with ``unlearn`` also what versions learned from it.
@@ -97,8 +95,7 @@ class Forgetting:
             forgotten = self._end(db, seen if unlearn else [], "learned from a deleted chat")
             self._conversations.erase_in(db, conversation_id)
         self._store.checkpoint()
-        self._delete_files()
-        return forgotten
+        return self._finished(forgotten)
 
     def _end(self, db: Database, seen: list[PolicyVersionId], reason: str) -> Forgotten:
         """None of these speaks again. Their files go after the commit, or with the next start."""
@@ -111,9 +108,13 @@ class Forgetting:
         live = self._policies.ban(db, [*ended, *sorted(pruned)], "tainted", reason)
         return Forgotten(versions=tuple(ended), live=live)
 
-    def _delete_files(self) -> None:
+    def _finished(self, forgotten: Forgotten) -> Forgotten:
+        """Once it is committed: the files go, and who speaks in their place is read in full."""
         delete_forgotten(self._policies)
         empty_trash(self._policies.rounds)
+        if not forgotten.versions:
+            return forgotten
+        return replace(forgotten, live=self._policies.ensure_sound())
 
     def _mark_chat(self, db: Database, conversation_id: ConversationId) -> None:
         """Mark what it holds, and the chat itself: thumbs and drafts have no mark of their own."""

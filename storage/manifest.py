@@ -128,11 +128,15 @@ def report_bytes(report: RoundReport) -> bytes:
 def read(folder: Path) -> tuple[RoundReport, Manifest]:
     """Return what a finished folder says; of its files only the report is compared here.
 
-    Raises AdapterError where that cannot be believed, UnreadableError where it cannot be read.
+    Raises AdapterError where that cannot be believed, UnreadableError where it cannot be read. A
+    folder that is not there at all is no damaged one: whoever moved or unmounted it may bring it
+    back.
     """
-    if folder.is_symlink():
-        raise AdapterError(f"{folder} is a link, so it is not trusted.")
     try:
+        if folder.is_symlink():
+            raise AdapterError(f"{folder} is a link, so it is not trusted.")
+        if not folder.exists():
+            raise UnreadableError(f"{folder} is not there: put it back, or choose another version.")
         manifest = _manifest(_plain_bytes(folder / MANIFEST))
         content = _plain_bytes(folder / REPORT)
         report = _report(json.loads(content))
@@ -153,7 +157,8 @@ def verify(folder: Path, *, contents: bool = True, sha256: str | None = None) ->
     """Raise AdapterError unless the folder holds exactly the files that its manifest lists.
 
     No more and no fewer, no links, every size; with ``contents`` every checksum; with ``sha256``
-    the manifest's own. Raises UnreadableError where the disk or the permissions refuse.
+    the manifest's own. Raises UnreadableError where the disk or the permissions refuse, or the
+    whole folder is not there.
     """
     report, manifest = read(folder)
     if sha256 is not None and manifest.sha256 != sha256:

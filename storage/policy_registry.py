@@ -2,22 +2,26 @@
 
 ``active_pointer`` is the truth about who speaks; an activation moves it and counts its epoch up.
 A version that was rejected or tainted never serves again, which the schema enforces; its
-descendants may, since each holds its weights itself.
+descendants may, since each holds its weights itself. Whoever comes to serve is read in full: before
+it does, or, where a ban in the caller's transaction made it serve, right after.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from sqlite_utils import Database
 
 from storage.database import Store
-from storage.errors import AdapterError, NoteTooLongError, NotServableError
+from storage.errors import AdapterError, NoteTooLongError, NotServableError, UnreadableError
 from storage.inserts import insert
 from storage.policies import PolicyReader, nearest_servable_in, servable_in
 from storage.records import BASE_VERSION, PolicyVersionId, RoundReport
 from storage.round_log import forgotten_in, insert_round
 from storage.sqlite import fetch
 from storage.text import clean_text
+
+log = logging.getLogger(__name__)
 
 MAX_NOTE_CHARS = 2000
 
@@ -74,13 +78,43 @@ class PolicyRegistry(PolicyReader):
 
         Raises UnknownVersionError, NotServableError, or AdapterError for a broken folder.
         """
-        if version != BASE_VERSION:
-            self.verify(version)
+        try:
+            if version != BASE_VERSION:
+                self.verify(version)
+        except UnreadableError:
+            if version in self.servable():
+                raise
+            # It may not speak in any case: that is to be told, not to put a forgotten folder back.
         with self.store.write() as db:
             if version not in servable_in(db):
                 raise NotServableError(f"Version {version} was rejected: choose another one.")
             if version != _active(db):
                 self._point_to(db, version, reason)
+
+    def go_back(self, version: PolicyVersionId, *, reason: str) -> PolicyVersionId | None:
+        """Take a version off the live line: its nearest ancestor that may speak and is sound does.
+
+        An ancestor that is broken is tainted, one that cannot be read now is passed over; the base
+        always speaks. Returns who does, or None, and moves nothing, where the live version does not
+        come from this one: somebody else was quicker.
+        """
+        for ancestor in sorted(_ancestors(self._reader.read(), version), reverse=True):
+            if ancestor not in self.servable() or self._fault_of(ancestor) is not None:
+                continue
+            with self.store.write() as db:
+                active = _active(db)
+                if version != active and version not in _ancestors(db, active):
+                    return None
+                if ancestor in servable_in(db):
+                    self._point_to(db, ancestor, reason)
+                    return ancestor
+        return None  # nothing is before the base
+
+    def ensure_sound(self) -> PolicyVersionId:
+        """Read the version that serves in full, go back while that fails, and return who serves."""
+        while (fault := self._fault_of(live := self.current().id)) is not None:
+            self.go_back(live, reason=fault)
+        return live
 
     def note(self, version: PolicyVersionId, text: str) -> None:
         """Note something about a version; an empty text takes the note away."""
@@ -107,7 +141,8 @@ class PolicyRegistry(PolicyReader):
     ) -> PolicyVersionId:
         """Let none of these versions serve again, in the caller's transaction; return who serves.
 
-        That is the nearest servable ancestor where the serving version is among them.
+        That is the nearest servable ancestor where the serving version is among them. Its files are
+        not read here: ``ensure_sound`` is to follow once the transaction is committed.
         """
         for version in versions:
             self._log(db, version, state, reason)
@@ -121,7 +156,26 @@ class PolicyRegistry(PolicyReader):
         if self.get(version).id == BASE_VERSION:
             raise ValueError("the base model cannot be rejected: everything falls back to it")
         with self.store.write() as db:
-            self.ban(db, [version], state, reason)
+            moved = _active(db) != self.ban(db, [version], state, reason)
+        if moved:
+            self.ensure_sound()
+
+    def _fault_of(self, version: PolicyVersionId) -> str | None:
+        """Read a version's folder in full and say what is wrong with it; taint it if broken."""
+        if version == BASE_VERSION:
+            return None
+        try:
+            self.verify(version)
+        except UnreadableError as error:
+            log.warning("Version %d cannot speak now: %s", version, error)
+            return str(error)
+        except AdapterError as error:
+            log.warning("Version %d is broken: %s", version, error)
+            with self.store.write() as db:
+                if version in servable_in(db):  # else its files were to go, while they were read
+                    self.ban(db, [version], "tainted", str(error))
+            return str(error)
+        return None
 
     def _point_to(self, db: Database, version: PolicyVersionId, reason: str) -> None:
         before = _active(db)
@@ -151,7 +205,7 @@ def _active(db: Database) -> PolicyVersionId:
     return PolicyVersionId(fetch(db, "SELECT version FROM active_pointer")[0]["version"])
 
 
-def _ancestors(db: Database, version: PolicyVersionId) -> set[int]:
+def _ancestors(db: Database, version: PolicyVersionId) -> set[PolicyVersionId]:
     found = fetch(
         db,
         """
@@ -163,4 +217,4 @@ def _ancestors(db: Database, version: PolicyVersionId) -> set[int]:
         """,
         [version],
     )
-    return {row["version"] for row in found}
+    return {PolicyVersionId(row["version"]) for row in found}

@@ -139,9 +139,9 @@ def sweep(registry: PolicyRegistry) -> None:
 
     Deletes the trash and what was never finished, collects the rest, and deletes what a
     forgetting or a pruning was kept from deleting. Versions whose folder is broken are tainted: the
-    one that serves is read in full, of the others names and sizes are compared (``activate`` reads
-    them). One that cannot be read now is not: where it serves, an ancestor does until it is chosen
-    again.
+    one that serves is read in full, of the others names and sizes are compared (whoever lets one
+    serve reads it). One that is away or cannot be read now is not: where it serves, an ancestor
+    does until it is chosen again.
     """
     empty_trash(registry.rounds)
     delete_drafts(registry.rounds)
@@ -149,10 +149,8 @@ def sweep(registry: PolicyRegistry) -> None:
     delete_forgotten(registry)
     delete_pruned(registry)
     for version in registry.servable():
-        _taint_if_broken(registry, version, contents=False)
-    while (current := registry.current()).id != BASE_VERSION:
-        if not _taint_if_broken(registry, current.id, contents=True):
-            break
+        _taint_if_broken(registry, version)
+    registry.ensure_sound()
 
 
 def empty_trash(rounds: Path) -> None:
@@ -230,29 +228,14 @@ def _record(registry: PolicyRegistry, report: RoundReport, manifest: Manifest) -
     )
 
 
-def _taint_if_broken(registry: PolicyRegistry, version: PolicyVersionId, *, contents: bool) -> bool:
-    if version == BASE_VERSION:
-        return False
+def _taint_if_broken(registry: PolicyRegistry, version: PolicyVersionId) -> None:
     try:
-        registry.verify(version, contents=contents)
-    except UnreadableError as error:
-        if contents:  # it serves
-            _go_back(registry, reason=str(error))
-        return contents
+        if version != BASE_VERSION:
+            registry.verify(version, contents=False)
+    except UnreadableError:
+        return  # it may come back, and whoever lets it serve is told
     except AdapterError as error:
         registry.taint(version, reason=str(error))
-        return True
-    return False
-
-
-def _go_back(registry: PolicyRegistry, *, reason: str) -> None:
-    """Let the nearest ancestor of the live version speak that can be read: the base always can."""
-    servable = registry.servable()
-    for ancestor in registry.lineage()[1:]:
-        with suppress(AdapterError):
-            if ancestor in servable:
-                registry.activate(ancestor, reason=reason)
-                return
 
 
 def _discard(rounds: Path, path: Path) -> None:

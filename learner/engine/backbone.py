@@ -240,7 +240,7 @@ class Backbone:
         if adapter is None:
             try:
                 adapter = self._load(version.adapter_path, self.dtype)
-            except (OSError, ValueError, KeyError, SafetensorError) as error:
+            except (OSError, MemoryError, ValueError, KeyError, SafetensorError) as error:
                 raise AdapterLoadError(
                     f"Version {version.id} can't be loaded from its folder: {error}",
                     version=version.id,

@@ -144,7 +144,7 @@ class LeanEngine:
         if adapter is None:
             try:
                 weights = self._arranged(read_adapter(version.adapter_path))
-            except (OSError, ValueError, KeyError, SafetensorError) as error:
+            except (OSError, MemoryError, ValueError, KeyError, SafetensorError) as error:
                 raise AdapterLoadError(
                     f"Version {version.id} can't be loaded from its folder: {error}",
                     version=version.id,

@@ -3,7 +3,8 @@
 The mean of the known replies that ran past this point, with two pseudo-replies of twice the point,
 so that the forecast is sane from the first turn. Without it a draft of 32 tokens would look as
 short as a finished reply of 32, and whoever likes short replies would be shown long ones. A reply
-that was cut at a limit below today's is at least so long: it counts as a draft of that length.
+that was cut, by a limit below today's or by an early choice, is at least so long: it counts as a
+draft of that length. Left out, the long ones, which are cut more often, would be missed.
 """
 
 from bisect import bisect_right, insort
@@ -21,12 +22,12 @@ class LengthForecast:
         self._lengths: list[tuple[int, bool]] = []  # (tokens, was it cut?), sorted
 
     def observe(self, completion: Completion) -> None:
-        """Learn from a finished reply; an aborted or known one is ignored."""
+        """Learn from a reply that is written no further; a known one is ignored."""
         tokens = len(completion.token_ids)
         key = (completion.seed, tokens)
-        if completion.finish_reason is FinishReason.ABORTED or key in self._recent:
+        if key in self._recent:
             return
-        self._recent[key] = completion.finish_reason is FinishReason.LENGTH
+        self._recent[key] = completion.finish_reason is not FinishReason.STOP
         insort(self._lengths, (tokens, self._recent[key]))
         if len(self._recent) > KEPT:
             oldest = next(iter(self._recent))

@@ -8,11 +8,12 @@
 
 φ̄ is the mean of all replies shown before: what replies usually are. It is taken at the time of the
 verdict, and so is the length that a reply cut by an early choice would have reached: what comes
-later does not change what was said.
+later does not change what was said. Of such a pair both are taken as they were read at the choice:
+the picked one's end, with its lists and its repetition, was written after it.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
@@ -23,7 +24,7 @@ from learner.config import RewardConfig
 from learner.reward.laplace import Rows
 from learner.reward.lengths import LengthForecast
 from learner.reward.signals import Ordered, Signal, Thumb
-from storage.records import Choice, Completion, Message, Preference
+from storage.records import Choice, Completion, FinishReason, Message, Preference
 from storage.slates import ranked_pairs
 
 Phi = Float[np.ndarray, " F"]
@@ -105,7 +106,8 @@ class RowWriter:
         asked = pick.comparison.question.reason.asked  # else nobody saw them side by side
         for reply in shown if asked else ():  # nor did the policy write both
             self._lengths.observe(reply)
-        first, second = (self._phi(pick.comparison.prompt, reply) for reply in shown)
+        as_read = (_as_read(*shown), _as_read(*shown[::-1]))
+        first, second = (self._phi(pick.comparison.prompt, reply) for reply in as_read)
         if pick.choice in _ANSWERS:
             self._answered.append(len(self._tie))
         if pick.choice in _DECIDED:
@@ -120,8 +122,8 @@ class RowWriter:
         elif pick.choice is Choice.BOTH_BAD and self._usual is not None:
             for phi in (first, second):
                 self._add(self._usual - phi, self.config.both_bad_weight)
-        self._show(first)
-        self._show(second)
+        for reply in shown if asked else ():
+            self._show(self._phi(pick.comparison.prompt, reply))
 
     def _thumb(self, thumb: Thumb) -> None:
         phi = self._phi(thumb.prompt, thumb.completion)
@@ -187,6 +189,23 @@ def no_rows(width: int) -> Rows:
         tie=torch.zeros(0, dtype=torch.bool),
         may_tie=torch.zeros(0, dtype=torch.bool),
         weight=torch.zeros(0, dtype=torch.float64),
+    )
+
+
+def _as_read(reply: Completion, beside: Completion) -> Completion:
+    """As it stood when an early choice cut the one beside it; whole where nothing was cut.
+
+    Its text is cut in proportion to its tokens, since what writes rows has no tokenizer.
+    """
+    cut, tokens = len(beside.token_ids), len(reply.token_ids)
+    if beside.finish_reason is not FinishReason.ABORTED or tokens <= cut:
+        return reply
+    return replace(
+        reply,
+        text=reply.text[: round(len(reply.text) * cut / tokens)],
+        token_ids=reply.token_ids[:cut],
+        logprobs=reply.logprobs[:cut],
+        finish_reason=FinishReason.ABORTED,
     )
 
 

@@ -87,14 +87,16 @@ class FailingReplyMaker(ScriptedReplyMaker):
 
 
 class BaseOnlyReplyMaker(ScriptedReplyMaker):
-    """Can load no adapter at all."""
+    """Can load no adapter at all; ``cause`` is what the system says to it, if anything."""
 
-    def __init__(self) -> None:
+    def __init__(self, cause: Exception | None = None) -> None:
         super().__init__(ScriptedAsking.NEVER, words_per_s=0.0)
+        self._cause = cause
 
     def reply(self, prompt, version, seed, emit, cancel, **wishes):
         if version.id != BASE_VERSION:
-            raise AdapterLoadError(f"the adapter of version {version.id} has no weights")
+            told = f"the adapter of version {version.id} has no weights"
+            raise AdapterLoadError(told) from self._cause
         return super().reply(prompt, version, seed, emit, cancel, **wishes)
 
 

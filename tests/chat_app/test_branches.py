@@ -5,7 +5,7 @@ import pytest
 from chat_app.errors import ChatError
 from chat_app.service import ChatService
 from chat_app.ui_layout import problem_of
-from learner.engine.scripted import ScriptedAsking
+from learner.engine.scripted import ScriptedAsking, ScriptedReplyMaker
 from storage.records import Choice, FinishReason
 from tests.chat_app.makers import FailingReplyMaker, GatedReplyMaker, SlowReplyMaker, scripted
 from tests.storage.builders import completion
@@ -193,6 +193,27 @@ def test_a_choice_while_a_pair_is_written_is_stored_with_the_cut_reply(serve, ch
     assert view.turns[-1].candidate_id == chosen.id
     assert chosen.completion.finish_reason is FinishReason.STOP
     assert cut.completion.finish_reason is FinishReason.ABORTED
+
+
+@pytest.mark.parametrize("choice", [Choice.FIRST, Choice.SECOND, Choice.SKIP])
+def test_a_click_as_both_become_whole_is_no_click_lost(serve, choice):
+    """The writer has looked for a choice the last time, and the page still takes it as early."""
+
+    class Whole(ScriptedReplyMaker):
+        def reply(self, *args, early, **wishes):
+            plan = super().reply(*args, early=early, **wishes)
+            assert plan.question is not None and plan.picked is None
+            assert service.pick_early(chat.id, choice)
+            return plan
+
+    service = serve(Whole(ScriptedAsking.ALWAYS, words_per_s=0.0))
+    chat = service.new_conversation()
+    service.say(chat.id, "Count to 30")
+    service.drain()
+    view = service.view(chat.id)
+    assert view.question is None and len(view.turns) == 2
+    assert view.answers[view.turns[-1].id].choice is choice
+    assert not service.pick_early(chat.id, choice)
 
 
 def test_a_question_skipped_while_it_is_written_is_never_asked(serve):

@@ -1,12 +1,17 @@
 """Shadow duels: the live version against an earlier one, and what is done where it loses."""
 
+import errno
 from dataclasses import replace
+
+import pytest
 
 from learner.engine.scripted import ScriptedReplyMaker
 from learner.errors import AdapterLoadError
+from learner.rollback import detect_harm
 from storage.duels import DuelReader
 from storage.records import AskReason, Choice, Comparison, PolicyVersionId
 from tests.storage.builders import QUESTION, World, completion
+from tests.storage.faults import WEIGHTS, flip
 
 DUEL = replace(QUESTION, reason=AskReason.DUEL)
 
@@ -14,15 +19,16 @@ DUEL = replace(QUESTION, reason=AskReason.DUEL)
 class BrokenRival(ScriptedReplyMaker):
     """Cannot load ``broken`` where it is a rival."""
 
-    def __init__(self, *, broken: int) -> None:
+    def __init__(self, *, broken: int, cause: Exception | None = None) -> None:
         super().__init__(words_per_s=0.0)
         self.broken = broken
+        self.cause = cause
         self.rivals: list[int] = []
 
     def reply(self, prompt, version, seed, emit, cancel, *, rival=None, **wishes):
         self.rivals.append(rival.id)
         if rival.id == self.broken:
-            raise AdapterLoadError("no weights", version=rival.id)
+            raise AdapterLoadError("no weights", version=rival.id) from self.cause
         return super().reply(prompt, version, seed, emit, cancel, rival=rival, **wishes)
 
 
@@ -77,6 +83,56 @@ def test_going_back_passes_over_a_version_that_may_not_speak(serve, world) -> No
     assert world.policies.current().id == 1
 
 
+def test_going_back_passes_over_a_version_whose_weights_are_damaged(serve, world, caplog) -> None:
+    service = serve(ScriptedReplyMaker())
+    for _ in range(3):
+        world.learn([world.pick()])
+    flip(world.folder.rounds / "r000002" / WEIGHTS)
+    lose(service, world, live=3, rival=0, times=8)
+    assert world.policies.current().id == 1
+    assert world.policies.servable() == [0, 1, 3]
+    told = [one.getMessage() for one in caplog.records if "speaks again" in one.getMessage()]
+    assert len(told) == 1 and told[0].endswith("version 1 speaks again")
+
+
+def test_where_a_person_goes_back_meanwhile_their_choice_stands(serve, world, monkeypatch) -> None:
+    service = serve(ScriptedReplyMaker())
+    for _ in range(3):
+        world.learn([world.pick()])
+
+    def harm_found_as_a_person_acts(outcomes, threshold):
+        found = detect_harm(outcomes, threshold)
+        if found is not None:
+            service.roll_back(PolicyVersionId(1))
+        return found
+
+    monkeypatch.setattr("chat_app.loop.detect_harm", harm_found_as_a_person_acts)
+    lose(service, world, live=3, rival=0, times=8)
+    assert world.policies.current().id == 1
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_a_rival_that_cannot_be_loaded_now_is_kept_and_the_base_stands_in(
+    serve, world, away
+) -> None:
+    """Too many open files, or a folder that is not there now."""
+    world.learn([world.pick()])
+    world.learn([world.pick()])
+    if away:
+        (world.folder.rounds / "r000001").rename(world.folder.root / "away")
+    maker = BrokenRival(broken=1, cause=OSError(errno.EMFILE, "Too many open files"))
+    service = serve(maker)
+    chat = service.new_conversation()
+    for number in range(6):
+        service.say(chat.id, f"Hello {number}")
+        service.drain()
+    assert world.policies.current().id == 2
+    assert world.policies.servable() == [0, 1, 2]
+    assert 1 in maker.rivals and maker.rivals[maker.rivals.index(1) + 1] == 0
+    said = service.view(chat.id).turns
+    assert len([turn for turn in said if turn.message.role == "assistant"]) == 6
+
+
 def test_a_rival_that_cannot_be_loaded_is_put_away_and_the_live_version_speaks(
     serve, world
 ) -> None:
@@ -106,6 +162,21 @@ def test_undoing_an_answer_takes_its_evidence_back(serve, world) -> None:
     service.drain()
     assert len(DuelReader(world.store).of_live_line()) == 5
     assert world.policies.current().id == 1
+
+
+@pytest.mark.parametrize("how", ["excluded", "forgotten"])
+def test_an_answer_that_is_left_out_is_no_evidence(serve, world, how) -> None:
+    serve(ScriptedReplyMaker())
+    world.learn([world.pick()])
+    asked = duel(world, 1, 0, live_first=True)
+    world.answer(asked)
+    assert len(DuelReader(world.store).of_live_line()) == 1
+    if how == "excluded":
+        world.feedback.exclude(asked.token)
+    else:
+        with world.store.write() as db:
+            db.execute("INSERT INTO forgotten VALUES (?, 0)", [asked.id])
+    assert DuelReader(world.store).of_live_line() == []
 
 
 def test_a_version_that_a_person_lets_speak_again_is_judged_anew(serve, world) -> None:

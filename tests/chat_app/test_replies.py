@@ -1,5 +1,6 @@
 """Messages and replies: what is stored when, who may watch, and how a reply ends early."""
 
+import errno
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -12,9 +13,10 @@ from chat_app.reply_job import ReplyJob
 from chat_app.reply_writer import SAID_NOTHING
 from chat_app.service import ChatService
 from learner.engine.scripted import ScriptedAsking, ScriptedReplyMaker
-from learner.errors import PromptTooLongError
+from learner.errors import AdapterLoadError, PromptTooLongError
 from learner.protocols import Draft, Stage
 from storage.errors import DiskFullError
+from storage.forgetting import Forgetting
 from storage.records import BASE_VERSION, ConversationId, Role, TurnId, TurnState
 from tests.chat_app.conftest import CONFIG, logs_of
 from tests.chat_app.makers import (
@@ -27,6 +29,7 @@ from tests.chat_app.makers import (
     scripted,
 )
 from tests.storage.builders import World
+from tests.storage.faults import WEIGHTS
 
 
 def texts(service, conversation):
@@ -265,6 +268,90 @@ def test_a_broken_version_hands_over_to_its_ancestor_with_a_notice(serve, world)
     assert any("Version 1 could not be loaded" in notice for notice in view.notices)
     with pytest.raises(ChatError, match="rejected"):
         service.roll_back(1)
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        OSError(errno.EMFILE, "Too many open files"),
+        OSError(errno.EIO, "Input/output error"),
+        MemoryError("Cannot allocate memory"),
+    ],
+)
+def test_what_the_system_refuses_for_now_bans_no_version(serve, world, cause):
+    for _ in range(3):
+        world.learn([world.pick()])
+    service = serve(BaseOnlyReplyMaker(cause))
+    chat = service.new_conversation()
+    service.say(chat.id, "Count to 3")
+    service.drain()
+    view = service.view(chat.id)
+    assert view.turns[-1].message.role is Role.ASSISTANT
+    assert world.policies.current().id == BASE_VERSION
+    assert world.policies.servable() == [0, 1, 2, 3]
+    assert "Version 3 cannot be loaded just now, so version 2 speaks" in view.notices[0]
+    assert "Models page" in view.notices[0]
+    service.roll_back(3)
+    assert world.policies.current().id == 3
+
+
+def test_a_version_whose_folder_is_away_steps_aside_until_it_is_back(serve, world):
+    for _ in range(2):
+        world.learn([world.pick()])
+    folder, away = world.folder.rounds / "r000002", world.folder.root / "away"
+    folder.rename(away)
+    service = serve(BaseOnlyReplyMaker(FileNotFoundError(errno.ENOENT, "No such file")))
+    chat = service.new_conversation()
+    service.say(chat.id, "Count to 3")
+    service.drain()
+    assert service.view(chat.id).turns[-1].message.role is Role.ASSISTANT
+    assert world.policies.servable() == [0, 1, 2]
+    with pytest.raises(ChatError, match="put it back"):
+        service.roll_back(2)
+    away.rename(folder)
+    service.roll_back(2)
+    assert world.policies.current().id == 2
+
+
+def test_a_file_that_is_missing_from_a_folder_is_no_refusal_of_the_system(serve, world):
+    for _ in range(2):
+        world.learn([world.pick()])
+    (world.folder.rounds / "r000002" / WEIGHTS).unlink()
+    service = serve(BaseOnlyReplyMaker(FileNotFoundError(errno.ENOENT, "No such file")))
+    chat = service.new_conversation()
+    service.say(chat.id, "Count to 3")
+    service.drain()
+    assert world.policies.servable() == [0, 1]
+
+
+class ForgottenMeanwhile(ScriptedReplyMaker):
+    """The person forgets what version 3 learned while it is loaded, so its files are gone."""
+
+    def __init__(self, forget) -> None:
+        super().__init__(ScriptedAsking.NEVER, words_per_s=0.0)
+        self._forget = forget
+
+    def reply(self, prompt, version, seed, emit, cancel, **wishes):
+        if version.id == 3:
+            self._forget()
+            raise AdapterLoadError("no files", version=3) from FileNotFoundError("no files")
+        return super().reply(prompt, version, seed, emit, cancel, **wishes)
+
+
+def test_a_version_that_is_forgotten_as_a_reply_begins_hands_over(serve, world):
+    for _ in range(2):
+        world.learn([world.pick()])
+    pair = world.ask()
+    world.learn([world.answer(pair).preference_id])
+    forgetting = Forgetting(world.store, world.policies, world.log)
+    service = serve(ForgottenMeanwhile(lambda: forgetting.forget([pair.id], reason="asked")))
+    chat = service.new_conversation()
+    service.say(chat.id, "Count to 3")
+    service.drain()
+    view = service.view(chat.id)
+    assert (view.failed, view.notices) == (None, ())
+    assert view.turns[-1].message.role is Role.ASSISTANT
+    assert world.policies.current().id == 2
 
 
 def test_left_out_messages_are_told(serve):

@@ -1,5 +1,6 @@
 """LoRA beside linear layers: PEFT's arithmetic, PEFT's folders."""
 
+import errno
 import json
 
 import pytest
@@ -73,6 +74,28 @@ def test_an_adapter_of_another_kind_is_refused(backbone, version, change, reason
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
     with pytest.raises(AdapterLoadError, match=reason):
         backbone.ensure_resident(version)
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), True),
+        (MemoryError("Cannot allocate memory"), True),
+        (ValueError("it holds no tensors"), False),
+    ],
+)
+def test_a_system_that_refuses_is_told_from_an_adapter_that_is_wrong(
+    backbone, version, monkeypatch, error, passes
+):
+    backbone.close_training()
+
+    def refused(_):
+        raise error
+
+    monkeypatch.setattr("learner.engine.backbone.read_adapter", refused)
+    with pytest.raises(AdapterLoadError, match="Version 1 can't be loaded") as caught:
+        backbone.ensure_resident(version)
+    assert caught.value.may_pass is passes
 
 
 @pytest.mark.parametrize("missing", [True, False])

@@ -5,6 +5,8 @@ import json
 import multiprocessing
 import os
 import signal
+import time
+from functools import partial
 from pathlib import Path
 from threading import Thread
 
@@ -15,6 +17,7 @@ from learner.control import LearnerControl
 from learner.errors import LearnerError
 from learner.progress import LearnerState
 from learner.worker import LearnerProcess, Pace, run
+from storage.errors import DiskFullError
 from storage.records import PolicyVersionId, PreferenceId, RoundReport, RoundStatus
 from tests.learner.test_online import until
 
@@ -95,6 +98,51 @@ def test_a_wish_waits_until_a_round_came_of_it(learner, tmp_path):
     until(lambda: len(counting.asked) > 4)
     assert counting.asked[:4] == [1, 1, None, None]
     assert said(tmp_path)["round"] == 1
+
+
+def test_a_wish_that_comes_during_a_lesson_is_for_the_next_one(tmp_path):
+    control = LearnerControl(tmp_path)
+    control.ask_for_a_lesson()
+    at_its_start = control.wish
+    time.sleep(0.02)
+    control.ask_for_a_lesson()  # with a pick that the lesson has not read
+    control.grant(at_its_start)
+    assert control.wanted
+    control.grant(None)  # a lesson that began without a wish
+    assert control.wanted
+    control.grant(control.wish)
+    assert not control.wanted
+
+
+class Refused:
+    """A learner whose disk is full; it counts its lessons in a file."""
+
+    def __init__(self, tries):
+        self._tries = tries
+
+    def step(self, at_least=None):
+        with self._tries.open("a") as file:
+            file.write("x")
+        raise DiskFullError("The disk is full: free some space and try again.")
+
+
+@pytest.mark.timeout(120)
+def test_a_full_disk_ends_no_learning_and_costs_no_lesson_after_lesson(tmp_path):
+    tries = tmp_path / "tries"
+    learner = LearnerProcess(
+        partial(Refused, tries), tmp_path / "learner.json", poll_s=0.02, back_off_s=0.02
+    )
+    learner.start()
+    try:
+        until(tries.exists)
+        time.sleep(0.5)  # with the pauses of other failures it would have given up by now
+        assert tries.read_text() == "x" and learner.alive
+        told = said(tmp_path)
+        assert told["state"] == LearnerState.FAILED and "free some space" in told["detail"]
+        LearnerControl(tmp_path).ask_for_a_lesson()  # whoever has made room need not wait
+        until(lambda: tries.read_text() == "xx")
+    finally:
+        learner.stop()
 
 
 @pytest.mark.timeout(120)

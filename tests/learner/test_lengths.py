@@ -53,6 +53,17 @@ def test_after_the_limit_was_raised_a_cut_reply_is_at_least_so_long():
     assert ended > 0.98
 
 
+def test_a_reply_that_a_choice_cut_is_at_least_so_long():
+    """Long ones are cut more often: without them replies would look shorter than they are."""
+    forecast = known(*[(80, FinishReason.STOP)] * 8, *[(100, FinishReason.ABORTED)] * 90)
+    length, ended = forecast.expected(draft())
+    assert length == pytest.approx((8 * 80 + 90 * 128 + 2 * 128) / 100)
+    assert ended < 0.6
+    assert forecast.expected(draft(100)) == known().expected(draft(100)), (
+        "of itself it tells nothing"
+    )
+
+
 def test_after_the_limit_was_lowered_no_reply_counts_as_longer_than_it():
     forecast = known(*[(70, FinishReason.STOP)] * 49, *[(500, FinishReason.STOP)] * 49)
     length, ended = forecast.expected(draft())

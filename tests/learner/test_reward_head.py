@@ -384,6 +384,44 @@ def early_picks(n: int) -> list[Preference]:
     return picks
 
 
+def test_what_was_written_after_an_early_choice_is_no_reason_for_it():
+    """Both begin alike, the picked one runs on into a list, and the other stays where it was."""
+    picks = []
+    for i in range(40):
+        begun = completion(60, i)
+        text = begun.text + ("\n- so it is" * 60)[: len(begun.text)]
+        whole = replace(
+            begun,
+            text=text,
+            token_ids=begun.token_ids + (7,) * 60,
+            logprobs=begun.logprobs + (-1.0,) * 60,
+        )
+        cut = completion(60, 1000 + i, finish=FinishReason.ABORTED)
+        picks.append(pick(*((whole, cut, Choice.FIRST) if i % 2 else (cut, whole, Choice.SECOND))))
+    reward = head(hidden_components=0)
+    reward.fit(picks)
+    assert abs(reward.style_weights["more list items"]) < 0.05
+    assert abs(reward.style_weights["more repetition"]) < 0.05
+
+
+def test_what_nobody_was_shown_is_no_usual_reply():
+    """Imported pairs are long; "both bad" is said of replies that are as long as any here."""
+
+    def picks(n, words, seed, choice=Choice.FIRST):
+        both = [
+            (completion(words, seed + i), completion(words + 1, seed + 50 + i)) for i in range(n)
+        ]
+        return [pick(*one, choice) for one in both]
+
+    read = [because(one, AskReason.IMPORTED) for one in picks(20, 400, 0)]
+    here = picks(8, 40, 200) + picks(9, 40, 400, Choice.BOTH_BAD)
+    with_file, alone = head(hidden_components=0), head(hidden_components=0)
+    with_file.fit([*read, *here])
+    alone.fit(here)
+    longer = [one.style_weights["longer"] for one in (with_file, alone)]
+    assert longer[0] == pytest.approx(longer[1], abs=0.1)
+
+
 def test_what_is_learned_of_replies_that_were_cut_follows_from_the_picks_alone():
     picks = early_picks(40)
     pair = completion(20, 900), completion(80, 901)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Barrier, Thread
+from threading import Barrier, Event, Thread
 
 import pytest
 
@@ -64,6 +64,29 @@ def test_a_full_disk_is_a_sentence_and_nothing_is_left(
     with pytest.raises(DiskFullError, match="free some space"):
         back_up(big.store.path, big.folder.backups)
     assert list(big.folder.backups.iterdir()) == []
+
+
+def test_a_backup_ends_while_the_app_writes_on(big: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each commit begins a copy in portions anew."""
+    monkeypatch.setattr(backup, "PAGES_AT_ONCE", 10)
+    done = Event()
+
+    def write_on() -> None:
+        while not done.is_set():
+            world_writes()
+
+    def world_writes() -> None:
+        with big.store.write() as db:
+            db.execute("UPDATE conversations SET title = title || '.'")
+
+    writer = Thread(target=write_on)
+    writer.start()
+    try:
+        made = back_up(big.store.path, big.folder.backups)
+    finally:
+        done.set()
+        writer.join()
+    assert made.is_file()
 
 
 def test_two_backups_in_one_second_are_both_whole(

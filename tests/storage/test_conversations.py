@@ -4,14 +4,17 @@ from dataclasses import replace
 
 import pytest
 
+from storage import search_index
 from storage.conversation_rows import is_held_out, random_key
 from storage.conversations import ConversationLog
 from storage.errors import InvariantError, UnknownConversationError, UnknownTurnError
+from storage.rankings import RankingLog
 from storage.records import (
     Choice,
     ConversationId,
     FinishReason,
     Message,
+    Purpose,
     Role,
     TurnId,
     TurnState,
@@ -209,6 +212,45 @@ def test_learning_from_a_conversation_is_switched_off_and_on(world: World) -> No
     assert not quiet.learn
     world.log.set_learn(quiet.id, True)
     assert world.log.get(quiet.id).learn
+
+
+OFF = "INSERT INTO comparison_search (comparison_search, rank) VALUES ('secure-delete', 0)"
+
+
+def test_a_ranking_that_a_kill_left_without_answers_is_erased(world: World) -> None:
+    """It is in no list and no search, so nobody could delete it."""
+    lost = world.log.start(purpose=Purpose.RANKING)
+    world.log.say(lost.id, "xylophone-canary")
+    asked = world.log.start(purpose=Purpose.RANKING)
+    turn = world.log.say(asked.id, "Why is the sky blue?")
+    added = world.log.add_candidates(turn.id, [completion("one"), completion("two")])
+    RankingLog(world.store).ask(turn.id, [one.id for one in added])
+    chat = world.prompt(text="A chat is no ranking")
+    world.log.erase_without_slate()
+    assert "xylophone-canary" not in everything(world)
+    assert world.log.messages(turn.id) and world.log.messages(chat.id)
+    with pytest.raises(UnknownConversationError):
+        world.log.get(lost.id)
+
+
+@pytest.mark.parametrize("sqlite", ["3.40.1", "3.53.0"])
+def test_words_leave_the_search_whatever_sqlite_made_the_file(
+    world: World, sqlite: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before 3.42 the index keeps them until a merge; a file of then keeps doing so later."""
+    canary = "xylophone-canary"
+    with world.store.write() as db:
+        db.execute(OFF)
+    turns = [world.prompt(text=f"{word} question") for word in (canary, "marimba", "celesta")]
+    for turn in turns:
+        world.log.ask(turn.id, completion("one"), completion("two"), QUESTION)
+    monkeypatch.setattr(search_index, "_version", lambda _: tuple(map(int, sqlite.split("."))))
+    if sqlite == "3.53.0":
+        with world.store.write() as db:
+            search_index.keep_clean(db)
+    world.log.erase(turns[0].conversation_id)
+    assert canary.split("-", maxsplit=1)[0] not in everything(world)
+    assert "celesta" in everything(world)
 
 
 def test_an_erased_conversation_is_in_no_list_and_in_no_file(world: World) -> None:

@@ -11,7 +11,6 @@ from storage import migrations, rounds
 from storage.demonstrations import DemonstrationLog
 from storage.dialogues import DialogueLog
 from storage.errors import (
-    AdapterError,
     NotServableError,
     UnknownComparisonError,
     UnknownConversationError,
@@ -33,6 +32,7 @@ from storage.records import (
 )
 from storage.slates import Orders
 from tests.storage.builders import World, completion, leave, write_adapter
+from tests.storage.faults import WEIGHTS, flip
 
 
 @pytest.fixture
@@ -43,6 +43,18 @@ def forgetting(world: World) -> Forgetting:
 def pick(world: World):
     pair = world.ask()
     return pair, world.answer(pair).preference_id
+
+
+def test_who_speaks_after_a_forgetting_is_read_in_full(world, forgetting) -> None:
+    for _ in range(2):
+        world.learn([pick(world)[1]])
+    pair, last = pick(world)
+    world.learn([last])
+    flip(world.folder.rounds / "r000002" / WEIGHTS)
+    done = forgetting.forget([pair.id], reason="the person asked")
+    assert (done.versions, done.live) == ((3,), 1)
+    assert world.policies.current().id == 1
+    assert world.policies.servable() == [0, 1]
 
 
 def test_the_policy_goes_back_to_the_last_version_that_had_not_seen_it(world, forgetting) -> None:
@@ -60,7 +72,7 @@ def test_the_policy_goes_back_to_the_last_version_that_had_not_seen_it(world, fo
     assert [answer.id for answer in world.feedback.unlearned()] == [three]  # learned anew
     for version in (2, 3):
         assert not (world.folder.rounds / f"r{version:06d}").exists()
-        with pytest.raises(AdapterError):
+        with pytest.raises(NotServableError):
             world.policies.activate(version, reason="please")
     assert world.policies.servable() == [0, 1]
     assert forgetting.forget([pair.id], reason="again").versions == ()

@@ -11,6 +11,7 @@ from storage.policies import PolicyReader
 from storage.records import BASE_VERSION, Choice, PolicyVersionId, RoundStatus
 from storage.sqlite import fetch
 from tests.storage.builders import World
+from tests.storage.faults import WEIGHTS, flip
 
 SHA = "a" * 64
 
@@ -158,6 +159,37 @@ def test_a_rejected_version_never_serves_again_and_its_nearest_sound_ancestor_ta
             world.policies.activate(version(banned), reason="please")
     world.policies.taint(version(1), reason="broken")
     assert world.policies.current().id == BASE_VERSION
+
+
+def test_who_takes_over_after_a_ban_is_read_in_full(world: World) -> None:
+    for _ in range(4):
+        world.learn([world.pick()])
+    flip(world.folder.rounds / "r000003" / WEIGHTS)
+    (world.folder.rounds / "r000002").rename(world.folder.root / "away")
+    world.policies.reject(version(4), reason="rude")
+    assert world.policies.current().id == 1
+    assert world.policies.servable() == [0, 1, 2], "what is broken is put away, what is away kept"
+
+
+def test_going_back_passes_over_what_is_broken_and_what_is_away(world: World) -> None:
+    for _ in range(4):
+        world.learn([world.pick()])
+    flip(world.folder.rounds / "r000003" / WEIGHTS)
+    (world.folder.rounds / "r000002").rename(world.folder.root / "away")
+    assert world.policies.go_back(version(4), reason="it lost") == 1
+    assert world.policies.current().id == 1
+    assert world.policies.servable() == [0, 1, 2, 4]
+    assert world.policies.last_states()[version(4)] == ("rolled_back", "it lost")
+
+
+def test_going_back_from_what_is_off_the_live_line_moves_nothing(world: World) -> None:
+    for _ in range(3):
+        world.learn([world.pick()])
+    world.policies.activate(version(1), reason="by hand")
+    before = epoch(world), states(world)
+    assert world.policies.go_back(version(2), reason="it lost") is None
+    assert world.policies.go_back(BASE_VERSION, reason="it lost") is None
+    assert (epoch(world), states(world)) == before
 
 
 def test_the_base_cannot_be_rejected(world: World) -> None:

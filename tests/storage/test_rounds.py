@@ -219,6 +219,39 @@ def test_where_no_version_can_be_read_the_base_speaks_and_all_may_come_back(
     assert world.policies.servable() == [0, 1, 2, 3]
 
 
+def test_folders_that_are_away_at_one_start_may_come_back(world: World) -> None:
+    """As where a backup is put back before the folders, or their disk is not mounted."""
+    for _ in range(3):
+        world.learn([world.pick()])
+    world.policies.reject(PolicyVersionId(2), reason="rude")
+    away = world.folder.root / "away"
+    world.folder.rounds.rename(away)
+    world.folder.rounds.mkdir()
+    rounds.sweep(world.policies)
+    assert world.policies.current().id == BASE_VERSION
+    with pytest.raises(UnreadableError, match="put it back"):
+        world.policies.activate(PolicyVersionId(3), reason="chosen")
+    shutil.rmtree(world.folder.rounds)
+    away.rename(world.folder.rounds)
+    world.policies.activate(PolicyVersionId(3), reason="chosen again")
+    rounds.sweep(world.policies)
+    assert world.policies.current().id == 3
+    assert world.policies.servable() == [0, 1, 3], "what was rejected stays so"
+
+
+def test_where_the_rounds_refuse_a_look_no_folder_is_called_damaged(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.learn([world.pick()])
+
+    def refused(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "is_symlink", refused)
+    with pytest.raises(UnreadableError):
+        world.policies.verify(PolicyVersionId(1))
+
+
 def test_a_folder_without_permission_is_not_taken_for_an_empty_one(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
