@@ -86,7 +86,8 @@ Budget = Annotated[
         envvar="TWOFOLD_BUDGET",
         min=0.0,
         max=1.0,
-        help="Ceiling on the share of replies that become questions, after the first dozen picks.",
+        help="Ceiling on the share of replies that become questions, after the first dozen picks; "
+        "one in twenty is asked about in any case, to check.",
     ),
 ]
 MinPicks = Annotated[

@@ -77,7 +77,7 @@ class Asker:
         """
         self._catch_up(answers)
         best = pessimistic_best(rewards, self._pessimism)
-        lucky = float(torch.rand((), generator=generator)) < self.config.lucky_share
+        lucky = float(torch.rand((), generator=generator)) < self.config.random_share
         leader_first = float(torch.rand((), generator=generator)) < 0.5
         anybody = _draw(anyone(rewards), generator)
         leader_probs = self._rule.leader(rewards)
@@ -200,7 +200,7 @@ class Asker:
         if self.config.mode is not AskMode.AUTO or opening.reason is AskReason.BURN_IN:
             share = 0.0  # asked in any case; the random share has no turn
         else:
-            share = self.config.lucky_share
+            share = self.config.random_share
         propensity = 0.0
         for leader, partner in (pair, pair[::-1]):
             drawn = anyone(rewards)[leader] * any_partner(rewards, leader, usable[leader])[partner]

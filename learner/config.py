@@ -181,13 +181,11 @@ class AskConfig:
         """``styled``, but at most half of all: plain replies are what the policy is judged by."""
         return min(self.styled, self.candidates // 2)
 
-    @property
-    def lucky_share(self) -> float:
-        """``random_share`` within the budget."""
-        return min(self.random_share, self.budget_share)
-
     def share_after(self, answers: int) -> float:
-        """Share of turns that may be questions once there are so many answers; 0 means none."""
+        """Share of turns that the rule may make questions once there are so many answers.
+
+        Where the budget is 0 it makes none; ``random_share`` is asked about in any case, to check.
+        """
         if not self.budget_share:
             return 0.0
         since = max(0, answers - self.burn_in)

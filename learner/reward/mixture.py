@@ -176,7 +176,8 @@ def change_places(n: int) -> list[int]:
 def _digest(rows: Rows, prior: Hypotheses, nu: float) -> bytes:
     """Names a stretch of rows, as these hypotheses see it."""
     digest = hashlib.blake2b(str(nu).encode(), digest_size=16)
-    tensors = (rows.z, rows.tie, rows.may_tie, rows.weight, prior.precision, prior.flip_rate)
+    tensors = (rows.z, rows.tie, rows.may_tie, rows.weight)
+    tensors += (prior.mean, prior.precision, prior.flip_rate)
     for tensor in tensors:
         digest.update(tensor.contiguous().numpy().tobytes())
     return digest.digest()
