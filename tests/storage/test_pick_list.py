@@ -139,6 +139,7 @@ def test_a_file_of_the_first_schema_gets_its_list_and_its_search(
         patch.setattr(database, "migrations", FirstOnly)
         patch.setattr(sqlite, "SCHEMA_VERSION", 1)
         patch.setattr(database, "_TIMED", ("preferences", "turns", "rounds"))
+        patch.setattr(database, "keep_clean", lambda _: None)  # there was no index yet
         with (world := World.open(tmp_path)).store, world.store.write() as db:
             old = ("the old question", "an early reply", "another")
             pick_as_before(db, 1, old, "first")
