@@ -1,8 +1,10 @@
 """Two real processes give what one gives."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -41,27 +43,35 @@ def test_the_shares_of_all_processes_are_the_whole(size):
     assert sorted(shares) == list(range(7))
 
 
-@pytest.mark.slow  # three processes that import torch
-def test_two_processes_train_what_one_trains(tmp_path):
+@pytest.fixture
+def command(tmp_path):
+    """Of a fine-tuning in so many processes, into a folder of its own."""
     model = write_tiny_model(tmp_path / "tiny").path
     talks = tmp_path / "talks.jsonl"
     rows = [f'{{"prompt": "Question {i}?", "response": "Yes, number {i}."}}\n' for i in range(60)]
     talks.write_text("".join(rows))
     config = tmp_path / "sft.yaml"
     config.write_text(SETTINGS)
+
+    def of(processes: int, *settings: object) -> list[str]:
+        words = ["train", "sft", "--config", config, "--files", talks, "--model", model, *settings]
+        words += ["--data", tmp_path / f"data{processes}", "--dtype", "float32", "--device", "cpu"]
+        words += ["--processes", processes]
+        return [sys.executable, "-m", "app", *map(str, words)]
+
+    return of
+
+
+RUN = {"cwd": ROOT, "env": os.environ | {"OMP_NUM_THREADS": "1"}, "text": True}
+
+
+@pytest.mark.slow  # three processes that import torch
+def test_two_processes_train_what_one_trains(command, tmp_path):
     adapters = []
     for processes in (1, 2):
         data = tmp_path / f"data{processes}"
-        command = ["train", "sft", "--config", config, "--files", talks, "--model", model]
-        command += ["--data", data, "--dtype", "float32", "--device", "cpu"]
         ended = subprocess.run(  # noqa: S603 - our own command line
-            [sys.executable, "-m", "app", *map(str, command), "--processes", str(processes)],
-            cwd=ROOT,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
+            command(processes), capture_output=True, timeout=600, check=False, **RUN
         )
         assert ended.returncode == 0, ended.stderr
         assert ended.stdout.count("is a candidate") == 1  # only the main process speaks
@@ -72,3 +82,41 @@ def test_two_processes_train_what_one_trains(tmp_path):
         assert (tensor - two[name]).abs().max() < 2e-4, name
     # And not by standing still: a fresh adapter's B is zero.
     assert max(t.abs().max() for n, t in one.items() if "lora_B" in n) > 1e-2
+
+
+@pytest.mark.slow
+def test_a_refused_version_is_told_by_two_processes_as_by_one(command):
+    """PyTorch's launcher calls whatever ends with 1 a failed process."""
+    ended = subprocess.run(  # noqa: S603 - our own command line
+        command(2, "--gate.max-kl-per-token", "1e-9", "--max-steps", 2),
+        capture_output=True,
+        timeout=600,
+        check=False,
+        **RUN,
+    )
+    assert ended.returncode == 1 and "sft: refused" in ended.stdout, ended.stderr
+    assert "ended early" not in ended.stderr and "Traceback" not in ended.stderr
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_all_processes_between_two_steps(command, tmp_path):
+    """The terminal sends it to the whole group: to our command and to the launcher."""
+    running = subprocess.Popen(  # noqa: S603 - our own command line
+        command(2, "--max-steps", 100_000, "--epochs", 100_000),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        **RUN,
+    )
+    phases = tmp_path / "data2" / "phases"
+    deadline = time.monotonic() + 300
+    while not any(phases.glob("*/step-*")):
+        assert running.poll() is None and time.monotonic() < deadline
+        time.sleep(0.2)
+    os.killpg(running.pid, signal.SIGINT)
+    out, _ = running.communicate(timeout=300)
+    assert "the same command goes on from there" in out
+    assert running.returncode == 2
+    stopped_at = max(phases.glob("*/step-*")).name
+    time.sleep(2)
+    assert max(phases.glob("*/step-*")).name == stopped_at, "nobody trains on"
