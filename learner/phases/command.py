@@ -45,6 +45,11 @@ def settings_of(kind: str, given: Mapping[str, Any]) -> PhaseConfig:
     return build(kind_of(kind).config, given)
 
 
+def begins_at_base(kind: str, given: Mapping[str, Any]) -> bool:
+    """Whether a phase with these settings goes on from the base, whichever version speaks."""
+    return kind_of(kind).from_base(settings_of(kind, given))
+
+
 def kind_of(name: str) -> PhaseKind:
     if name not in KINDS:
         raise PhaseError(f"There is no phase {name}: choose one of {', '.join(KINDS)}.")
@@ -58,7 +63,7 @@ def train(request: TrainRequest, watchers: Sequence[Watcher] = ()) -> PhaseOutco
     """
     kind = kind_of(request.kind)
     config = build(kind.config, request.given)
-    from_base = kind.from_base(config)
+    from_base = begins_at_base(request.kind, request.given)
     if from_base and request.parent not in (None, BASE_VERSION):
         raise PhaseError(
             f"With these settings `twofold train {request.kind}` begins at the base's own weights: "

@@ -11,7 +11,7 @@ from typing import Any
 
 from learner.config import EngineConfig
 from learner.model_folder import ModelFolder
-from learner.phases.command import TrainRequest, open_folder, place_of, train
+from learner.phases.command import TrainRequest, begins_at_base, open_folder, place_of, train
 from learner.phases.protocol import PhaseError, Watcher
 from learner.phases.run_record import PhaseOutcome
 from learner.phases.settings import merged
@@ -55,15 +55,9 @@ def speedrun(
 
     def run(kind: str, given: Mapping[str, Any]) -> PhaseOutcome:
         say(f"--- {kind} ---")
-        outcome = train(
-            replace(
-                request,
-                kind=kind,
-                given=merged(given, plan.phases[kind]),
-                parent=_newest(outcomes),
-            ),
-            watchers,
-        )
+        settings = merged(given, plan.phases[kind])
+        parent = BASE_VERSION if begins_at_base(kind, settings) else _newest(outcomes)
+        outcome = train(replace(request, kind=kind, given=settings, parent=parent), watchers)
         if not outcome.accepted:
             raise PhaseError(f"The speedrun ends with {kind}: {outcome.reason}.")
         outcomes[kind] = outcome
