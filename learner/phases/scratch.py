@@ -47,12 +47,11 @@ def scratch_model(
         try:
             _write(base, config, seed, draft)
             draft.rename(final)
-        except BaseException as error:
-            shutil.rmtree(draft, ignore_errors=True)
-            if isinstance(error, (OSError, SafetensorError)):
-                told = f"The new model cannot be written ({error})"
-                raise ModelError(f"{told}: make room in {folder.models}.") from error
-            raise
+        except (OSError, SafetensorError) as error:
+            told = f"The new model cannot be written ({error})"
+            raise ModelError(f"{told}: make room in {folder.models}.") from error
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)  # gone by now, where all went well
     return open_model(final, name=final.name, digests=folder.models / "digests.json")
 
 

@@ -12,9 +12,9 @@ from learner.phases.protocol import PhaseError
 from storage.records import Message, Role
 
 _PLAIN = (".txt", ".md", ".rst")
-_ROWS = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz")
-_IN_FOLDERS = (*_PLAIN, *(end for end in _ROWS if not end.startswith(".json.") and end != ".json"))
+_IN_FOLDERS = (*_PLAIN, ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz")
 """A .json file beside texts is as likely somebody's settings."""
+_ROWS = (".jsonl", ".ndjson", ".json", ".json.gz", ".jsonl.gz", ".ndjson.gz")
 _TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 """Texts by their encoding, of which the marks between the fields would be learned."""
 
