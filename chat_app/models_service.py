@@ -115,15 +115,14 @@ class ModelsService:
     def roll_back(self) -> PolicyVersionId:
         """Let the nearest ancestor that may speak replace the live version; return it."""
         with sentences():
-            servable = self._policies.servable()
-            line = [one for one in self._policies.lineage()[1:] if one in servable]
-            if not line:
+            live = self._policies.current().id
+            back = self._policies.go_back(live, reason="rolled back on the Models page")
+            if back is None:
                 raise ChatError(
                     tr("The untrained model speaks already; there is nothing before it.")
                 )
-            self._policies.activate(line[0], reason="rolled back on the Models page")
         self._changed()
-        return line[0]
+        return back
 
     def adapter(self, version: PolicyVersionId) -> bytes:
         """A version as a ZIP with a PEFT folder and a card."""

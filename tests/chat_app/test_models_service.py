@@ -25,6 +25,7 @@ from storage.duels import Duel, DuelReader
 from storage.pruning import prune
 from storage.records import Choice, PolicyVersionId, RoundStatus
 from tests.storage.builders import BASE_SHA256, QUESTION, World, completion, leave
+from tests.storage.faults import WEIGHTS, flip
 from tests.tiny import write_tiny_adapter, write_tiny_model
 
 
@@ -80,6 +81,15 @@ def test_rolling_back_passes_over_who_may_not_speak(world, models) -> None:
     assert models.roll_back() == 0
     with pytest.raises(ChatError, match="nothing before"):
         models.roll_back()
+
+
+def test_rolling_back_passes_over_whose_weights_are_damaged(world, models) -> None:
+    """Sizes are looked at when the app starts, and every byte before a version speaks."""
+    for _ in range(3):
+        learn(world)
+    flip(world.folder.rounds / "r000002" / WEIGHTS)
+    assert models.roll_back() == 1
+    assert PolicyVersionId(2) not in world.policies.servable()
 
 
 def test_a_line_without_branches_needs_no_picture(world, models) -> None:
