@@ -14,7 +14,7 @@ SHOWN, ALONE = "win_rate_vs_base", "win_rate_weights_only"
 
 
 def ahead_of(other: str, turns: tuple[int, ...] = (20, 50, 100)) -> list[str]:
-    """Points by which ours wins more often, with their interval between people."""
+    """Points by which ours wins more often, with their interval between people, and by person."""
     ours, theirs = _curves("ours"), _curves(other)
     both = sorted(ours.keys() & theirs.keys())
     people = sorted({rater for rater, _ in both})
@@ -22,7 +22,7 @@ def ahead_of(other: str, turns: tuple[int, ...] = (20, 50, 100)) -> list[str]:
         return []
     lines = []
     for what, measure in (("shown", SHOWN), ("weights alone", ALONE)):
-        told = []
+        told, by_person = [], list[float]()
         for turn in turns:
             apart = {
                 who: _at(ours[who], turn, measure) - _at(theirs[who], turn, measure) for who in both
@@ -33,7 +33,13 @@ def ahead_of(other: str, turns: tuple[int, ...] = (20, 50, 100)) -> list[str]:
             mean, low, high = (100 * x for x in mean_interval(by_person))
             told.append(f"{mean:+.0f} ({low:+.0f} to {high:+.0f})")
         after = " / ".join(map(str, turns))
-        lines.append(f"- ours {what} against it after {after} turns, points: {' / '.join(told)}")
+        each = ", ".join(
+            f"{name} {100 * one:+.0f}" for name, one in zip(people, by_person, strict=True)
+        )
+        lines.append(
+            f"- ours {what} against it after {after} turns, points: {' / '.join(told)}; "
+            f"in the last {each}"
+        )
     return lines
 
 

@@ -130,8 +130,8 @@ def _least_without_one(
 def rater_table() -> list[str]:
     lines = [
         "| rater | passive: win rate at 100 | ours, always: at 20 / 100 | ours, auto: at turn 200 |"
-        " questions | gain, sd: passive 100 / ours 100 |",
-        "|---|---|---|---|---|---|",
+        " questions | of always asking, in gain | gain, sd: passive 100 / ours 100 |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name in EXPERIMENTS["rules"].people:
         passive, ours = (
@@ -141,9 +141,14 @@ def rater_table() -> list[str]:
         )  # fmt: skip
         auto = last_mark("auto", "ours", WIN, [name]).mean()
         questions = last_mark("auto", "ours", KEPT_MARKS.index("questions"), [name]).mean()
+        own, always = (
+            last_mark(experiment, arm, OWN, [name]).mean()
+            for experiment, arm in (("auto", "ours"), ("always200", "ours-always"))
+        )
         lines.append(
             f"| {name} | {passive[WIN][-1]:.3f} | {ours[WIN][4]:.3f} / {ours[WIN][-1]:.3f} "
-            f"| {auto:.3f} | {questions:.0f} | {passive[OWN][-1]:.2f} / {ours[OWN][-1]:.2f} |"
+            f"| {auto:.3f} | {questions:.0f} | {own / always:.2f} "
+            f"| {passive[OWN][-1]:.2f} / {ours[OWN][-1]:.2f} |"
         )
     return lines
 
@@ -157,8 +162,9 @@ def rare_table() -> list[str]:
     about = json.loads((RESULTS / "world.json").read_text(encoding="utf-8"))["raters"]
     lines = [
         "| rater | plain samples that please | times the base's utility after 40 answers: passive "
-        "| passive-infomax | ours-always | gain, sd: passive | ours-always |",
-        "|---|---|---|---|---|---|---|",
+        "| passive-infomax | ours-always | four candidates, pair from drafts "
+        "| gain, sd: passive | ours-always |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, known in about.items():
         if not 0.0 < known["positive_share"] < 0.1:
@@ -167,6 +173,7 @@ def rare_table() -> list[str]:
             arm: curves("rules", arm, OWN, people=[name])[:, :, AFTER_40]
             for arm in ("passive", "passive-infomax", "ours-always")
         }  # (1, seeds)
+        gains["commit-pair"] = curves("commit", "commit-pair", OWN, people=[name])[:, :, AFTER_40]
         cells = [_times_the_base(own, known) for own in gains.values()]
         cells += [f"{gains[arm].mean():.2f}" for arm in ("passive", "ours-always")]
         lines.append(f"| {name} | {100 * known['positive_share']:.1f} % | {' | '.join(cells)} |")
@@ -244,8 +251,8 @@ TABLES = (
     ("Rules and candidates, a question every turn", rules_table, ("rules",)),
     ("What the factor hangs on", spread_table, ("rules",)),
     ("Asking when it is worth it", auto_table, ("auto", "always200")),
-    ("By rater", rater_table, ("rules", "auto")),
-    ("Rare tastes", rare_table, ("rules",)),
+    ("By rater", rater_table, ("rules", "auto", "always200")),
+    ("Rare tastes", rare_table, ("rules", "commit")),
     ("Noise", noise_table, ("noise", "auto")),
     ("Change of taste", change_table, ("change",)),
     ("Change of taste, by direction", direction_table, ("change",)),

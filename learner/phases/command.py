@@ -63,7 +63,7 @@ def train(request: TrainRequest, watchers: Sequence[Watcher] = ()) -> PhaseOutco
     """
     kind = kind_of(request.kind)
     config = build(kind.config, request.given)
-    from_base = begins_at_base(request.kind, request.given)
+    from_base = kind.from_base(config)
     if from_base and request.parent not in (None, BASE_VERSION):
         raise PhaseError(
             f"With these settings `twofold train {request.kind}` begins at the base's own weights: "

@@ -128,8 +128,9 @@ def test_how_far_ahead_is_told_with_the_spread_between_people(kept):
     kept(Job("ours", "prose", 0), [checkpoint(t, 1.0, 1.0) for t in turns])  # nobody to set against
     shown, alone = ahead_of("passive")
     # The standard error is 5, and two people have one degree of freedom.
-    assert shown.endswith("points: " + " / ".join(["+15 (-49 to +79)"] * 3))
-    assert alone.endswith("points: " + " / ".join(["-5 (-5 to -5)"] * 3))
+    last = "; in the last brevity {:+}, lists {:+}"
+    assert shown.endswith("points: " + " / ".join(["+15 (-49 to +79)"] * 3) + last.format(10, 20))
+    assert alone.endswith("points: " + " / ".join(["-5 (-5 to -5)"] * 3) + last.format(-5, -5))
 
 
 def test_the_interval_of_a_factor_knows_that_seeds_differ(kept):
