@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from chat_app.simulate.errors import SimulationError
-from learner.phases.protocol import PhaseError
-from learner.phases.texts import json_rows, message_of
+from learner.json_lines import json_lines, message_of
 from storage.records import Message, Role
 
 Prompt = tuple[Message, ...]
@@ -21,10 +20,8 @@ The interval of a win rate over 40 prompts judged twice is about 10 points eithe
 
 def read_prompts(path: Path) -> list[Prompt]:
     """Read prompts, each ending with a user message. Raises SimulationError naming the line."""
-    try:
-        prompts = [_prompt(row, f"{path}, line {number}") for number, row in json_rows(path)]
-    except PhaseError as error:
-        raise SimulationError(str(error)) from error
+    rows = json_lines(path, SimulationError)
+    prompts = [_prompt(row, f"{path}, line {number}") for number, row in rows]
     if not prompts:
         raise SimulationError(f"{path} has no prompts.")
     return prompts

@@ -6,17 +6,16 @@ messages, as ``twofold export`` writes them. Optional are ``history`` (the messa
 ``set`` (where the row comes from, to take only some).
 """
 
-import gzip
 import hashlib
 import json
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from learner.evaluation.options import RewardEvalError
 from learner.families import family_of_prompt
+from learner.json_lines import json_lines, message_of
 from storage.records import Message, Role
 
 POOL_SHARE = 0.7
@@ -43,7 +42,7 @@ class RecordedPairs:
 
 def read_pairs(path: Path, *, only_set: str | None) -> RecordedPairs:
     """Read a file, gzipped if its name ends in .gz. Raises RewardEvalError naming the line."""
-    rows = [(where, _row(line, where)) for where, line in _lines(path)]
+    rows = [(f"{path}, line {n}", row) for n, row in json_lines(path, RewardEvalError)]
     if only_set is not None:
         rows = [(where, row) for where, row in rows if row.get("set") == only_set]
     pairs = [pair for where, row in rows if (pair := _pair(row, where)) is not None]
@@ -80,43 +79,6 @@ def content_digest(pairs: Iterable[RecordedPair]) -> str:
     return digest.hexdigest()
 
 
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Those that are not blank, each with where it stands."""
-    number = 0
-    try:
-        with (
-            gzip.open(path, "rt", encoding="utf-8-sig")
-            if path.suffix == ".gz"
-            else path.open(encoding="utf-8-sig") as lines
-        ):
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield f"{path}, line {number}", line
-    except UnicodeDecodeError as error:
-        raise RewardEvalError(
-            f"{path} is no text in UTF-8: save the file in that encoding."
-        ) from error
-    except (EOFError, zlib.error) as error:
-        raise RewardEvalError(
-            f"{path} is damaged or cut short after line {number}: copy or download it again."
-        ) from error
-    except OSError as error:
-        raise RewardEvalError(f"{path} cannot be read ({error.strerror or error}).") from error
-
-
-def _row(line: str, where: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-        complete = {"chosen", "rejected"} <= row.keys() and bool(
-            {"prompt", "messages"} & row.keys()
-        )
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise RewardEvalError(f"{where}: expected {_ROW}.") from error
-    if not complete:
-        raise RewardEvalError(f"{where}: expected {_ROW}.")
-    return row
-
-
 def _pair(row: dict[str, Any], where: str) -> RecordedPair | None:
     """None where a side is empty, or both are the same."""
     try:
@@ -138,7 +100,7 @@ def _prompt(row: dict[str, Any]) -> tuple[Message, ...]:
     said = row.get("messages") or row["prompt"]
     if isinstance(said, str):
         said = [*(row.get("history") or []), {"role": Role.USER, "content": said}]
-    prompt = tuple(Message(role=Role(m["role"]), content=_text(m["content"])) for m in said)
+    prompt = tuple(map(message_of, said))
     if not prompt:
         raise ValueError("it asks nothing")
     return prompt
@@ -148,11 +110,7 @@ def _reply(said: Any) -> str:  # noqa: ANN401 - whatever JSON may hold
     """A text, or the one message of a list."""
     if isinstance(said, list):
         [said] = said
-        return _text(said["content"])
-    return _text(said)
-
-
-def _text(said: Any) -> str:  # noqa: ANN401 - whatever JSON may hold
+        return message_of({"role": Role.ASSISTANT} | said).content
     if not isinstance(said, str):
         raise TypeError(f"{said!r} is no text")
     return said

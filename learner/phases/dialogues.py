@@ -16,10 +16,11 @@ from typing import Any
 
 from learner.engine.backbone import Backbone
 from learner.families import family_of
+from learner.json_lines import message_of
 from learner.phases.cleaning import cleaned
 from learner.phases.packing import TokenSequence
 from learner.phases.protocol import PhaseError
-from learner.phases.texts import message_of, rows_of
+from learner.phases.texts import rows_of
 from learner.rendering import prompt_ids
 from storage.records import Message, Role
 

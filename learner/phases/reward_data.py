@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from learner.families import family_of_prompt
+from learner.json_lines import message_of
 from learner.phases.place import Place
 from learner.phases.protocol import PhaseError
-from learner.phases.texts import message_of, rows_of
+from learner.phases.texts import rows_of
 from learner.reward.ranked import RankedReplies, of_picks, of_rankings, sharing_weight
 from storage.feedback import FeedbackReader
 from storage.rankings import RankingReader
