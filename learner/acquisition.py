@@ -22,6 +22,8 @@ MAX_DISAGREEMENT = 0.5
 """No standard deviation of a probability is larger."""
 REMEMBERED = 20
 """Past disagreements from which the first threshold is taken."""
+PATIENCE = 3
+"""Questions in a row without an answer, after which a burn-in no longer asks on every turn."""
 
 _OPTIONAL = (AskReason.UNCERTAIN, AskReason.RANDOM)
 
@@ -37,8 +39,8 @@ class Opening:
     """The reply that is shown without asking."""
     leader_first: bool
     """Whether the leader takes the first place of the pair; a coin toss."""
-    rule_asks: bool
-    """Whether the rule alone would have asked."""
+    rule_asks: float
+    """How likely the rule alone was to ask."""
     leader_probs: Probs
     """How likely the rule alone was to take each reply as the leader."""
     at_random: bool
@@ -52,6 +54,10 @@ class Asker:
     threshold begins at the level that the budget would have let through so far, rises with every
     question and falls with every turn without one. It never falls below ``min_disagreement``: the
     budget is a ceiling and never forces a question.
+
+    Until there are ``burn_in`` answers every turn is to be a question, but not to a person who lets
+    them pass: after ``PATIENCE`` in a row only a share of turns is, which falls as the budget's
+    does, until there is an answer again.
     """
 
     def __init__(self, config: AskConfig, *, pessimism: float) -> None:
@@ -60,6 +66,10 @@ class Asker:
         """None until the first turn on which asking is optional."""
         self._seen: list[float] = []
         self._past: Sequence[AskDecision] = ()
+        self._asked = False
+        self._answers = 0
+        self._unanswered = 0
+        """Questions in a row without an answer, but for one that is still open."""
         self._pessimism = pessimism
         self._rule = rule_of(config, pessimism)
 
@@ -76,21 +86,24 @@ class Asker:
         (``BayesianRewardHead.answers``), so that a change of taste brings a second burn-in.
         """
         self._catch_up(answers)
+        self._notice(answered=answers != self._answers)
+        self._answers = answers
         best = pessimistic_best(rewards, self._pessimism)
-        lucky = float(torch.rand((), generator=generator)) < self.config.random_share
+        chance = float(torch.rand((), generator=generator))
         leader_first = float(torch.rand((), generator=generator)) < 0.5
         anybody = _draw(anyone(rewards), generator)
         leader_probs = self._rule.leader(rewards)
         by_rule = _draw(leader_probs, generator)
         disagreement = float(win_probs(rewards).std(dim=0, correction=0)[best].max())
-        reason = self._reason(disagreement, lucky=lucky, answers=answers)
+        rule_asks = self._rule_asks(disagreement, answers)
+        reason = self._reason(rule_asks, chance, answers)
         asked_about = anybody if reason is AskReason.RANDOM else by_rule
         return Opening(
             leader=best if reason is None else asked_about,
             reason=reason,
             best=best,
             leader_first=leader_first,
-            rule_asks=self._reason(disagreement, lucky=False, answers=answers) is not None,
+            rule_asks=rule_asks,
             leader_probs=leader_probs,
             at_random=reason is AskReason.RANDOM,
         )
@@ -126,6 +139,7 @@ class Asker:
 
         ``disagreement`` is the question's, if one was asked.
         """
+        self._asked = asked
         if self.config.mode is not AskMode.AUTO:
             return
         if answers < self.config.burn_in:
@@ -148,6 +162,10 @@ class Asker:
         past, self._past = self._past, ()
         if not past:
             return
+        for one in past:
+            self._asked = one.asked
+            self._notice(answered=one.answers > 0)
+        self._answers = answers
         burn_in, later = _latest_burn_in(past)
         if burn_in or len(past) < RESUMED:
             self._seen = _disagreements(burn_in)
@@ -159,6 +177,15 @@ class Asker:
             counted = max(before, self.config.burn_in) if ended else before
             self.count_turn(asked=one.asked, answers=counted, disagreement=one.disagreement)
             before += one.answers
+        self._asked = False
+
+    def _notice(self, *, answered: bool) -> None:
+        """Whether an answer came, to whichever question, between two decisions."""
+        if answered:
+            self._unanswered = 0
+        elif self._asked:
+            self._unanswered += 1
+        self._asked = False
 
     def would_ask(self, value: float, *, answers: int) -> bool:
         """Whether the budget has room for a question worth ``value``."""
@@ -172,19 +199,31 @@ class Asker:
             self.threshold = max(self.config.min_disagreement, first)
         return self.threshold
 
-    def _reason(self, disagreement: float, *, lucky: bool, answers: int) -> AskReason | None:
+    def _rule_asks(self, disagreement: float, answers: int) -> float:
+        """How likely the rule alone is to ask on this turn; not sure only of who is silent."""
         match self.config.mode:
             case AskMode.NEVER:
-                return None
+                return 0.0
             case AskMode.ALWAYS:
-                return AskReason.ALWAYS
+                return 1.0
             case AskMode.AUTO:
                 pass
-        if answers < self.config.burn_in:
-            return AskReason.BURN_IN
-        if lucky:
-            return AskReason.RANDOM
-        return AskReason.UNCERTAIN if self.would_ask(disagreement, answers=answers) else None
+        if answers >= self.config.burn_in:
+            return float(self.would_ask(disagreement, answers=answers))
+        if self._unanswered < PATIENCE:
+            return 1.0
+        spent = self.config.burn_in + self._unanswered - PATIENCE
+        return max(self.config.random_share, self.config.share_after(spent))
+
+    def _reason(self, rule_asks: float, chance: float, answers: int) -> AskReason | None:
+        """``chance``: of [0, 1), what the turn drew."""
+        if self.config.mode is AskMode.AUTO and answers >= self.config.burn_in:
+            if chance < self.config.random_share:
+                return AskReason.RANDOM
+            return AskReason.UNCERTAIN if rule_asks else None
+        if chance >= rule_asks:
+            return None
+        return AskReason.BURN_IN if self.config.mode is AskMode.AUTO else AskReason.ALWAYS
 
     def _propensity(
         self,

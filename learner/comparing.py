@@ -109,7 +109,7 @@ def duel(
         return None
     both = writer.scorer.scored(prompt, [batch.completions()[0], *rivals.completions()])
     shown = (both[order[0]], both[order[1]])
-    asks = 1.0 if opening.rule_asks else ask.random_share
+    asks = max(opening.rule_asks, ask.random_share)
     question = writer.scorer.question(prompt, shown, AskReason.DUEL, ask.duel_share * asks)
     return _plan(shown, question, batch.dropped_messages, said)
 

@@ -1,14 +1,15 @@
 """The full loop with new weights: arms, simulated people and seeds, resumable.
 
     python -m benchmarks.learning.loop [--arms ours passive ...] [--raters brevity ...] [--seeds 1]
-        [--turns 100] [--processes 2] [--seconds 10000] [--keep]
+        [--turns 100] [--processes 2] [--threads 1] [--seconds 10000] [--keep]
 
 Each run is ``twofold simulate`` on the very service that serves a person; what is kept of it is a
 small file in ``docs/learning/loop/``, and a run that is there is not run again. One that was cut
 off goes on where it stopped, from ``.bench/loop``, where its log is, too, and with ``--keep`` all
 its data, for ``benchmarks.learning.replay``; what offline arms learn from stays there. Runs are
 taken seed by seed, so an interrupted suite is even. On two cores two at once, a thread each, took
-twelve minutes; one alone with two threads took as long.
+twelve minutes; one alone with two threads took as long. ``--threads 2 --processes 1`` is for a run
+that has to end soon: 1,000 turns take two to three and a half hours with one thread.
 """
 
 import argparse
@@ -47,6 +48,8 @@ MANY = 10_000
 """More picks than a run has."""
 ALONE = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 """One thread a run, and none that spins while it waits."""
+BOTH = {"OMP_WAIT_POLICY": "ACTIVE", "GOMP_SPINCOUNT": "10000000"}
+"""Threads of a run that has the machine to itself: waking one costs more than most steps."""
 RESULTS = Path(__file__).parents[2] / "docs" / "learning" / "loop"
 WORK = Path(__file__).parents[2] / ".bench" / "loop"
 COMMITS = "commits"
@@ -236,7 +239,7 @@ def rounds_of(data: Path) -> list[dict[str, object]]:
         ]
 
 
-def run_logged(job: Job, until: float, *, keep: bool) -> str | None:
+def run_logged(job: Job, until: float, threads: int, *, keep: bool) -> str | None:
     """A run in a process of its own; its name, or None where ``until``, in seconds, has passed."""
     leave_with_parent()  # a killed suite would leave its runs on the cores
     if time.time() > until:
@@ -244,7 +247,7 @@ def run_logged(job: Job, until: float, *, keep: bool) -> str | None:
     WORK.mkdir(parents=True, exist_ok=True)
     log = WORK / f"{job.kept.stem}--{job.turns}.log"
     with log.open("w", encoding="utf-8") as said, redirect_stdout(said), redirect_stderr(said):
-        run(job, threads=1, keep=keep)
+        run(job, threads, keep=keep)
     return job.kept.stem
 
 
@@ -255,14 +258,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--turns", type=int, default=TURNS)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1, help="of each run; 2 for one run alone")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no run after it")
     parser.add_argument("--keep", action="store_true", help="keep the data of finished runs")
     options = parser.parse_args()
     wanted = jobs(options.arms, options.raters, options.seeds, options.turns)
     missing = [job for job in wanted if not job.kept.is_file()]
     print(f"{len(missing)} runs are missing", flush=True)
-    os.environ |= ALONE  # before a process of its own imports torch
-    runs = partial(run_logged, until=time.time() + options.seconds, keep=options.keep)
+    os.environ |= ALONE if options.threads == 1 else BOTH  # before a process imports torch
+    until = time.time() + options.seconds
+    runs = partial(run_logged, until=until, threads=options.threads, keep=options.keep)
     with get_context("spawn").Pool(options.processes, maxtasksperchild=1) as workers:
         for stem in workers.imap_unordered(runs, missing):
             if stem is not None:

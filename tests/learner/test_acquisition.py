@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learner.acquisition import Asker
+from learner.acquisition import PATIENCE, Asker
 from learner.config import RESUMED, AskConfig, AskMode, QueryRule
 from learner.query_rules import (
     pessimistic_best,
@@ -157,11 +157,58 @@ def settling(turn: int) -> float:
     return 1.0 / math.sqrt(1 + turn / 20)
 
 
+def test_who_lets_questions_pass_is_asked_less_and_answers_bring_the_burn_in_back():
+    asker = Asker(AskConfig(burn_in=12, random_share=0.0), pessimism=0.5)
+
+    def turn(number: int, answers: int) -> bool:
+        question = decide(asker, draw(number), answers=answers, seed=number)
+        doubt = question and question[2].disagreement
+        asker.count_turn(asked=question is not None, answers=answers, disagreement=doubt)
+        return question is not None
+
+    asked = [turn(number, 0) for number in range(600)]
+    assert all(asked[:PATIENCE])
+    assert 0.2 < np.mean(asked[PATIENCE:50]) < 0.5, "the share after a burn-in, and falling"
+    assert 0.07 < np.mean(asked[300:]) < 0.17, "and on to the share of the long run"
+    again = [turn(600 + number, 1 + number) for number in range(11)]
+    assert all(again), "an answer came, to whichever question"
+
+
+def test_what_is_logged_of_a_silent_person_s_question_is_how_often_it_is_asked():
+    past = [AskDecision(reason=AskReason.BURN_IN, disagreement=0.3, answers=0)] * 6
+    logged = []
+    for seed in range(600):
+        asker = Asker(AskConfig(burn_in=12), pessimism=0.5)
+        asker.resume(past)
+        question = decide(asker, 2 * draw(5, n=2), answers=0, seed=seed)
+        if question is not None:
+            logged.append(question[2].propensity)
+    assert len(set(logged)) == 1
+    assert len(logged) / 600 == pytest.approx(logged[0], abs=0.05)
+    assert 0.3 < logged[0] < 0.4
+
+
+def test_two_questions_let_pass_are_no_reason_to_stop_asking():
+    asker = Asker(AskConfig(burn_in=12, random_share=0.0), pessimism=0.5)
+    for number in range(30):
+        answers = number // PATIENCE
+        assert decide(asker, draw(number), answers=answers, seed=number) is not None
+        asker.count_turn(asked=True, answers=answers, disagreement=0.3)
+
+
 def decisions(
-    asker: Asker, turns: int, scale=settling, *, others=None, before=0, duels=False, new_taste=None
+    asker: Asker,
+    turns: int,
+    scale=settling,
+    *,
+    others=None,
+    before=0,
+    duels=False,
+    new_taste=None,
+    every=2,
 ) -> tuple[list[AskDecision], int]:
-    """What the log has of a chat in which every second question is answered, and how many answers
-    count at its end.
+    """What the log has of a chat in which a question of each ``every`` th turn is answered, and
+    how many answers count at its end.
 
     ``others``: answers to other pairs after these turns, ``before`` the first turn; ``duels``: each
     third question is one; after turn ``new_taste`` only five answers count.
@@ -176,7 +223,7 @@ def decisions(
             if duels and sum(one.asked for one in past) % 3 == 2:
                 reason = AskReason.DUEL
         asker.count_turn(asked=question is not None, answers=answers, disagreement=doubt)
-        answered = (question is not None and turn % 2 == 0) + (others or {}).get(turn, 0)
+        answered = (question is not None and turn % every == 0) + (others or {}).get(turn, 0)
         past.append(AskDecision(reason=reason, disagreement=doubt, answers=answered))
         answers = 5 if turn == new_taste else answers + answered
     return past, answers
@@ -192,6 +239,9 @@ def decisions(
         {"duels": True},
         {"new_taste": 30},
         {"new_taste": 60, "duels": True, "others": {10: 2, 80: 1}},
+        {"every": 5},
+        {"every": 5, "others": {30: 1}},
+        {"every": 1000},
     ],
 )
 def test_after_a_restart_the_threshold_is_where_it_was(turns, happens):
